@@ -1,0 +1,138 @@
+"""From what a caller asks for to the row that is stored: times checked, options resolved, arguments encoded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from kokugen.clock import duration_us, to_us
+from kokugen.codec import encode_params
+from kokugen.errors import OptionError, ScheduledTimeError
+from kokugen.middleware.base import ScheduleRequest
+from kokugen.options import Options, StoredOptions, check_name
+from kokugen.registry.protocol import Work
+from kokugen.repository.rows import NewTask
+from kokugen.retry import StoredRetry
+from kokugen.task import Params, TaskParam
+
+YEARS = range(1970, 9000)
+DELAY_MAX = timedelta(days=366 * 1000)
+
+
+def check_time(when: datetime) -> tuple[int, str | None, str | None]:
+    """Return an instant in microseconds, and its zone and local time where it has a named zone.
+
+    Raises ScheduledTimeError for a naive datetime, and for a local time that its zone skips.
+    """
+    if not isinstance(when, datetime):
+        raise ScheduledTimeError(f"{when!r} is not a datetime: use datetime(…, tzinfo=ZoneInfo('Europe/Berlin'))")
+    if when.utcoffset() is None:
+        raise ScheduledTimeError(
+            f"{when.isoformat()} has no time zone: write datetime(…, tzinfo=ZoneInfo('Europe/Berlin')) or tzinfo=UTC"
+        )
+    if when.year not in YEARS:
+        raise ScheduledTimeError(f"{when.isoformat()} is out of range: use the years 1970 to 8999")
+    us = to_us(when)
+    zone = when.tzinfo
+    if not isinstance(zone, ZoneInfo) or zone.key == "UTC":
+        return us, None, None
+    if when.astimezone(UTC).astimezone(zone).replace(tzinfo=None, fold=0) != when.replace(tzinfo=None, fold=0):
+        raise ScheduledTimeError(
+            f"{when.replace(tzinfo=None).isoformat()} does not exist in {zone.key}: clocks skip it"
+        )
+    local = when.replace(tzinfo=None).isoformat()
+    return us, zone.key, f"{local}/{when.fold}" if when.fold else local
+
+
+def check_delay(delay: timedelta) -> int:
+    """Return a delay in microseconds. Raises ScheduledTimeError unless it is a timedelta of 0 to 1,000 years."""
+    if not isinstance(delay, timedelta):
+        raise ScheduledTimeError(f"{delay!r} is not a timedelta: use timedelta(minutes=5)")
+    if not timedelta(0) <= delay <= DELAY_MAX:
+        raise ScheduledTimeError(f"a delay of {delay} is out of range: use 0 to 1,000 years")
+    return duration_us(delay)
+
+
+def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
+    """Return the request for plain data, with the declared options where it gives none."""
+    us, zone, local = check_time(param.scheduled_time)
+    names = (
+        "id",
+        "queue",
+        "priority",
+        "unique",
+        "tags",
+        "mode",
+        "retry",
+        "timeout",
+        "start_within",
+        "max_lost",
+    )
+    given: dict[str, Any] = {name: getattr(param, name) for name in names if getattr(param, name) is not None}
+    base = declared or Options()
+    return ScheduleRequest(
+        work_id=check_name("work id", param.work_id),
+        params=Params.of(param.param),
+        scheduled_time_us=us,
+        options=base.merged(**given) if given else base,
+        zone=zone,
+        local_time=local,
+    )
+
+
+def row_of(request: ScheduleRequest, task_id: str, work: Work | None) -> NewTask:
+    """Return the row to add. Arguments are checked against the work's signature where the work is known here."""
+    params, options = request.params, request.options
+    text = work.encode(params.args, params.kwargs) if work and not request.freed else encode_params(params)
+    return new_task(request, task_id, text, options, work.declared if work is not None else None)
+
+
+def new_task(request: ScheduleRequest, task_id: str, param: str, options: Options, declared: Options | None) -> NewTask:
+    """Return the row of a request whose arguments are encoded."""
+    us = request.scheduled_time_us
+    return NewTask(
+        id=options.id or task_id,
+        work_id=request.work_id,
+        due_at=us,
+        scheduled_time=us,
+        param=param,
+        queue=options.queue,
+        rank=-options.priority,
+        mode=options.mode,
+        max_attempts=options.max_attempts,
+        max_lost=options.max_lost,
+        start_deadline=None if options.start_within is None else us + duration_us(options.start_within),
+        unique_key=options.unique,
+        tags=_json(options.tags) if options.tags else None,
+        options=_own(options, declared),
+        zone=request.zone,
+        local_time=request.local_time,
+    )
+
+
+def _own(options: Options, declared: Options | None) -> str | None:
+    """Return what this task was given besides its work's declaration, to be stored with it."""
+    retry = options.retry if declared is None or options.retry != declared.retry else None
+    timeout = options.timeout if declared is None or options.timeout != declared.timeout else None
+    if retry is None and timeout is None:
+        return None
+    return _json(
+        StoredOptions(
+            retry=None if retry is None else StoredRetry.of(retry),
+            timeout_us=None if timeout is None else duration_us(timeout),
+        )
+    )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def check_work(work: object) -> Work:
+    """Return `work`, or raise OptionError saying how to declare it."""
+    if isinstance(work, Work):
+        return work
+    raise OptionError(f"{work!r} is not declared as work: put @scheduler.work above it, or use schedule(TaskParam(…))")

@@ -1,0 +1,285 @@
+"""`AsyncScheduler`: the face for coroutines. The same parts, methods and promises as `Scheduler`, with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from kokugen.acceptance import check_delay, check_time, check_work
+from kokugen.clock import Clock, to_us
+from kokugen.engine.hooks import Hook
+from kokugen.errors import NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
+from kokugen.front import ASYNC_WORKERS, WORKERS, Front, task_query
+from kokugen.handle import AsyncTaskHandle
+from kokugen.middleware.base import Middleware, ScheduleRequest
+from kokugen.registry.functions import FunctionRegistry, WorkDecorator
+from kokugen.registry.protocol import WorkRegistry
+from kokugen.registry.work import Work
+from kokugen.reply import Reply
+from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.settings import Settings
+from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+H = TypeVar("H", bound=Hook)
+
+
+class AsyncScheduler:
+    """As `Scheduler`. Async work runs on the loop that entered `async with` (or called `start`)."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        works: WorkRegistry | None = None,
+        repository: DurableRepository | None = None,
+        middleware: Sequence[Middleware] = (),
+        queues: Sequence[str] = (QUEUE_DEFAULT,),
+        namespace: str = "default",
+        workers: int = WORKERS,
+        async_workers: int = ASYNC_WORKERS,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        label: str | None = None,
+        shared: bool = True,
+        should_restore: Callable[[TaskInfo], bool] | None = None,
+    ) -> None:
+        self._front: Front[AsyncTaskHandle] = Front(
+            lambda task_id, work_id, time_us: AsyncTaskHandle(self, task_id, work_id, time_us),
+            url,
+            works=works,
+            repository=repository,
+            middleware=middleware,
+            queues=queues,
+            namespace=namespace,
+            workers=workers,
+            async_workers=async_workers,
+            settings=settings,
+            clock=clock,
+            label=label,
+            shared=shared,
+            should_restore=should_restore,
+        )
+
+    @property
+    def works(self) -> WorkRegistry:
+        """Return the registry of the work that is declared here."""
+        return self._front.works
+
+    @property
+    def work(self) -> WorkDecorator:
+        """Declare a function as work: `@scheduler.work`, or `@scheduler.work(id=…, retry=…)`."""
+        if not isinstance(self.works, FunctionRegistry):
+            raise OptionError("this scheduler was given a registry of its own: declare the work there")
+        return self.works.work
+
+    async def at(self, when: datetime, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskHandle:
+        """Schedule a call of `work` at an aware instant; durable once awaited. As `Scheduler.at`."""
+        us, zone, local = check_time(when)
+        return await self._submit(us, work, args, kwargs, zone, local)
+
+    async def after(self, delay: timedelta, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskHandle:
+        """Schedule a call of `work` after a delay from now. As `at`."""
+        us = self._front.clock.wall_us() + check_delay(delay)
+        return await self._submit(us, work, args, kwargs, None, None)
+
+    async def _submit(
+        self, us: int, work: Work[P, R], args: Any, kwargs: Any, zone: str | None, local: str | None
+    ) -> AsyncTaskHandle:
+        known = check_work(work)
+        request = ScheduleRequest(
+            work_id=known.id,
+            params=Params(args, kwargs),
+            scheduled_time_us=us,
+            options=known.declared,
+            zone=zone,
+            local_time=local,
+        )
+        return await _answer(self._front.submit(known, request), "scheduling")
+
+    async def schedule(self, param: TaskParam) -> AsyncTaskHandle:
+        """Schedule from plain data; the work need not be declared here. As `at`."""
+        return await _answer(self._front.accept_param(param), "scheduling")
+
+    async def schedule_many(self, params: Iterable[TaskParam]) -> list[AsyncTaskHandle]:
+        """Schedule many in batches. All are checked first; a taken unique key raises after the rest was added."""
+        replies = self._front.accept_many(params)
+        answers = await asyncio.gather(*(_answer(reply, "scheduling") for reply in replies), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [handle for batch in answers if not isinstance(batch, BaseException) for handle in batch]
+
+    def schedule_request(self, request: ScheduleRequest) -> Reply[AsyncTaskHandle]:
+        """Schedule what a task storage restores: the form that its `sync` takes."""
+        return self._front.accept(request)
+
+    @property
+    def repository(self) -> DurableRepository:
+        """Return the store's repository."""
+        return self._front.repository
+
+    @property
+    def url(self) -> str:
+        """Return the store's address, without secrets."""
+        return self.repository.url
+
+    async def get(self, task_id: str) -> TaskInfo:
+        """Return a task as it is now. Raises NoEntryError."""
+        found = await self.repository.get([task_id])
+        if not found:
+            raise NoEntryError(task_id)
+        return found[0]
+
+    async def handle(self, task_id: str) -> AsyncTaskHandle:
+        """Return a handle of a stored task. Raises NoEntryError."""
+        info = await self.get(task_id)
+        return AsyncTaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time))
+
+    async def tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[TaskInfo]:
+        """Yield tasks in order of due time, page by page; filters as `Scheduler.tasks`."""
+        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        left = limit
+        while left is None or left > 0:
+            page = await self.repository.page(query)
+            for info in page if left is None else page[:left]:
+                yield info
+            if len(page) < query.limit:
+                return
+            left = None if left is None else left - len(page)
+            query = replace(query, after=(to_us(page[-1].due_at or page[-1].scheduled_time), page[-1].id))
+
+    async def count(self, **filters: Any) -> int:
+        """Return how many tasks fit the filters of `tasks`."""
+        return await self.repository.count(task_query(**filters))
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """Return the attempts of a task that did not simply succeed."""
+        return await self.repository.attempts(task_id)
+
+    async def health(self) -> StoreHealth:
+        """Return what the store says of itself."""
+        return await self.repository.health()
+
+    async def nodes(self) -> list[NodeInfo]:
+        """Return the nodes that work, or worked, on the store, newest first."""
+        return await self.repository.nodes()
+
+    async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
+        """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
+        clock = self._front.clock
+        end = None if timeout is None else clock.boot_s() + timeout.total_seconds()
+        pause_s = WAIT_MIN_S
+        while not (info := await self.get(task_id)).state.terminal:
+            if end is not None and clock.boot_s() >= end:
+                raise WaitTimeoutError(f"task {task_id} is {info.state.label} still, after {timeout}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(WAIT_MAX_S, pause_s * 1.5)
+        return info
+
+    async def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
+        """Wait until a task is over and return what its work returned. Raises TaskFailedError, WaitTimeoutError."""
+        return self._front.result_of(await self.wait(task_id, timeout))
+
+    async def cancel(
+        self, *task_ids: str, reason: str | None = None, force: bool = False, by: str | None = None
+    ) -> list[CancelAnswer]:
+        """Cancel tasks; one answer an id. A running one is asked to stop, or with `force` fenced at once."""
+        return await _answer(self._front.cancel(task_ids, reason=reason, force=force, by=by), "cancelling")
+
+    async def cancel_all(self, *, reason: str | None = None, **filters: Any) -> int:
+        """Cancel every waiting task that fits the filters of `tasks`; return how many."""
+        ids = [info.id async for info in self.tasks(**{"state": "Initialized", **filters})]
+        answers = [await self.cancel(*ids[start : start + PAGE], reason=reason) for start in range(0, len(ids), PAGE)]
+        return sum(one.result.value == "cancelled" for batch in answers for one in batch)
+
+    async def reschedule(self, task_id: str, when: datetime, by: str | None = None) -> int:
+        """Move a waiting task; return its new time in microseconds. Raises NotUpdatableStateError."""
+        return await _answer(self._front.reschedule(task_id, when, by), "rescheduling")
+
+    async def revive(self, *task_ids: str, when: datetime | None = None, by: str | None = None) -> list[str]:
+        """Make ended tasks wait again; return the ids of those that do."""
+        due_at = None if when is None else check_time(when)[0]
+        return await _answer(self.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+
+    async def release(self, task_id: str, by: str | None = None) -> int:
+        """Take a task out of its hold; return its new revision."""
+        return await _answer(self.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
+
+    async def prune(self, retention: Retention) -> int:
+        """Delete one batch of ended tasks; return how many."""
+        return await _answer(self.repository.prune(retention), "pruning")
+
+    def on_failed(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every attempt that failed, on a thread of its own."""
+        self._front.hooks.add("failed", hook)
+        return hook
+
+    def on_dead(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every task that is Failed for good."""
+        self._front.hooks.add("dead", hook)
+        return hook
+
+    def on_late(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every run that started more than `settings.late_s` after it was due."""
+        self._front.hooks.add("late", hook)
+        return hook
+
+    def configure(self, *, workers: int | None = None, queues: Sequence[str] | None = None) -> None:
+        """Change how many workers it starts with, and which queues it serves: `kokugen worker` does.
+
+        Raises OptionError, and SchedulerStateError while it runs.
+        """
+        self._front.configure(workers, queues)
+
+    async def start(self) -> None:
+        """Run what is due from now on; async work on this loop."""
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._front.start, loop)
+
+    async def stop(self, grace: timedelta | None = None) -> bool:
+        """Stop as `Scheduler.stop`; this loop goes on meanwhile, so that async work can end."""
+        self._front.ask_to_stop(None if grace is None else grace.total_seconds())
+        return await asyncio.to_thread(self._front.join)
+
+    async def close(self) -> None:
+        """Stop, and release the store."""
+        if self.running:
+            await self.stop()
+        await asyncio.to_thread(self._front.close)
+
+    @property
+    def running(self) -> bool:
+        """Return whether it runs work in this process."""
+        return self._front.running
+
+    @property
+    def active(self) -> int:
+        """Return how many runs are under way in this process."""
+        return self._front.active
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _answer(reply: Reply[T], what: str) -> T:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await reply
+    except TimeoutError as error:
+        if reply.done():
+            raise
+        raise UnknownOutcomeError(what) from error

@@ -1,0 +1,7 @@
+"""The command `kokugen`: `main` runs it."""
+
+from __future__ import annotations
+
+from kokugen.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,70 @@
+"""The store that a command works on: `--url` or KOKUGEN_URL. Called by every command but demo and worker.
+
+Commands that only look at tasks, or change some, refuse a SQLite file that is not there: a slip of the pen must not
+make an empty store. `schedule` and `migrate` make one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from kokugen import Scheduler
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def url_option(command: F) -> F:
+    """Add --url, which KOKUGEN_URL stands in for."""
+    return click.option(
+        "--url", envvar="KOKUGEN_URL", metavar="URL", help="The store; else the variable KOKUGEN_URL names it."
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@contextmanager
+def opened(url: str | None, make: bool = False) -> Iterator[Scheduler]:
+    """Open the store, for a block that only schedules and looks. Raises UsageError, RepositoryError."""
+    from kokugen import Scheduler
+
+    scheduler = Scheduler(usable(url))
+    if not make:
+        refuse_missing(scheduler.url)
+    try:
+        scheduler.open()
+        yield scheduler
+    finally:
+        scheduler.close()
+
+
+def usable(url: str | None) -> str:
+    """Return the URL, if a command can do something with it. Raises UsageError."""
+    if not url:
+        raise click.UsageError("no store was named: use --url sqlite:///reminders.db, or set KOKUGEN_URL")
+    if url.startswith("memory:"):
+        raise click.UsageError(
+            "a memory store lives and ends with its own process: name a file, sqlite:///reminders.db"
+        )
+    return url
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file behind a SQLite store's address, or None."""
+    scheme, _, path = url.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") else None
+
+
+def refuse_missing(url: str) -> None:
+    """Refuse a SQLite file that is not there. Raises UsageError."""
+    path = file_of(url)
+    if path is not None and not path.exists():
+        raise click.UsageError(f"there is no store at {path}: `kokugen migrate` makes one")

@@ -1,0 +1,443 @@
+"""The engine: timer → claim → dispatch → finish, and beside it beat, watch and housekeeping.
+
+It is one asyncio program on a loop of its own, on which no user code runs. The scheduler starts it in a thread, a
+test in virtual time. It asks the task storage (policy) and hands runs to dispatchers; they report back by `deliver`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+
+from kokugen.clock import SECOND_US, Clock
+from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
+from kokugen.engine.hooks import Hooks, RunEvent
+from kokugen.engine.lane import Lane
+from kokugen.engine.timer import Timer
+from kokugen.errors import KokugenError, RepositoryError
+from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
+from kokugen.registry.work import as_work
+from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
+from kokugen.run import Interrupt, Run, Signal
+from kokugen.settings import Settings
+from kokugen.task_storage.leasing import LeasedTasks
+from kokugen.task_storage.settlement import Settlement, settle, stored_options
+
+logger = logging.getLogger("kokugen")
+
+FINISH_MAX = 4096
+STOP_S = 2.0
+
+
+class Engine:
+    """Runs what is due. Only `hint`, `deliver`, `drop` and `request_stop` may be called from other threads."""
+
+    def __init__(
+        self,
+        storage: LeasedTasks,
+        dispatchers: Sequence[Dispatcher],
+        registry: WorkRegistry,
+        *,
+        queues: tuple[str, ...],
+        clock: Clock,
+        random: Random,
+        settings: Settings,
+        hooks: Hooks,
+    ) -> None:
+        self.storage = storage
+        self.stopping = Signal()
+        self.runs: dict[Lease, Run] = {}
+        self._dispatchers = dispatchers
+        self._registry = registry
+        self._queues = queues
+        self._clock = clock
+        self._random = random
+        self._settings = settings
+        self._hooks = hooks
+        self._skip: set[str] = set()
+        self._lane_of: dict[Lease, Lane] = {}
+        self._outcomes: deque[Outcome] = deque()
+        self._told = False
+        self._spawned: set[asyncio.Future[object]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lanes = self._make_lanes()
+
+    # -- From any thread
+
+    def hint(self, due_us: int) -> None:
+        """Take note that a task due then may have come."""
+        loop = self._loop
+        if loop is not None and due_us - self._clock.wall_us() < self._settings.poll_s * SECOND_US:
+            self._call(loop, self._on_hint, due_us)
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Take the outcome of a run; the loop is woken once for all that come before it looks."""
+        self._outcomes.append(outcome)
+        if not self._told:
+            self._told = True
+            if self._loop is not None:
+                self._call(self._loop, self._wake_finishes.set)
+
+    def drop(self, task_id: str, claim: str, reason: str | None) -> bool:
+        """Stop one run that was cancelled here: True if it had not started, and now never will."""
+        run = self.runs.get(Lease(task_id, claim))
+        if run is None:
+            return False
+        if run.begin():
+            self.deliver(Outcome(run=run, ending=Ending.CANCELLED, text=reason))
+            return True
+        run.ask_to_stop(Interrupt.CANCEL, reason)
+        return False
+
+    def request_stop(self, grace_s: float) -> None:
+        """Begin to stop: `run` returns within the grace period and a little more."""
+        if self._loop is not None:
+            self._call(self._loop, self._on_stop, grace_s)
+
+    @staticmethod
+    def _call(loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(what, *args)
+
+    # -- On the loop
+
+    async def run(self, started: Callable[[], object] = lambda: None) -> bool:
+        """Run until `request_stop`; return whether everything that was started here has ended.
+
+        Raises RepositoryError where the store cannot be opened.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._wake_claims, self._wake_finishes, self._stop_asked = (
+            asyncio.Event(),
+            asyncio.Event(),
+            asyncio.Event(),
+        )
+        self._grace_s = self._settings.grace_s
+        await self.storage.start()
+        unlisten = self.storage.repository.listen(self.hint)
+        for dispatcher in self._dispatchers:
+            dispatcher.start(self.deliver)
+        loops = [
+            asyncio.create_task(self._claims(), name="claims"),
+            asyncio.create_task(self._finishes(), name="finishes"),
+            asyncio.create_task(self._every(self._settings.beat_s, self._beat), name="beat"),
+            asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
+            asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
+            asyncio.create_task(self._every(self._settings.prune_s, self.storage.prune), name="prune"),
+        ]
+        started()
+        try:
+            await self._first_of(loops)
+            return await self._stop(loops)
+        finally:
+            unlisten()
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            for dispatcher in self._dispatchers:
+                dispatcher.stop()
+            self._loop = None
+
+    async def _first_of(self, loops: list[asyncio.Task[None]]) -> None:
+        """Wait for the stop; a loop that ended before it is a bug, and ends the engine loudly."""
+        stop = asyncio.create_task(self._stop_asked.wait())
+        done, _ = await asyncio.wait([stop, *loops], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        for task in done - {stop}:
+            task.result()
+
+    def _on_hint(self, due_us: int) -> None:
+        for lane in self._lanes:
+            if lane.timer.hint(due_us):
+                self._wake_claims.set()
+
+    def _on_stop(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._stop_asked.set()
+
+    # -- Claim
+
+    def _make_lanes(self) -> list[Lane]:
+        """One lane a dispatcher, where the registry lists its works; else one for all."""
+        if isinstance(self._registry, ListedWorkRegistry):
+            return [self._lane([one]) for one in self._dispatchers]
+        return [self._lane(self._dispatchers)]
+
+    def _lane(self, dispatchers: Sequence[Dispatcher]) -> Lane:
+        settings = self._settings
+        timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_us=int(settings.poll_s * SECOND_US))
+        return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
+
+    async def _claims(self) -> None:
+        backoff_s = 0.0
+        while True:
+            self._wake_claims.clear()
+            self._share_works()
+            ready = [lane for lane in self._lanes if self._is_ready(lane)]
+            if not ready:
+                await self._wait(self._wake_claims, self._idle_s())
+                continue
+            try:
+                await asyncio.gather(*(self._claim(lane) for lane in ready))
+                backoff_s = 0.0
+            except RepositoryError as error:
+                backoff_s = min(10.0, max(0.1, backoff_s * 2 + self._random.random() * 0.1))
+                logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
+                for lane in ready:
+                    lane.timer.failed(self._clock.wall_us(), int(backoff_s * SECOND_US))
+
+    def _is_ready(self, lane: Lane) -> bool:
+        if lane.only is not None and not lane.only:
+            return False
+        if self.storage.unwritten >= self._settings.outbox_max:
+            return False
+        return lane.room > 0 and lane.timer.wait_us(self._clock.wall_us()) <= 0
+
+    def _idle_s(self) -> float:
+        """Return how long nothing needs to be asked; at most the poll."""
+        now = self._clock.wall_us()
+        waits = [lane.timer.wait_us(now) for lane in self._lanes if lane.room > 0 and lane.only != frozenset()]
+        return max(0.0, min(waits, default=self._settings.poll_s * SECOND_US) / SECOND_US)
+
+    def _share_works(self) -> None:
+        """Tell each lane which works it claims; works may be declared while running."""
+        if not isinstance(self._registry, ListedWorkRegistry):
+            return
+        ids = self._registry.work_ids()
+        if all(lane.only is not None for lane in self._lanes) and ids == frozenset().union(
+            *(lane.only or frozenset() for lane in self._lanes)
+        ):
+            return
+        works = {work_id: self._load(work_id) for work_id in ids}
+        for lane in self._lanes:
+            accepts = lane.dispatchers[0].accepts
+            lane.only = frozenset(
+                work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
+            )
+
+    def _load(self, work_id: str) -> Work | None:
+        found = self._registry.load(work_id)
+        return None if found is None else as_work(work_id, found)
+
+    async def _claim(self, lane: Lane) -> None:
+        sent_s = self._clock.boot_s()
+        lane.timer.asked()
+        try:
+            answer = await self.storage.claim(
+                slots=lane.slots,
+                buffer=lane.room - lane.slots,
+                lost_max=0 if any(run.task.lost for run in self.runs.values()) else 1,
+                queues=self._queues,
+                only=lane.only,
+                skip=frozenset(self._skip),
+            )
+        except RepositoryError:
+            lane.timer.hint(0)
+            raise
+        lane.timer.answered(answer.next_due, more=answer.more)
+        self._dispatch(lane, answer, sent_s)
+
+    def _dispatch(self, lane: Lane, answer: ClaimAnswer, sent_s: float) -> None:
+        """Make runs of what was claimed and hand each dispatcher its part, in one go."""
+        trusted_until_s = sent_s + self._settings.ttl_s - self._settings.margin_s
+        parts: dict[Dispatcher, list[Run]] = {}
+        for task in answer.tasks:
+            run = self._make_run(task, answer.claim, trusted_until_s)
+            dispatcher = lane.dispatcher_of(run) if run is not None else None
+            if run is None or dispatcher is None:
+                self._leave(task, answer.claim)
+                continue
+            lease = Lease(task.id, answer.claim)
+            assert lease not in self.runs, "a claim never repeats"
+            self.runs[lease] = run
+            self._lane_of[lease] = lane
+            parts.setdefault(dispatcher, []).append(run)
+        for dispatcher, runs in parts.items():
+            lane.took(len(runs))
+            dispatcher.dispatch(runs)
+
+    def _make_run(self, task: Claimed, claim: str, trusted_until_s: float) -> Run | None:
+        work = self._load(task.work_id)
+        if work is None:
+            return None
+        run = Run(
+            task,
+            claim,
+            work,
+            stopping=self.stopping,
+            trusted_until_s=trusted_until_s,
+            not_before_us=task.due_at,
+        )
+        run.timeout_us = _timeout_us(task, work)
+        return run
+
+    def _leave(self, task: Claimed, claim: str) -> None:
+        """Give back work that is unknown here, for nodes that know it, and do not ask for it again."""
+        self._skip.add(task.work_id)
+        row = Finish(id=task.id, claim=claim, state=0, outcome="released", attempt_back=1)
+        self._spawn(self.storage.finish([row]))
+
+    # -- Finish
+
+    async def _finishes(self) -> None:
+        while True:
+            await self._wake_finishes.wait()
+            self._wake_finishes.clear()
+            self._told = False
+            while self._outcomes:
+                await self._finish([self._outcomes.popleft() for _ in range(min(len(self._outcomes), FINISH_MAX))])
+
+    async def _finish(self, outcomes: list[Outcome]) -> None:
+        now = self._clock.wall_us()
+        settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
+        writing = self.storage.finish([one.row for _, one in settled])
+        task = asyncio.ensure_future(writing)
+        await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
+        self._end(outcomes)
+        refused = await task
+        self._tell(settled, {Lease(row.id, row.claim) for row in refused})
+        if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
+            self._on_hint(min(retried))
+
+    def _end(self, outcomes: list[Outcome]) -> None:
+        ended: dict[Lane, int] = {}
+        for outcome in outcomes:
+            lease = Lease(outcome.run.task.id, outcome.run.claim)
+            if self.runs.pop(lease, None) is not None:
+                lane = self._lane_of.pop(lease)
+                ended[lane] = ended.get(lane, 0) + 1
+        now_s = self._clock.boot_s()
+        for lane, count in ended.items():
+            lane.ended(count, now_s)
+        self._wake_claims.set()
+
+    def _tell(self, settled: list[tuple[Outcome, Settlement]], refused: set[Lease]) -> None:
+        for outcome, settlement in settled:
+            run = outcome.run
+            if refused and Lease(run.task.id, run.claim) in refused:
+                logger.warning("the outcome of %r is refused: another node took the task over", run)
+                self._hooks.tell("superseded", RunEvent(run, outcome.text))
+                continue
+            if settlement.failed:
+                self._hooks.tell("failed", RunEvent(run, outcome.text))
+            if settlement.dead:
+                self._hooks.tell("dead", RunEvent(run, outcome.text))
+            if self._hooks.wants("late"):
+                self._tell_if_late(run)
+
+    def _tell_if_late(self, run: Run) -> None:
+        late_s = (run.started_us - run.task.due_at) / SECOND_US
+        if run.started_us and late_s > self._settings.late_s:
+            self._hooks.tell("late", RunEvent(run, None, late_s))
+
+    # -- Beside it
+
+    async def _every(self, period_s: float, step: Callable[[], Awaitable[object]]) -> None:
+        """Do a step now and again. A store that does not answer is tried again the next time."""
+        while True:
+            await asyncio.sleep(period_s)
+            try:
+                await step()
+            except KokugenError as error:
+                logger.warning("%s: %s", getattr(step, "__name__", "step"), error)
+
+    async def _beat(self) -> None:
+        """Extend the leases of runs older than a beat, hear of cancellations, and mistrust what was not extended."""
+        settings = self._settings
+        sent_s = self._clock.boot_s()
+        old = sent_s + settings.ttl_s - settings.margin_s - settings.beat_s / 2
+        leases = [lease for lease, run in self.runs.items() if run.trusted_until_s < old]
+        leases += self.storage.pending_leases()
+        try:
+            kept = {Lease(one.id, one.claim): one for one in await self.storage.beat(leases)}
+        except RepositoryError:
+            self._mistrust()
+            raise
+        for lease in leases:
+            run = self.runs.get(lease)
+            if run is None:
+                continue
+            if lease not in kept:
+                run.ask_to_stop(Interrupt.LEASE_LOST)
+                continue
+            run.trusted_until_s = sent_s + settings.ttl_s - settings.margin_s
+            if kept[lease].cancel_requested:
+                self.drop(lease.id, lease.claim, None)
+        await self.storage.flush()
+
+    def _mistrust(self) -> None:
+        now_s = self._clock.boot_s()
+        for run in self.runs.values():
+            if run.trusted_until_s <= now_s:
+                run.ask_to_stop(Interrupt.LEASE_LOST)
+
+    async def _watch(self) -> None:
+        recovered = await self.storage.watch()
+        if recovered:
+            logger.warning("took over %d runs of nodes that are gone", len(recovered))
+            self._on_hint(0)
+
+    async def _give_back(self) -> None:
+        """Release what was claimed into the buffer and has waited too long for a slot (T10)."""
+        if not any(lane.surplus for lane in self._lanes):
+            return
+        before = self._clock.wall_us() - int(self._settings.surplus_s * SECOND_US)
+        for run in [run for run in self.runs.values() if not run.begun and run.not_before_us < before]:
+            self._release(run)
+
+    def _release(self, run: Run) -> None:
+        if run.begin():
+            self.deliver(Outcome(run=run, ending=Ending.NOT_STARTED))
+
+    # -- Stop
+
+    async def _stop(self, loops: list[asyncio.Task[None]]) -> bool:
+        loops[0].cancel()
+        await asyncio.wait([loops[0]])
+        self.stopping.set(Interrupt.STOP.value)
+        for run in list(self.runs.values()):
+            self._release(run)
+        if not await self._drained(self._grace_s):
+            for run in list(self.runs.values()):
+                run.ask_to_stop(Interrupt.STOP)
+            await self._drained(STOP_S)
+        clean = not self.runs
+        try:
+            if await self.storage.flush() and clean:
+                await self.storage.retire()
+        except RepositoryError as error:
+            logger.warning("could not sign off: %s", error)
+        if self.runs:
+            logger.warning("%d runs would not stop and go on without us", len(self.runs))
+        return clean
+
+    async def _drained(self, within_s: float) -> bool:
+        """Wait until no run is left, at most so long; return whether none is."""
+        until_s = self._clock.boot_s() + within_s
+        while (self.runs or self._outcomes) and self._clock.boot_s() < until_s:
+            await self._wait(self._wake_claims, min(0.1, within_s))
+            self._wake_claims.clear()
+        await asyncio.sleep(0)
+        return not self.runs
+
+    def _spawn(self, work: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(work)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
+    @staticmethod
+    async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return
+
+
+def _timeout_us(task: Claimed, work: Work) -> int | None:
+    own = stored_options(task.options).timeout_us
+    declared = work.declared.timeout
+    return own if own is not None else None if declared is None else int(declared.total_seconds() * SECOND_US)

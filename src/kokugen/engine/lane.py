@@ -1,0 +1,74 @@
+"""A lane: the dispatchers that claims are made for together, and how much they have in hand and have room for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kokugen.dispatcher.protocol import Dispatcher
+from kokugen.engine.timer import Timer
+from kokugen.run import Run
+
+BUFFER_MIN = 16
+
+
+class Lane:
+    """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`."""
+
+    def __init__(self, dispatchers: Sequence[Dispatcher], timer: Timer, *, buffer_s: float, buffer_max: int) -> None:
+        self.dispatchers = dispatchers
+        self.timer = timer
+        self.only: frozenset[str] | None = None
+        self.outstanding = 0
+        self.claiming = False
+        self._buffer_s = buffer_s
+        self._buffer_max = buffer_max
+        self._rate = 0.0
+        self._ended = 0
+        self._since_s = 0.0
+
+    @property
+    def capacity(self) -> int:
+        return sum(one.capacity for one in self.dispatchers)
+
+    @property
+    def slots(self) -> int:
+        """Return how many runs could start at once."""
+        return max(0, self.capacity - self.outstanding)
+
+    @property
+    def buffer(self) -> int:
+        """Return how many may wait for a slot."""
+        if not self.capacity:
+            return 0
+        return max(BUFFER_MIN, min(self._buffer_max, int(self._rate * self._buffer_s)))
+
+    @property
+    def room(self) -> int:
+        """Return how many more may be claimed; 0 above the low watermark, so that claims are batches."""
+        target = self.capacity + self.buffer
+        room = target - self.outstanding
+        return room if self.outstanding < self.capacity or room * 2 >= target else 0
+
+    @property
+    def surplus(self) -> bool:
+        """Return whether more was claimed than can be under way."""
+        return self.outstanding > self.capacity
+
+    def took(self, count: int) -> None:
+        self.outstanding += count
+
+    def ended(self, count: int, now_s: float) -> None:
+        """Take note of runs that are over, and measure the rate over spans of at least 20 ms."""
+        self.outstanding -= count
+        assert self.outstanding >= 0, "more runs ended than were claimed"
+        self._ended += count
+        span = now_s - self._since_s
+        if span < 0.02:
+            return
+        self._rate = self._ended / span if span > 1 else 0.5 * self._rate + 0.5 * self._ended / span
+        self._ended, self._since_s = 0, now_s
+
+    def dispatcher_of(self, run: Run) -> Dispatcher | None:
+        """Return the dispatcher of this lane that runs this kind of work."""
+        is_async = run.work.is_async
+        return next((one for one in self.dispatchers if one.accepts(is_async=is_async)), None)

@@ -1,0 +1,344 @@
+"""What both faces share: the parts, assembled; the acceptance of tasks; the engine's thread.
+
+Every method that asks the store returns a `Reply`: `Scheduler` blocks on it, `AsyncScheduler` awaits it. Nobody
+writes rows behind its back: the faces, the CLI and the task storages all schedule through `accept`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from threading import Event, Thread
+from typing import Any, Generic, TypeVar
+
+from kokugen.acceptance import check_time, request_of, row_of
+from kokugen.clock import Clock, SystemClock
+from kokugen.dispatcher.asyncio_loop import LoopDispatcher
+from kokugen.dispatcher.call import call_work
+from kokugen.dispatcher.protocol import Dispatcher
+from kokugen.dispatcher.threads import ThreadDispatcher
+from kokugen.engine.engine import Engine
+from kokugen.engine.hooks import Hooks
+from kokugen.errors import DuplicateTaskError, OptionError, SchedulerStateError, TaskFailedError
+from kokugen.ids import IdSource, system_random
+from kokugen.middleware.base import Middleware, ScheduleRequest, WorkNext, schedule_chain, work_chain
+from kokugen.options import check_name
+from kokugen.process import this_node
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.protocol import Work, WorkRegistry
+from kokugen.registry.work import as_work
+from kokugen.reply import Reply
+from kokugen.repository.locate import open_repository
+from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.rows import (
+    Added,
+    AddResult,
+    CancelAnswer,
+    CancelRequest,
+    CancelResult,
+    NewTask,
+    Revision,
+)
+from kokugen.settings import Settings
+from kokugen.task import QUEUE_DEFAULT, TaskInfo, TaskParam, TaskQuery, TaskState
+from kokugen.task_storage.leasing import LeasedTasks
+
+VERSION = "0.1.0"
+WORKERS = 10
+ASYNC_WORKERS = 100
+
+H = TypeVar("H")
+
+
+class Front(Generic[H]):
+    """The parts of one scheduler. `handle` makes what `accept` answers with."""
+
+    def __init__(
+        self,
+        handle: Callable[[str, str, int], H],
+        url: str | None,
+        *,
+        works: WorkRegistry | None,
+        repository: DurableRepository | None,
+        middleware: Sequence[Middleware],
+        queues: Sequence[str],
+        namespace: str,
+        workers: int,
+        async_workers: int,
+        settings: Settings | None,
+        clock: Clock | None,
+        label: str | None,
+        shared: bool,
+        should_restore: Callable[[TaskInfo], bool] | None,
+    ) -> None:
+        self.works: WorkRegistry = FunctionRegistry() if works is None else works
+        self.settings = settings or Settings()
+        self.clock = clock or SystemClock()
+        self.random = system_random()
+        self.ids = IdSource(self.clock, system_random())
+        self.hooks = Hooks()
+        self.middleware = tuple(middleware)
+        self.queues = tuple(check_name("queue", queue) for queue in queues) or (QUEUE_DEFAULT,)
+        self.engine: Engine | None = None
+        self.storage: LeasedTasks | None = None
+        self._repository = repository
+        self._url = url
+        self._namespace = check_name("namespace", namespace)
+        self._workers = _at_least_one("workers", workers)
+        self._async_workers = _at_least_one("async_workers", async_workers)
+        self._label = label
+        self._shared = shared
+        self._should_restore = should_restore
+        self._handle = handle
+        self._dispatchers: list[Dispatcher] = []
+        self._thread: Thread | None = None
+        self._pid = 0
+        self._clean = True
+        self._chain = schedule_chain(self.middleware, self._add_one) if self.middleware else None
+
+    # -- The store
+
+    @property
+    def repository(self) -> DurableRepository:
+        """Return the store's repository, made at first use. Raises OptionError for a bad URL."""
+        if self._repository is None:
+            url = self._url or os.environ.get("KOKUGEN_URL")
+            if not url:
+                raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
+            self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
+        return self._repository
+
+    # -- Accepting tasks
+
+    def work_of(self, work_id: str) -> Work | None:
+        """Return the work declared here, or None."""
+        found = self.works.load(work_id)
+        return None if found is None else as_work(work_id, found)
+
+    def submit(self, work: Work, request: ScheduleRequest) -> Reply[H]:
+        """Accept a task of declared work."""
+        if self._chain is not None:
+            return self._chain(request)
+        return self._add(row_of(request, self.ids.task_id(), work))
+
+    def accept(self, request: ScheduleRequest) -> Reply[H]:
+        """Accept a task, through the middleware. The caller's arguments are checked before anything is stored."""
+        return (self._chain or self._add_one)(request)
+
+    def accept_param(self, param: TaskParam) -> Reply[H]:
+        """Accept a task given in plain data."""
+        return self.accept(self._request(param))
+
+    def accept_many(self, params: Iterable[TaskParam]) -> list[Reply[list[H]]]:
+        """Accept many tasks in batches; each batch is one statement. All are checked before the first is stored."""
+        if self._chain is not None:
+            return [reply.then(lambda one: [one]) for reply in map(self.accept_param, params)]
+        rows = [self._row(self._request(param)) for param in params]
+        batches = [rows[start : start + 1000] for start in range(0, len(rows), 1000)]
+        return [self.repository.add(batch).then(self._handles(batch)) for batch in batches]
+
+    def _request(self, param: TaskParam) -> ScheduleRequest:
+        work = self.work_of(param.work_id)
+        return request_of(param, work.declared if work is not None else None)
+
+    def _row(self, request: ScheduleRequest) -> NewTask:
+        return row_of(request, self.ids.task_id(), self.work_of(request.work_id))
+
+    def _add_one(self, request: ScheduleRequest) -> Reply[H]:
+        return self._add(self._row(request))
+
+    def _add(self, row: NewTask) -> Reply[H]:
+        return self.repository.add([row]).then(lambda answers: self._to_handle(row, answers[0]))
+
+    def _handles(self, rows: list[NewTask]) -> Callable[[list[Added]], list[H]]:
+        return lambda answers: [self._to_handle(row, answer) for row, answer in zip(rows, answers, strict=True)]
+
+    def _to_handle(self, row: NewTask, answer: Added) -> H:
+        if answer.result is AddResult.DUPLICATE:
+            raise DuplicateTaskError(row.unique_key or "", answer.id)
+        return self._handle(row.id, row.work_id, row.scheduled_time)
+
+    # -- Changing tasks
+
+    def cancel(
+        self, ids: Sequence[str], *, reason: str | None, force: bool, by: str | None
+    ) -> Reply[list[CancelAnswer]]:
+        """Cancel; a run of this process that has not started never will, and one that has is told at once."""
+        request = CancelRequest(ids=tuple(ids), reason=reason, force=force, by=by)
+        return self.repository.cancel(request).then(lambda answers: [self._stop_here(one, reason) for one in answers])
+
+    def _stop_here(self, answer: CancelAnswer, reason: str | None) -> CancelAnswer:
+        engine = self.engine
+        if answer.claim is None or engine is None or not engine.drop(answer.id, answer.claim, reason):
+            return answer
+        return CancelAnswer(answer.id, CancelResult.CANCELLED, TaskState.CANCELLED)
+
+    def reschedule(self, task_id: str, when: datetime, by: str | None) -> Reply[int]:
+        """Move a waiting task; answers with its new time in microseconds."""
+        us, zone, local = check_time(when)
+        revision = Revision(due_at=us, scheduled_time=us, zone=zone, local_time=local, by=by)
+        return self.repository.revise(task_id, revision).then(lambda _: us)
+
+    def result_of(self, info: TaskInfo) -> Any:
+        """Return what the work of an ended task returned. Raises TaskFailedError where it has no result."""
+        if info.state is not TaskState.DONE:
+            raise TaskFailedError(info.id, info.state, info.reason, info.error)
+        work = self.work_of(info.work_id)
+        if work is None:
+            from kokugen.codec import decode_value
+
+            return None if info.result is None else decode_value(info.result)
+        return work.decode_result(info.result)
+
+    # -- Running
+
+    def configure(self, workers: int | None, queues: Sequence[str] | None) -> None:
+        """Change what the next start takes; None leaves it. Raises OptionError, SchedulerStateError while running."""
+        if self.running:
+            raise SchedulerStateError("this scheduler runs already: configure it before its start")
+        if queues is not None:
+            self.queues = tuple(check_name("queue", queue) for queue in queues) or (QUEUE_DEFAULT,)
+        if workers is not None:
+            self._workers = _at_least_one("workers", workers)
+
+    @property
+    def running(self) -> bool:
+        """Return whether the engine runs in this process."""
+        return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
+
+    def make_engine(self, dispatchers: Sequence[Dispatcher]) -> Engine:
+        """Assemble storage and engine over the given dispatchers."""
+        self.repository.open()
+        self._dispatchers = list(dispatchers)
+        node = this_node(self.ids.node_id(), label=self._label, version=VERSION, now_us=self.clock.wall_us())
+        self.storage = LeasedTasks(
+            self.repository,
+            node=node,
+            clock=self.clock,
+            ids=self.ids,
+            settings=self.settings,
+            shared=self._shared,
+            should_restore=self._should_restore,
+        )
+        self.engine = Engine(
+            self.storage,
+            dispatchers,
+            self.works,
+            queues=self.queues,
+            clock=self.clock,
+            random=self.random,
+            settings=self.settings,
+            hooks=self.hooks,
+        )
+        return self.engine
+
+    def start(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Start the engine in a thread of its own; async work runs on `loop`, else on a background loop.
+
+        Raises SchedulerStateError where it runs already, RepositoryError where the store cannot be opened.
+        """
+        if self.running:
+            raise SchedulerStateError("this scheduler runs already: start() it once, or use another Scheduler")
+        engine = self.make_engine(
+            [
+                ThreadDispatcher(self._workers, clock=self.clock, chain=self._work_chain(is_async=False)),
+                LoopDispatcher(self._async_workers, loop=loop, clock=self.clock, chain=self._work_chain(is_async=True)),
+            ]
+        )
+        ready, failure = Event(), list[BaseException]()
+        self._pid = os.getpid()
+        self._thread = Thread(target=self._run, args=(engine, ready, failure), name="kokugen-engine", daemon=True)
+        self._thread.start()
+        ready.wait()
+        if failure:
+            self._thread.join()
+            self.engine = None
+            raise failure[0]
+
+    def _work_chain(self, *, is_async: bool) -> WorkNext:
+        return work_chain(self.middleware, call_work, is_async=is_async)
+
+    def _run(self, engine: Engine, ready: Event, failure: list[BaseException]) -> None:
+        try:
+            self._clean = asyncio.run(engine.run(ready.set))
+        except BaseException as error:
+            failure.append(error)
+            if ready.is_set():
+                raise
+        finally:
+            ready.set()
+
+    def ask_to_stop(self, grace_s: float | None) -> None:
+        """Begin to stop; `join` waits for the end."""
+        if self.running and self.engine is not None:
+            self.engine.request_stop(self.settings.grace_s if grace_s is None else grace_s)
+
+    def join(self) -> bool:
+        """Wait for the engine's end and return whether nothing of it still runs."""
+        if self._thread is not None and self._pid == os.getpid():
+            self._thread.join()
+        self.engine = None
+        return self._clean
+
+    def close(self) -> None:
+        """Release the store."""
+        if self._repository is not None:
+            self._repository.close()
+
+    def resize(self, change: int) -> int:
+        """Add workers for sync work, or remove them while running; return how many there are."""
+        self._workers = max(1, self._workers + change)
+        for dispatcher in self._dispatchers:
+            if dispatcher.accepts(is_async=False):
+                dispatcher.resize(self._workers)
+        if self.engine is not None:
+            self.engine.hint(0)
+        return self._workers
+
+    @property
+    def active(self) -> int:
+        """Return how many runs are under way in this process."""
+        return sum(dispatcher.active for dispatcher in self._dispatchers)
+
+
+def task_query(
+    *,
+    state: TaskState | str | Collection[TaskState | str] | None = None,
+    work: object = None,
+    queue: str | None = None,
+    tag: str | None = None,
+    unique: str | None = None,
+    held: bool | None = None,
+    due_before: datetime | None = None,
+    due_from: datetime | None = None,
+    limit: int = 1000,
+) -> TaskQuery:
+    """Return the query for a face's filters. Raises OptionError for one that is not allowed."""
+    for bound in (due_before, due_from):
+        if bound is not None:
+            check_time(bound)
+    return TaskQuery(
+        states=None if state is None else _states(state),
+        work_id=work.id if isinstance(work, Work) else None if work is None else str(work),
+        queue=queue,
+        tag=tag,
+        unique=unique,
+        held=held,
+        due_before=due_before,
+        due_from=due_from,
+        limit=limit,
+    )
+
+
+def _states(state: TaskState | str | Collection[TaskState | str]) -> frozenset[TaskState]:
+    if isinstance(state, TaskState | str):
+        state = (state,)
+    return frozenset(TaskState.parse(one) if isinstance(one, str) else one for one in state)
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if not isinstance(value, int) or not 1 <= value <= 10_000:
+        raise OptionError(f"{name}={value!r}: use 1 to 10,000")
+    return value

@@ -1,0 +1,81 @@
+"""The only source of chance: task ids, nonces of claims, node ids, and the random numbers that others get.
+
+`system_random()` is seeded by the operating system; a test hands `IdSource` a seeded one and gets the same
+ids again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import weakref
+from threading import Lock
+
+from kokugen.clock import Clock
+
+_UUID = "%08x-%04x-%04x-%04x-%012x"
+
+
+def system_random() -> random.Random:
+    """Return a fresh generator, seeded by the operating system."""
+    return random.Random()  # noqa: S311 - ids and jitter are no secrets
+
+
+class IdSource:
+    """Makes ids; any thread may ask. A forked child goes on with chance of its own, and so repeats none."""
+
+    __slots__ = ("__weakref__", "_bits", "_last", "_lock", "_random", "_wall_us")
+
+    def __init__(self, clock: Clock, random: random.Random) -> None:
+        self._wall_us = clock.wall_us
+        self._random = random
+        self._bits = random.getrandbits
+        self._lock = Lock()
+        self._last = 0
+        _when_forked(self)
+
+    def task_id(self) -> str:
+        """Return a new UUIDv7 (RFC 9562) as text, greater than every one before it from this source.
+
+        The 12 bits behind the milliseconds are the fraction of the millisecond (method 3 of section 6.2).
+        While the clock stands still or is set back, the ids count on from the last one.
+        """
+        bits = self._bits
+        now = (self._wall_us() << 12) // 1000
+        with self._lock:
+            self._last = stamp = now if now > self._last else self._last + 1
+        return _UUID % (
+            stamp >> 28,
+            stamp >> 12 & 0xFFFF,
+            0x7000 | stamp & 0xFFF,
+            0x8000 | bits(14),
+            bits(48),
+        )
+
+    def nonce(self) -> str:
+        """Return 32 random hexadecimal digits: the key of a claim, never used twice."""
+        return f"{self._bits(128):032x}"
+
+    def node_id(self) -> str:
+        """Return a random UUID (version 4) as text: one start of one process."""
+        bits = self._bits
+        return _UUID % (bits(32), bits(16), 0x4000 | bits(12), 0x8000 | bits(14), bits(48))
+
+    def reseed(self) -> None:
+        """Take new chance from the operating system, and a lock that no thread of the parent holds."""
+        self._lock = Lock()
+        self._random.seed()
+
+
+def _when_forked(source: IdSource) -> None:
+    """Reseed `source` in every child process, for as long as it lives."""
+    if sys.platform == "win32":
+        return
+    held = weakref.ref(source)
+
+    def reseed() -> None:
+        if (alive := held()) is not None:
+            alive.reseed()
+
+    os.register_at_fork(after_in_child=reseed)

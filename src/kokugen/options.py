@@ -1,0 +1,143 @@
+"""What can be said of a work or of one task besides its time and arguments. Rides on the work: `work.options(…)`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TypedDict, Unpack
+
+import msgspec
+from msgspec import Struct
+
+from kokugen.errors import OptionError
+from kokugen.retry import Retry, StoredRetry
+from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
+
+NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
+TAGS_MAX = 20
+UNIQUE_MAX = 200
+TIMEOUT_MAX = timedelta(days=30)
+
+
+class DeclaredOptions(TypedDict, total=False):
+    """The options that are keywords of a work's declaration, where `id` is the work's."""
+
+    queue: str
+    priority: int
+    unique: str | None
+    tags: tuple[str, ...]
+    mode: ModeName | Mode
+    retry: Retry | None
+    timeout: timedelta | None
+    start_within: timedelta | None
+    max_lost: int
+
+
+class OptionChanges(DeclaredOptions, total=False):
+    """The keywords of `options(…)`, where `id` is the task's."""
+
+    id: str | None
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """The options of a work, or of one task; every value was checked.
+
+    `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
+    `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison).
+    """
+
+    id: str | None = None
+    queue: str = QUEUE_DEFAULT
+    priority: Priority = Priority.NORMAL
+    unique: str | None = None
+    tags: tuple[str, ...] = ()
+    mode: Mode = Mode.AT_LEAST_ONCE
+    retry: Retry | None = None
+    timeout: timedelta | None = None
+    start_within: timedelta | None = None
+    max_lost: int = MAX_LOST_DEFAULT
+
+    @property
+    def max_attempts(self) -> int:
+        return self.retry.attempts if self.retry else 1
+
+    def merged(self, **changes: Unpack[OptionChanges]) -> Options:
+        """Return these options with some changed, all checked. Raises OptionError for a value that is not allowed."""
+        unknown = set(changes) - set(self.__struct_fields__)
+        if unknown:
+            raise OptionError(f"there is no option {min(unknown)!r}: use {', '.join(self.__struct_fields__)}")
+        values: dict[str, object] = dict(changes)
+        if "priority" in values:
+            values["priority"] = _priority(values["priority"])
+        if "mode" in values:
+            values["mode"] = _mode(values["mode"])
+        if "tags" in values:
+            values["tags"] = _tags(values["tags"])
+        merged: Options = msgspec.structs.replace(self, **values)
+        _check(merged)
+        return merged
+
+
+class StoredOptions(Struct, frozen=True, omit_defaults=True):
+    """What of the options is stored with a task, because the task was given it itself."""
+
+    retry: StoredRetry | None = None
+    timeout_us: int | None = None
+
+
+def check_name(what: str, name: str) -> str:
+    """Return `name`, or raise OptionError: names are 1 to 200 of A-Z a-z 0-9 _ . : -"""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise OptionError(f"{what} {name!r} is not allowed: use 1 to 200 of the characters A-Z a-z 0-9 _ . : -")
+    return name
+
+
+def _priority(value: object) -> Priority:
+    try:
+        return Priority(value)  # type: ignore[arg-type]
+    except ValueError:
+        raise OptionError(f"priority={value!r}: use 0 (low), 1 (normal), 2 (high) or 3 (urgent)") from None
+
+
+def _mode(value: object) -> Mode:
+    if isinstance(value, Mode):
+        return value
+    try:
+        return Mode[str(value).upper()]
+    except KeyError:
+        raise OptionError(f"mode={value!r}: use 'at_least_once' or 'at_most_once'") from None
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+        raise OptionError(f"tags={value!r}: use a tuple of names")
+    tags = tuple(check_name("tag", tag) for tag in value)
+    if len(tags) > TAGS_MAX:
+        raise OptionError(f"{len(tags)} tags: use at most {TAGS_MAX}")
+    return tags
+
+
+def _check(options: Options) -> None:
+    check_name("queue", options.queue)
+    if options.id is not None:
+        check_name("task id", options.id)
+    if options.unique is not None and not (
+        isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
+    ):
+        raise OptionError(f"unique={options.unique!r}: use 1 to {UNIQUE_MAX} printable characters")
+    if options.retry is not None and not isinstance(options.retry, Retry):
+        raise OptionError(f"retry={options.retry!r}: use Retry(…) or None")
+    if options.mode is Mode.AT_MOST_ONCE and options.max_attempts > 1:
+        raise OptionError("mode='at_most_once' with a retry: a task that runs at most once cannot be tried again")
+    for name in ("timeout", "start_within"):
+        _check_span(name, getattr(options, name))
+    if not isinstance(options.max_lost, int) or not 1 <= options.max_lost <= 1000:
+        raise OptionError(f"max_lost={options.max_lost!r}: use 1 to 1,000")
+
+
+def _check_span(name: str, span: object) -> None:
+    if span is None:
+        return
+    if not isinstance(span, timedelta) or not timedelta(0) < span <= TIMEOUT_MAX:
+        raise OptionError(f"{name}={span!r}: use a timedelta above zero, up to 30 days, or None")

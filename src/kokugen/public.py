@@ -1,0 +1,39 @@
+"""The public names, and where they live. `kokugen` hands them out; nothing else imports this."""
+
+from __future__ import annotations
+
+from kokugen.async_scheduler import AsyncScheduler
+from kokugen.errors import KokugenError
+from kokugen.handle import AsyncTaskHandle, TaskHandle
+from kokugen.middleware.base import Middleware
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.work import Work
+from kokugen.retry import Retry
+from kokugen.run import Cancel, RetryAfter, Run, Snooze, current_run
+from kokugen.scheduler import Scheduler
+from kokugen.settings import Settings
+from kokugen.task import Mode, Params, Priority, TaskInfo, TaskParam, TaskState
+
+__all__ = [
+    "AsyncScheduler",
+    "AsyncTaskHandle",
+    "Cancel",
+    "FunctionRegistry",
+    "KokugenError",
+    "Middleware",
+    "Mode",
+    "Params",
+    "Priority",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "Scheduler",
+    "Settings",
+    "Snooze",
+    "TaskHandle",
+    "TaskInfo",
+    "TaskParam",
+    "TaskState",
+    "Work",
+    "current_run",
+]

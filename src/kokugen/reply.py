@@ -1,0 +1,151 @@
+"""A one-shot answer that both kinds of caller can wait for: a thread with `result()`, a coroutine with `await`.
+
+A repository returns one from every call, so that there is one set of methods for sync and async callers alike. The
+answering side calls `resolve_all` once per batch: one wake-up of each waiting event loop, however many answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from threading import Lock
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_MISSING: Any = object()
+
+
+class Reply(Awaitable[T], Generic[T]):
+    """The answer to come. Resolved once, by any thread; read as often as you like."""
+
+    __slots__ = ("_callbacks", "_error", "_lock", "_value")
+
+    def __init__(self) -> None:
+        self._value: T = _MISSING
+        self._error: BaseException | None = None
+        self._lock = Lock()
+        self._callbacks: list[Callable[[], object]] | None = []
+
+    @classmethod
+    def of(cls, value: T) -> Reply[T]:
+        """Return a reply that is already answered."""
+        reply = cls()
+        reply._value, reply._callbacks = value, None
+        return reply
+
+    @classmethod
+    def failed(cls, error: BaseException) -> Reply[T]:
+        """Return a reply that is already answered, with an error."""
+        reply = cls()
+        reply._error, reply._callbacks = error, None
+        return reply
+
+    def done(self) -> bool:
+        """Return whether the answer is there."""
+        return self._callbacks is None
+
+    def resolve(self, value: T) -> None:
+        """Answer. A second answer is refused with an AssertionError: one question has one answer."""
+        for callback in self._settle(value, None):
+            callback()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, which `result()` and `await` raise."""
+        for callback in self._settle(_MISSING, error):
+            callback()
+
+    def _settle(self, value: T, error: BaseException | None) -> list[Callable[[], object]]:
+        with self._lock:
+            callbacks = self._callbacks
+            assert callbacks is not None, "a reply is resolved once"
+            self._value, self._error, self._callbacks = value, error, None
+        return callbacks
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` once answered: at once if it is, else in the answering thread; so keep it short."""
+        with self._lock:
+            if self._callbacks is not None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def peek(self) -> T:
+        """Return the answer that is there, or raise its error. Only after `done()`."""
+        assert self._callbacks is None, "peek() before the answer"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def result(self, timeout_s: float | None = None) -> T:
+        """Block this thread until the answer is there and return it. Raises TimeoutError after `timeout_s`."""
+        if self._callbacks is not None:
+            gate = Lock()
+            gate.acquire()
+            self.when_done(gate.release)
+            if not gate.acquire(timeout=-1 if timeout_s is None else timeout_s):
+                raise TimeoutError
+        return self.peek()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._callbacks is not None:
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            self.when_done(_LoopWake(loop, waiter))
+            yield from waiter
+        return self.peek()
+
+    def then(self, change: Callable[[T], U]) -> Reply[U]:
+        """Return a reply with `change(answer)`; an error of this reply, or of `change`, becomes its error."""
+        after: Reply[U] = Reply()
+
+        def settle() -> None:
+            try:
+                changed = change(self.peek())
+            except Exception as error:  # noqa: BLE001 - it is the answer, and raised where that is read
+                after.fail(error)
+            else:
+                after.resolve(changed)
+
+        self.when_done(settle)
+        return after
+
+
+class _LoopWake:
+    """Wakes one coroutine on its own loop; `resolve_all` gathers these so that a loop is woken once per batch."""
+
+    __slots__ = ("loop", "waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+        self.loop = loop
+        self.waiter = waiter
+
+    def __call__(self) -> None:
+        _wake(self.loop, [self.waiter])
+
+
+def _wake(loop: asyncio.AbstractEventLoop, waiters: list[asyncio.Future[None]]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_release, waiters)
+
+
+def _release(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:
+    """Answer many replies; an answer that is an exception becomes the reply's error."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for reply, value in answers:
+        failed = isinstance(value, BaseException)
+        settle = cast("Callable[[Any, BaseException | None], list[Callable[[], object]]]", reply._settle)
+        for callback in settle(_MISSING if failed else value, value if failed else None):
+            if isinstance(callback, _LoopWake):
+                by_loop.setdefault(callback.loop, []).append(callback.waiter)
+            else:
+                callback()
+    for loop, waiters in by_loop.items():
+        _wake(loop, waiters)

@@ -1,0 +1,58 @@
+"""What the parts of the memory repository share: the lock, the tasks, the nodes, and whom to wake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from threading import Lock
+
+from kokugen.clock import Clock, SystemClock
+from kokugen.ids import IdSource, system_random
+from kokugen.repository.memory.table import TaskTable
+from kokugen.task import NAMESPACE_DEFAULT, NodeInfo
+
+URL = "memory://"
+
+
+class MemoryStore:
+    """A `StoreRepository` without a store: opening and closing change nothing, and its tasks die with it."""
+
+    def __init__(
+        self, *, namespace: str = NAMESPACE_DEFAULT, clock: Clock | None = None, ids: IdSource | None = None
+    ) -> None:
+        self._namespace = namespace
+        self._clock = clock or SystemClock()
+        self._ids = ids or IdSource(self._clock, system_random())
+        self._lock = Lock()
+        self._table = TaskTable()
+        self._nodes: dict[str, NodeInfo] = {}
+        self._hints: list[Callable[[int], object]] = []
+
+    @property
+    def url(self) -> str:
+        return URL
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    def open(self) -> None:
+        """Do nothing: it is open from the start."""
+
+    def close(self) -> None:
+        """Do nothing: other schedulers of this process may go on with it."""
+
+    def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
+        # A new list each time, so that a call under way goes through one that does not change.
+        self._hints = [*self._hints, hint]
+
+        def leave() -> None:
+            self._hints = [other for other in self._hints if other is not hint]
+
+        return leave
+
+    def _hint(self, due: Collection[int]) -> None:
+        """Tell the listeners of tasks that wait now. Call it without the lock: a listener may call back."""
+        if due and self._hints:
+            earliest = min(due)
+            for hint in self._hints:
+                hint(earliest)

@@ -1,0 +1,172 @@
+"""The tasks of a memory repository with their indexes, and the few ways in which a task may move (T1 to T14).
+
+`MemoryRepository` calls it with its lock held. Every way in and out of a state is here, so that the indexes
+always agree with the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from kokugen.repository.memory.heap import LazyHeap, WaitingTasks
+from kokugen.repository.memory.record import Record, attempt_of
+from kokugen.repository.rows import ATTEMPTS_KEPT, Added, AddResult, NewTask
+from kokugen.task import Attempt, Mode, TaskState
+
+_WAITING = TaskState.INITIALIZED.value
+_WORKING = TaskState.WORKING.value
+
+
+class TaskTable:
+    """All tasks of one namespace. `by_state` has the ended ones in the order in which they ended."""
+
+    __slots__ = ("_deadlines", "_history", "_unique", "by_state", "records", "waiting")
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.by_state: tuple[dict[str, Record], ...] = tuple({} for _ in TaskState)
+        self.waiting = WaitingTasks()
+        self._deadlines = LazyHeap()
+        self._unique: dict[str, str] = {}
+        self._history: dict[str, list[Attempt]] = {}
+
+    def add(self, task: NewTask, now: int) -> Added:
+        """Take a new task in (T1), unless its id is there or its unique key is taken."""
+        if task.id in self.records:
+            return Added(task.id, AddResult.EXISTED)
+        if task.unique_key is not None:
+            holder = self._unique.setdefault(task.unique_key, task.id)
+            if holder != task.id:
+                return Added(holder, AddResult.DUPLICATE)
+        record = Record(task.id, task, task.due_at, task.start_deadline, now, now)
+        self.records[task.id] = self.by_state[_WAITING][task.id] = record
+        self._enrol(record, now)
+        return Added(task.id, AddResult.ADDED)
+
+    def start(self, record: Record, owner: str, claim: str, now: int) -> None:
+        """Make a waiting task Working (T2). One that `waiting.take` did not take out is withdrawn first."""
+        if record.start_deadline is not None:
+            self._deadlines.drop(record.id)
+        record.owner, record.claim, record.beat = owner, claim, 0
+        record.fence += 1
+        record.attempt += 1
+        record.claimed_at, record.started_at, record.hold = now, None, None
+        self._move(record, _WORKING, now)
+
+    def wait(self, record: Record, due_at: int | None, now: int) -> None:
+        """Make a task that was Working or over wait again (T4, T6, T10, T12)."""
+        self._let_go(record)
+        record.finished_at = None
+        self._move(record, _WAITING, now)
+        self._set_due(record, due_at)
+        if record.asked.unique_key is not None:
+            self._unique[record.asked.unique_key] = record.id
+        self._enrol(record, now)
+
+    def end(self, record: Record, state: int, now: int) -> None:
+        """End a task that waits or is Working (T3, T5, T7, T8, T9)."""
+        if record.state == _WAITING:
+            self.withdraw(record)
+        self._let_go(record)
+        record.finished_at, record.hold = now, None
+        if record.asked.unique_key is not None:
+            del self._unique[record.asked.unique_key]
+        self._move(record, state, now)
+
+    def change(self, record: Record, asked: NewTask, due_at: int | None, hold: str | None, now: int) -> None:
+        """Change a waiting task (T11)."""
+        self.withdraw(record)
+        record.asked, record.hold = asked, hold
+        self._set_due(record, due_at)
+        self.touch(record, now)
+        self._enrol(record, now)
+
+    def remove(self, record: Record) -> None:
+        """Forget a task that is over (T14)."""
+        del self.records[record.id], self.by_state[record.state][record.id]
+        self._history.pop(record.id, None)
+
+    def withdraw(self, record: Record) -> None:
+        """Take a waiting task out of what may be claimed."""
+        self.waiting.drop((record.asked.queue, record.asked.work_id), record.id)
+        self._deadlines.drop(record.id)
+
+    def put_back(self, record: Record, now: int) -> None:
+        """Put back a task that `waiting.take` took out, and that is not started after all."""
+        asked = record.asked
+        self.waiting.put((asked.queue, asked.work_id), asked.rank, record.due_at, record.id, now)
+
+    def touch(self, record: Record, now: int) -> None:
+        """Note a change."""
+        record.rev += 1
+        record.modified_at = now
+
+    def too_late(self, now: int, limit: int) -> Iterator[Record]:
+        """Yield up to `limit` waiting tasks whose start deadline is past; the caller ends each at once."""
+        for _ in range(limit):
+            entry = self._deadlines.top()
+            if entry is None or entry[0] > now:
+                return
+            yield self.records[entry[2]]
+
+    def unique_holder(self, record: Record) -> str | None:
+        """Return the id of the live task that has this task's unique key."""
+        key = record.asked.unique_key
+        return None if key is None else self._unique.get(key)
+
+    def lose(self, record: Record, now: int) -> None:
+        """Take a run from an owner that is gone (T6, T7), or end it where that was requested (T9)."""
+        self.remember(record, "lost", now)
+        record.lost += 1
+        if record.cancel_requested:
+            self.end(record, TaskState.CANCELLED, now)
+            return
+        record.reason = "lost"
+        if record.asked.mode == Mode.AT_MOST_ONCE or record.lost >= record.asked.max_lost:
+            self.end(record, TaskState.FAILED, now)
+        else:
+            record.attempt -= 1
+            self.wait(record, None, now)
+
+    def remember(self, record: Record, outcome: str, now: int, error: str | None = None) -> None:
+        """Write down an attempt that did not simply succeed; call it while the claim is still there."""
+        attempts = self._history.setdefault(record.id, [])
+        attempts.append(attempt_of(record, outcome, now, error))
+        del attempts[:-ATTEMPTS_KEPT]
+
+    def attempts(self, task_id: str) -> list[Attempt]:
+        """Return what was remembered, oldest first."""
+        return list(self._history.get(task_id, ()))
+
+    def of_states(self, states: Collection[TaskState] | None) -> Iterable[Record]:
+        """Return the tasks in these states; None: all."""
+        if states is None:
+            return self.records.values()
+        return (record for state in sorted(states) for record in self.by_state[state].values())
+
+    def _enrol(self, record: Record, now: int) -> None:
+        if record.hold is not None:
+            return
+        self.put_back(record, now)
+        if record.start_deadline is not None:
+            self._deadlines.push(record.start_deadline, 0, record.id)
+
+    def _move(self, record: Record, state: int, now: int) -> None:
+        by_state = self.by_state
+        del by_state[record.state][record.id]
+        record.state = state
+        by_state[state][record.id] = record
+        record.rev += 1
+        record.modified_at = now
+
+    @staticmethod
+    def _let_go(record: Record) -> None:
+        record.claim = record.owner = record.ttl_s = None
+
+    @staticmethod
+    def _set_due(record: Record, due_at: int | None) -> None:
+        if due_at is None:
+            return
+        if record.start_deadline is not None:
+            record.start_deadline += due_at - record.due_at
+        record.due_at = due_at

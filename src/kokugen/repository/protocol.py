@@ -1,0 +1,244 @@
+"""What a repository promises: the seed's small protocols, which anyone can implement, and the engine's.
+
+The engine's methods all return a `Reply`: `await` it in a coroutine, or `result()` it in a thread. Each call is one
+atomic change; a call that raises changed nothing, except `UnknownOutcomeError`, which says that it may have.
+`kokugen.testing` has the suite that every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from kokugen.reply import Reply
+from kokugen.repository.rows import (
+    Added,
+    Beaten,
+    CancelAnswer,
+    CancelRequest,
+    ClaimAnswer,
+    ClaimRequest,
+    Finish,
+    Finished,
+    Lease,
+    NewTask,
+    Observed,
+    Recovered,
+    Retention,
+    Revision,
+    StoreHealth,
+)
+from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, UpdateDiff
+
+
+@runtime_checkable
+class Repository(Protocol):
+    """The seed's repository: what a task storage needs at least. `async def` methods fit, and so do `Reply`s."""
+
+    def insert(self, info: TaskInfo) -> Awaitable[str]:
+        """Store a task and return its id. `id` and `last_modified` of `info` are ignored and made anew."""
+        ...
+
+    def get_updated_since(self, since: datetime) -> Awaitable[Sequence[TaskInfo]]:
+        """Return the tasks modified at or after `since`, ordered by `last_modified`, then id; possibly a first part.
+
+        A part ends only between two different `last_modified`, or holds at least one that is later than `since`.
+        """
+        ...
+
+    def get_by_id(self, task_id: str) -> Awaitable[TaskInfo]:
+        """Return the task. Raises NoEntryError where there is none."""
+        ...
+
+    def mark_as_done(self, task_id: str) -> Awaitable[bool]:
+        """Mark as Done and return True; False, and no change, unless it was Initialized or Working.
+
+        Raises NoEntryError where there is no such task.
+        """
+        ...
+
+    def mark_as_cancelled(self, task_id: str) -> Awaitable[bool]:
+        """As `mark_as_done`, to Cancelled."""
+        ...
+
+    def mark_as_failed(self, task_id: str) -> Awaitable[bool]:
+        """As `mark_as_done`, to Failed: workers failed to do this task."""
+        ...
+
+
+@runtime_checkable
+class StateUpdater(Protocol):
+    """Compare and swap of a state."""
+
+    def update_state(self, task_id: str, old: TaskState, new: TaskState) -> Awaitable[bool]:
+        """Change the state to `new` if it is `old`, and return whether it was.
+
+        Raises NoEntryError, and NotUpdatableStateError where `old` is terminal or `new` cannot follow it.
+        """
+        ...
+
+
+@runtime_checkable
+class Updater(Protocol):
+    """Change of a waiting task's fields."""
+
+    def update(self, task_id: str, diff: UpdateDiff) -> Awaitable[None]:
+        """Change the fields that `diff` gives. Raises NoEntryError, and NotUpdatableStateError unless Initialized."""
+        ...
+
+
+@runtime_checkable
+class RepositoryUpdater(Repository, StateUpdater, Protocol):
+    """What several nodes on one store need at least: the seed's repository with compare and swap."""
+
+
+class ClaimRepository(Protocol):
+    """The life of a task, in batches (PROTOCOL T1–T11, T13)."""
+
+    def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
+        """Add tasks, durably once answered; one answer a task, in order. Each task stands alone.
+
+        Adding an id again is answered EXISTED and changes nothing, so an unanswered call may be repeated.
+        """
+        ...
+
+    def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
+        """Take due tasks for a node: higher priority first, then earlier due time, then id. They are Working after it.
+
+        Each gets fence+1, attempt+1, beat 0 and the request's nonce as its claim. Tasks on hold, past their start
+        deadline or of other queues are not taken; up to 100 past their start deadline become Cancelled (`expired`),
+        those on hold once they are released.
+        """
+        ...
+
+    def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
+        """Record how runs ended; one answer a row, in order. Only the row whose claim is given is changed.
+
+        A waiting state becomes Cancelled instead where a cancel was requested, and its reason is the request's.
+        Raises InvalidEntryError, with nothing written, where a row would end as Working.
+        """
+        ...
+
+    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+        """Extend leases: beat+1, and nothing else. Those that are not this claim's any more are not in the answer."""
+        ...
+
+    def watch(self, node_id: str) -> Reply[list[Observed]]:
+        """Return the runs of all other nodes that hold a lease."""
+        ...
+
+    def recover(self, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
+        """Take runs from their owners, those alone whose claim and beat are still as observed (T6, T7).
+
+        Cancel requested: Cancelled. At most once, or lost `max_lost` times now: Failed. Else Initialized, lost+1,
+        attempt-1: a crash never uses up an attempt. Reason `lost`.
+        """
+        ...
+
+    def held(self, node_id: str, claim: str) -> Reply[ClaimAnswer]:
+        """Return the runs that the node has under this claim: the answer of a claim whose answer was lost."""
+        ...
+
+    def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
+        """Cancel tasks (T8, T9); one answer an id, in order."""
+        ...
+
+    def revise(self, task_id: str, revision: Revision) -> Reply[int]:
+        """Change a waiting task and return its new revision.
+
+        Raises NoEntryError, NotUpdatableStateError unless Initialized, StaleRevisionError where `rev` is another.
+        """
+        ...
+
+
+class QueryRepository(Protocol):
+    """Reading. Never blocks a writer."""
+
+    def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
+        """Return the tasks that exist, in the order asked for."""
+        ...
+
+    def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
+        """Return up to `query.limit` tasks (at most 1,000) in order of due time, then id."""
+        ...
+
+    def count(self, query: TaskQuery) -> Reply[int]:
+        """Return how many tasks fit; `after` and `limit` do not matter."""
+        ...
+
+    def attempts(self, task_id: str) -> Reply[list[Attempt]]:
+        """Return the attempts of a task that did not simply succeed, oldest first."""
+        ...
+
+    def health(self) -> Reply[StoreHealth]:
+        """Return what the store says of itself."""
+        ...
+
+
+class OperatorRepository(Protocol):
+    """What people and housekeeping do."""
+
+    def revive(self, task_ids: Sequence[str], *, due_at: int | None = None, by: str | None = None) -> Reply[list[str]]:
+        """Make ended tasks wait again (T12), due at `due_at` or now, attempts and losses at zero; return their ids.
+
+        Those that are not over, or whose unique key is taken by a live task, are left as they are. The fence goes on.
+        """
+        ...
+
+    def prune(self, retention: Retention) -> Reply[int]:
+        """Delete up to `limit` tasks past retention, with their bodies and history; return how many (T14)."""
+        ...
+
+    def register(self, node: NodeInfo) -> Reply[None]:
+        """Write down that this node is there, or (again) that it was seen now."""
+        ...
+
+    def retire(self, node_id: str) -> Reply[None]:
+        """Write down that a node stopped, and nothing of it can still be running; recover its runs at once."""
+        ...
+
+    def nodes(self) -> Reply[list[NodeInfo]]:
+        """Return the nodes that are known, newest first."""
+        ...
+
+
+class StoreRepository(Protocol):
+    """The store behind it."""
+
+    @property
+    def url(self) -> str:
+        """Return the address, without secrets."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace that every statement is bound to."""
+        ...
+
+    def open(self) -> None:
+        """Open the store and bring its schema up to date. Repeating it does nothing. Raises RepositoryError."""
+        ...
+
+    def close(self) -> None:
+        """Write what was accepted, then release the store. Repeating it does nothing."""
+        ...
+
+    def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
+        """Call `hint(due_us)` from any thread when tasks due then may have come (0: unknown). Returns the way out.
+
+        A hint may be lost or false: it wakes a claim earlier than the poll would, and decides nothing.
+        """
+        ...
+
+
+class DurableRepository(
+    ClaimRepository,
+    QueryRepository,
+    OperatorRepository,
+    StoreRepository,
+    RepositoryUpdater,
+    Updater,
+    Protocol,
+):
+    """The full contract, which the built-in repositories implement: the seed's methods and the engine's."""

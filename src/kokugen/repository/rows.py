@@ -1,0 +1,248 @@
+"""What travels between the engine and a repository: narrow frozen rows, instants in microseconds.
+
+They are arrays on the wire (`array_like`): a whole batch is encoded, bound and decoded in one C call each, and the
+order of the fields is the order of the columns.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+from msgspec import Struct
+
+from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, Priority, TaskState
+
+ATTEMPTS_KEPT = 100
+"""How many attempts, the latest, a store remembers of one task."""
+
+
+class NewTask(Struct, frozen=True, kw_only=True, array_like=True):
+    """A task to add (T1). `param` is JSON text (see `kokugen.codec`), `rank` the negated priority level."""
+
+    id: str
+    work_id: str
+    due_at: int
+    scheduled_time: int
+    param: str = "{}"
+    queue: str = QUEUE_DEFAULT
+    rank: int = -Priority.NORMAL
+    mode: int = Mode.AT_LEAST_ONCE
+    max_attempts: int = 1
+    max_lost: int = MAX_LOST_DEFAULT
+    start_deadline: int | None = None
+    """From when on it is too late to start. Wherever `due_at` changes, this moves along with it."""
+    unique_key: str | None = None
+    tags: str | None = None
+    """JSON array of strings, or None."""
+    options: str | None = None
+    """JSON object of what this task alone has (`kokugen.options.StoredOptions`), or None."""
+    zone: str | None = None
+    local_time: str | None = None
+
+
+class AddResult(IntEnum):
+    """What became of one task to add."""
+
+    ADDED = 0
+    EXISTED = 1
+    """A task with this id is there already: the earlier, unanswered call won. Nothing was changed."""
+    DUPLICATE = 2
+    """Another live task has the unique key: nothing was added."""
+
+
+class Added(Struct, frozen=True, array_like=True):
+    """The answer for one task to add; `id` is the existing task's where the unique key is taken."""
+
+    id: str
+    result: AddResult
+
+
+class ClaimRequest(Struct, frozen=True, kw_only=True):
+    """Ask for due tasks (T2): up to `slots` of any kind, and up to `buffer` more that may wait for a slot.
+
+    Only tasks that may run again (mode 0, never lost) go into the buffer, and at most `lost_max` tasks that were lost
+    before are handed out at all, so that a poison task dies alone.
+    """
+
+    node_id: str
+    nonce: str
+    slots: int
+    buffer: int = 0
+    lost_max: int = 1
+    queues: tuple[str, ...] = (QUEUE_DEFAULT,)
+    only: frozenset[str] | None = None
+    """The work ids to claim; None: all but `skip`."""
+    skip: frozenset[str] = frozenset()
+    """Work ids known to be missing here."""
+    ahead_us: int = 20_000
+    ttl_s: float = 30.0
+
+
+class Claimed(Struct, frozen=True, kw_only=True, array_like=True):
+    """A task that was claimed: all that its run needs."""
+
+    id: str
+    work_id: str
+    param: str
+    queue: str
+    mode: int
+    scheduled_time: int
+    due_at: int
+    attempt: int
+    max_attempts: int
+    lost: int
+    max_lost: int
+    fence: int
+    tags: str | None
+    options: str | None
+
+
+class ClaimAnswer(Struct, frozen=True, kw_only=True):
+    """What a claim took, and when to ask again."""
+
+    claim: str
+    tasks: list[Claimed]
+    next_due: int | None
+    """The due time of the earliest waiting task of the served queues that was not due yet; None: there is none."""
+    more: bool
+    """Whether as many as asked for were found, so that more may be due now."""
+    now: int
+
+
+class Finish(Struct, frozen=True, kw_only=True, array_like=True):
+    """How a run ends (T3, T4, T5, T9, T10): the new state of the row whose claim is `claim`."""
+
+    id: str
+    claim: str
+    state: int
+    outcome: str
+    """done, retry, snooze, failed, cancelled, released, undecodable, unknown: what the history says of the attempt."""
+    due_at: int | None = None
+    """Only for `state` Initialized: when it may start next; None keeps it."""
+    attempt_back: int = 0
+    """1 where the attempt does not count (snooze, release)."""
+    started_at: int | None = None
+    hold: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    result: str | None = None
+
+
+class Finished(IntEnum):
+    """What became of one finish."""
+
+    APPLIED = 0
+    """Written now, or found written: the earlier, unanswered commit won."""
+    FENCED = 1
+    """The row's claim is another: the outcome is refused and nothing was changed."""
+
+
+class Lease(Struct, frozen=True, array_like=True):
+    """A run: the key of everything that its owner may do."""
+
+    id: str
+    claim: str
+
+
+class Beaten(Struct, frozen=True, array_like=True):
+    """A lease that was extended by a beat. A lease that is not in the answer is lost."""
+
+    id: str
+    claim: str
+    cancel_requested: bool
+
+
+class Observed(Struct, frozen=True, array_like=True):
+    """A run of another node as a watcher sees it. Unchanged for `ttl_s` on the watcher's boot clock = lost."""
+
+    id: str
+    claim: str
+    beat: int
+    ttl_s: float
+    owner: str
+
+
+class Recovered(Struct, frozen=True, array_like=True):
+    """A run that was taken from its dead owner, and the state its task has now."""
+
+    id: str
+    state: TaskState
+
+
+class CancelRequest(Struct, frozen=True, kw_only=True):
+    """Cancel tasks. `force` ends Working ones at once and fences their runs; their outside effects may still happen."""
+
+    ids: tuple[str, ...]
+    reason: str | None = None
+    force: bool = False
+    by: str | None = None
+
+
+class CancelResult(StrEnum):
+    """What became of a cancellation."""
+
+    CANCELLED = "cancelled"
+    """It is Cancelled: no run of it will start."""
+    REQUESTED = "requested"
+    """It is running: its owner is told, no new attempt starts, and the task ends."""
+    REFUSED = "refused"
+    """It was over already; nothing was changed."""
+    MISSING = "missing"
+    """There is no such task."""
+
+
+class CancelAnswer(Struct, frozen=True, array_like=True):
+    """The answer for one task to cancel; `owner` and `claim` name the run that was asked to stop."""
+
+    id: str
+    result: CancelResult
+    state: TaskState | None = None
+    owner: str | None = None
+    claim: str | None = None
+
+
+class Revision(Struct, frozen=True, kw_only=True):
+    """A change of a waiting task (T11). None leaves a field as it is; `rev` must be the row's where it is given.
+
+    A new `scheduled_time` comes with its `zone` and `local_time`: where they are None, the old ones go.
+    """
+
+    due_at: int | None = None
+    scheduled_time: int | None = None
+    zone: str | None = None
+    local_time: str | None = None
+    rank: int | None = None
+    param: str | None = None
+    work_id: str | None = None
+    hold: str | None = None
+    release: bool = False
+    """Take the task out of its hold."""
+    rev: int | None = None
+    by: str | None = None
+
+
+class Retention(Struct, frozen=True, kw_only=True):
+    """Tasks that ended before these instants may be deleted (T14)."""
+
+    done_before: int
+    cancelled_before: int
+    failed_before: int
+    limit: int = 1000
+
+
+class StoreHealth(Struct, frozen=True, kw_only=True):
+    """What a store says of itself."""
+
+    url: str
+    backend: str
+    version: str
+    schema_version: int
+    durable: bool
+    counts: dict[str, int]
+    """How many tasks are in each state, by its label; every state is there."""
+    held: int
+    """How many waiting tasks are on hold."""
+    overdue: int
+    """How many other waiting tasks were due before now."""
+    oldest_due_us: int | None = None
+    """When the first of the waiting tasks that are not on hold was, or is, due."""

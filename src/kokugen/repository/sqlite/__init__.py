@@ -1,0 +1,239 @@
+"""The repository in one SQLite file, shared by any number of processes of one machine. The only user of apsw.
+
+`connection` opens and migrates the file, `writer` commits batches, `tasks`, `changes` and `operations` hold its
+statements, `reading` the queries.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import apsw
+
+from kokugen.clock import Clock, SystemClock
+from kokugen.errors import KokugenError, RepositoryUnavailableError
+from kokugen.ids import IdSource, system_random
+from kokugen.reply import Reply
+from kokugen.repository.rows import (
+    Added,
+    Beaten,
+    CancelAnswer,
+    CancelRequest,
+    ClaimAnswer,
+    ClaimRequest,
+    Finish,
+    Finished,
+    Lease,
+    NewTask,
+    Observed,
+    Recovered,
+    Retention,
+    Revision,
+    StoreHealth,
+)
+from kokugen.repository.seed_methods import SeedMethods
+from kokugen.repository.sqlite import changes, operations, reading, tasks
+from kokugen.repository.sqlite.connection import connect, explain, migrate
+from kokugen.repository.sqlite.tasks import Scope
+from kokugen.repository.sqlite.writer import Operation, Writer
+from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
+
+T = TypeVar("T")
+
+_abandoned: list[object] = []
+"""Connections of a parent process: SQLite forbids even closing them in a forked child, so they are kept for ever."""
+
+
+def _wake(scope: Scope) -> None:
+    """Do nothing: the writer looks at its queue, and from then on at other processes' commits."""
+
+
+class SQLiteRepository(SeedMethods):
+    """Tasks of one namespace in one file. Any thread may call it; it is opened at first use, also after `close`."""
+
+    def __init__(self, path: str | os.PathLike[str], *, namespace: str = "default", clock: Clock | None = None) -> None:
+        self._path = Path(path).absolute()
+        self._namespace = namespace
+        self._clock = clock or SystemClock()
+        self._ids = IdSource(self._clock, system_random())
+        self._hints: list[Callable[[int], object]] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = Lock()
+        self._reading = Lock()
+        self._pid = os.getpid()
+        self._writer: Writer | None = None
+        self._reader: apsw.Connection | None = None
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self._path}"
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    # -- The file
+
+    def open(self) -> None:
+        self._opened()
+
+    def _opened(self) -> Writer:
+        if self._pid != os.getpid():
+            _abandoned.append((self._writer, self._reader))
+            self._hints.clear()
+            self._reset()
+        writer = self._writer
+        if writer is None:
+            with self._lock:
+                writer = self._writer = self._writer or self._connect()
+        return writer
+
+    def _connect(self) -> Writer:
+        try:
+            self._reader = connect(self._path)
+            migrate(self._reader, self._path, self._ids.task_id())
+            writer = Writer(self._path, self._namespace, self._clock, self._on_change)
+        except apsw.Error as error:
+            raise explain(error, self._path) from error
+        writer.watching = bool(self._hints)
+        return writer
+
+    def close(self) -> None:
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
+        with self._reading:
+            reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.close()
+
+    def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
+        writer = self._opened()
+        self._hints.append(hint)
+        writer.watching = True
+        writer.submit(Operation(reply=Reply(), run=_wake))
+
+        def leave() -> None:
+            if hint in self._hints:
+                self._hints.remove(hint)
+                writer.watching = bool(self._hints)
+
+        return leave
+
+    def _on_change(self) -> None:
+        for hint in tuple(self._hints):
+            hint(0)
+
+    def _hint(self, due_us: int) -> None:
+        for hint in tuple(self._hints):
+            hint(due_us)
+
+    # -- Asking
+
+    def _submit(self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None) -> Reply[T]:
+        reply: Reply[T] = Reply()
+        try:
+            self._opened().submit(Operation(reply=reply, run=run, rows=rows, arguments=arguments))
+        except KokugenError as error:
+            return Reply.failed(error)
+        return reply
+
+    def _read(self, query: Callable[..., T], *arguments: Any) -> Reply[T]:
+        try:
+            self._opened()
+            with self._reading:
+                if self._reader is None:
+                    raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
+                return Reply.of(query(self._reader, *arguments))
+        except apsw.Error as error:
+            return Reply.failed(explain(error, self._path))
+        except KokugenError as error:
+            return Reply.failed(error)
+
+    def _hinting(self, reply: Reply[T], due_us: int) -> Reply[T]:
+        if self._hints:
+            reply.when_done(lambda: self._hint(due_us))
+        return reply
+
+    # -- The life of a task
+
+    def add(self, tasks_: Sequence[NewTask]) -> Reply[list[Added]]:
+        if not tasks_:
+            return Reply.of([])
+        reply = self._submit(tasks.add, rows=list(tasks_))
+        return self._hinting(reply, min(task.due_at for task in tasks_))
+
+    def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
+        return self._submit(tasks.claim, request)
+
+    def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
+        return self._submit(tasks.finish, rows=list(rows)) if rows else Reply.of([])
+
+    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+        return self._submit(tasks.beat, leases) if leases else Reply.of([])
+
+    def watch(self, node_id: str) -> Reply[list[Observed]]:
+        return self._submit(tasks.watch, node_id)
+
+    def recover(self, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
+        return self._hinting(self._submit(tasks.recover, observed), 0) if observed else Reply.of([])
+
+    def held(self, node_id: str, claim: str) -> Reply[ClaimAnswer]:
+        return self._submit(tasks.held, node_id, claim)
+
+    def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
+        return self._submit(changes.cancel, request)
+
+    def revise(self, task_id: str, revision: Revision) -> Reply[int]:
+        return self._hinting(self._submit(changes.revise, task_id, revision), revision.due_at or 0)
+
+    # -- Reading
+
+    def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
+        return self._read(reading.get, self._namespace, task_ids)
+
+    def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
+        return self._read(reading.page, self._namespace, query)
+
+    def count(self, query: TaskQuery) -> Reply[int]:
+        return self._read(reading.count, self._namespace, query)
+
+    def attempts(self, task_id: str) -> Reply[list[Attempt]]:
+        return self._read(reading.attempts, self._namespace, task_id)
+
+    def health(self) -> Reply[StoreHealth]:
+        return self._read(reading.health, self._namespace, self.url, self._clock.wall_us())
+
+    def nodes(self) -> Reply[list[NodeInfo]]:
+        return self._read(reading.nodes)
+
+    def _modified_since(self, since_us: int, limit: int) -> Reply[list[TaskInfo]]:
+        return self._read(reading.modified_since, self._namespace, since_us, limit)
+
+    # -- Operating
+
+    def revive(self, task_ids: Sequence[str], *, due_at: int | None = None, by: str | None = None) -> Reply[list[str]]:
+        return self._hinting(self._submit(operations.revive, task_ids, due_at, by), due_at or 0)
+
+    def prune(self, retention: Retention) -> Reply[int]:
+        return self._submit(operations.prune, retention)
+
+    def register(self, node: NodeInfo) -> Reply[None]:
+        return self._submit(operations.register, node)
+
+    def retire(self, node_id: str) -> Reply[None]:
+        return self._hinting(self._submit(operations.retire, node_id), 0)
+
+    def _transition(
+        self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None
+    ) -> Reply[TaskState]:
+        return self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce())

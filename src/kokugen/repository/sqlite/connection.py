@@ -1,0 +1,162 @@
+"""Opening the file: safety of the path, settings of the connection, migrations, and errors told in plain words."""
+
+from __future__ import annotations
+
+import os
+import stat
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from kokugen.errors import RepositoryError, RepositoryUnavailableError, SchemaVersionError
+
+BUSY_MS = 10_000
+CHECKPOINT_PAGES = 4000
+NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
+FAILURES: tuple[tuple[type[apsw.Error], str], ...] = (
+    (apsw.BusyError, "another process holds its lock for too long: try again later"),
+    (apsw.LockedError, "another connection holds its lock: try again later"),
+    (apsw.FullError, "the disk is full: free some space; nothing that was accepted is lost"),
+    (apsw.ReadOnlyError, "it is read-only: give this user the right to write the file and its directory"),
+    (apsw.IOError, "the disk reports an error: check the disk and the file system"),
+    (apsw.CantOpenError, "it cannot be opened: check that its directory exists and may be written"),
+    (apsw.PermissionsError, "access is denied: check the rights of the file and its directory"),
+)
+
+
+def connect(path: Path) -> apsw.Connection:
+    """Open the file, made with mode 0600 where it is new, with full durability. Raises RepositoryError."""
+    _check_place(path)
+    _create(path)
+    db = apsw.Connection(str(path))
+    db.set_busy_timeout(BUSY_MS)
+    try:
+        db.execute("PRAGMA trusted_schema=OFF")
+        _refuse_foreign(db, path)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    except (apsw.Error, RepositoryError):
+        db.close()
+        raise
+    return db
+
+
+def explain(error: apsw.Error, path: Path) -> RepositoryError:
+    """Return what SQLite said as an error of ours, with what to do."""
+    for kind, advice in FAILURES:
+        if isinstance(error, kind):
+            return RepositoryUnavailableError(f"the store {path} cannot be used just now, {advice} ({error})")
+    if isinstance(error, apsw.NotADBError):
+        return RepositoryError(f"{path} is not an SQLite database: name another file, or move this one away")
+    if isinstance(error, apsw.CorruptError):
+        return RepositoryError(f"the store {path} is damaged ({error}): restore it from a backup")
+    return RepositoryError(f"the store {path} refused: {error}")
+
+
+def migrate(db: apsw.Connection, path: Path, cluster_id: str) -> int:
+    """Bring the schema up to date, once, whoever comes first, and return its version. Raises SchemaVersionError."""
+    scripts = sorted(one.name for one in files(__package__).joinpath("sql").iterdir() if one.name.endswith(".sql"))
+    newest = int(scripts[-1][:3])
+    if (version := _version(db)) < newest:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            version = _version(db)
+            for name in scripts:
+                if int(name[:3]) > version:
+                    db.execute(files(__package__).joinpath("sql", name).read_text(encoding="utf-8"))
+            facts = {"schema_version": str(newest), "min_compatible": "1", "cluster_id": cluster_id}
+            db.execute(
+                "INSERT INTO meta SELECT key, value FROM json_each(?) WHERE true"
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE key = 'schema_version'",
+                (msgspec.json.encode(facts).decode(),),
+            )
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        return newest
+    if version > newest and _fact(db, "min_compatible") > newest:
+        raise SchemaVersionError(f"{path} has schema {version}; this kokugen knows {newest}: use a newer kokugen")
+    return version
+
+
+def stored_version(path: Path) -> int | None:
+    """Return the schema version of a file as it is, and change nothing; None where there is no store yet."""
+    if not path.exists():
+        return None
+    _check_place(path)
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            _refuse_foreign(db, path)
+            return _version(db) or None
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise explain(error, path) from error
+
+
+def one(db: apsw.Connection, sql: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> Any:
+    """Return the one value of the one row that a statement answers with."""
+    for row in db.execute(sql, values):
+        return row[0]
+    return None
+
+
+def _refuse_foreign(db: apsw.Connection, path: Path) -> None:
+    """Leave the database of another application alone, before any setting of ours is written into it."""
+    tables = set(msgspec.json.decode(one(db, "SELECT json_group_array(name) FROM sqlite_schema WHERE type = 'table'")))
+    if tables and not tables >= {"meta", "task", "task_param"}:
+        raise RepositoryError(f"{path} is the database of another application: name another file")
+
+
+def _version(db: apsw.Connection) -> int:
+    if not one(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'"):
+        return 0
+    return _fact(db, "schema_version")
+
+
+def _fact(db: apsw.Connection, key: str) -> int:
+    return int(one(db, "SELECT value FROM meta WHERE key = ?", (key,)) or 0)
+
+
+def _check_place(path: Path) -> None:
+    if path.is_symlink():
+        raise RepositoryError(f"{path} is a symbolic link, which a store may not be: name the file itself")
+    if path.is_dir():
+        raise RepositoryError(f"{path} is a directory: name a file in it")
+    parent = path.parent
+    if not parent.is_dir():
+        raise RepositoryError(f"{path} cannot be made: there is no directory {parent}; make it first")
+    mode = parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise RepositoryError(f"{parent} may be written by everyone: take that right away, or use another directory")
+    if (kind := _file_system(parent.resolve())) in NETWORK:
+        raise RepositoryError(f"{path} is on a network file system ({kind}), where locks fail: use a local disk")
+
+
+def _create(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise RepositoryError(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _file_system(directory: Path) -> str:
+    """Return the kind of file system a directory is on, as the kernel names it; empty where it does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for fields in (line.split() for line in mounts):
+        place = fields[1].replace("\\040", " ")
+        if directory.is_relative_to(place) and len(place) >= len(best):
+            best, kind = place, fields[2]
+    return kind

@@ -1,0 +1,218 @@
+"""Reading, on a connection of its own: pages of tasks as one JSON row, told as `TaskInfo`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from kokugen.clock import from_us, to_us
+from kokugen.repository.rows import StoreHealth
+from kokugen.repository.seed_methods import readable_param
+from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.tasks import encode
+from kokugen.task import Attempt, Mode, NodeInfo, Priority, TaskInfo, TaskQuery, TaskState
+
+PAGE_MAX = 1000
+
+
+class _Row(Struct, array_like=True):
+    id: str
+    work_id: str
+    scheduled_time: int
+    param: str
+    state: int
+    modified_at: int
+    queue: str
+    rank: int
+    mode: int
+    tags: str | None
+    unique_key: str | None
+    due_at: int
+    start_deadline: int | None
+    zone: str | None
+    local_time: str | None
+    hold: str | None
+    reason: str | None
+    error: str | None
+    result: str | None
+    attempt: int
+    max_attempts: int
+    lost: int
+    max_lost: int
+    fence: int
+    owner: str | None
+    cancel_requested: int
+    rev: int
+    created_at: int
+    claimed_at: int | None
+    started_at: int | None
+    finished_at: int | None
+
+
+def _body(name: str) -> str:
+    return f"coalesce({name}, (SELECT body FROM task_{name} b WHERE b.namespace = t.namespace AND b.id = t.id))"
+
+
+_BODIES = {name: _body(name) for name in ("param", "result")}
+_ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in _Row.__struct_fields__)})"
+
+
+def tasks(
+    db: apsw.Connection, namespace: str, where: str, names: dict[str, Any], order: str, limit: int
+) -> list[TaskInfo]:
+    """Return the tasks of a condition that is written here or in this package, never by a caller."""
+    sql = (
+        f"SELECT json_group_array({_ROW}) FROM (SELECT * FROM task WHERE namespace = :ns AND {where}"
+        f" ORDER BY {order} LIMIT :limit) t"
+    )
+    found = one(db, sql, names | {"ns": namespace, "limit": limit})
+    return [_info(row, namespace) for row in msgspec.json.decode(found, type=list[_Row])]
+
+
+def modified_since(db: apsw.Connection, namespace: str, since_us: int, limit: int) -> list[TaskInfo]:
+    """Return a first part in order of change, which never ends between two changes of one instant."""
+    names: dict[str, Any] = {"since": since_us, "skip": limit - 1, "ns": namespace}
+    sql = "SELECT modified_at FROM task WHERE namespace = :ns AND modified_at >= :since ORDER BY modified_at LIMIT 1"
+    names["until"] = one(db, f"{sql} OFFSET :skip", names)
+    if names["until"] == since_us:  # more than a part share the first instant: all of them, and the next instant
+        names["until"] = one(db, sql.replace(">= :since", "> :since"), names)
+    where = "modified_at >= :since AND (:until IS NULL OR modified_at <= :until)"
+    return tasks(db, namespace, where, names, "modified_at, id", -1)
+
+
+def get(db: apsw.Connection, namespace: str, ids: Sequence[str]) -> list[TaskInfo]:
+    """Return the tasks that exist, in the order asked for."""
+    names = {"ids": encode(list(dict.fromkeys(ids)))}
+    found = tasks(db, namespace, "id IN (SELECT value FROM json_each(:ids))", names, "id", len(ids))
+    by_id = {info.id: info for info in found}
+    return [by_id[task_id] for task_id in ids if task_id in by_id]
+
+
+def page(db: apsw.Connection, namespace: str, query: TaskQuery) -> list[TaskInfo]:
+    """Return one page in order of due time, then id."""
+    limit = max(0, min(query.limit, PAGE_MAX))
+    where, names = _where(query)
+    if query.after is not None:
+        where += " AND (due_at, id) > (:after_due, :after_id)"
+        names |= {"after_due": query.after[0], "after_id": query.after[1]}
+    return tasks(db, namespace, where, names, "due_at, id", limit)
+
+
+def count(db: apsw.Connection, namespace: str, query: TaskQuery) -> int:
+    """Return how many tasks fit."""
+    where, names = _where(query)
+    return int(one(db, f"SELECT count(*) FROM task WHERE namespace = :ns AND {where}", names | {"ns": namespace}))
+
+
+def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
+    conditions = ["true"]
+    names: dict[str, Any] = {}
+    for column, value in (
+        ("work_id", query.work_id),
+        ("queue", query.queue),
+        ("unique_key", query.unique),
+        ("owner", query.owner),
+    ):
+        if value is not None:
+            conditions.append(f"{column} = :{column}")
+            names[column] = value
+    if query.states is not None:
+        conditions.append(f"state IN ({', '.join(str(int(state)) for state in sorted(query.states)) or 'NULL'})")
+    if query.tag is not None:
+        conditions.append("tags IS NOT NULL AND :tag IN (SELECT value FROM json_each(tags))")
+        names["tag"] = query.tag
+    if query.held is not None:
+        conditions.append(f"hold IS {'NOT ' if query.held else ''}NULL")
+    for name, sign, when in (("due_before", "<", query.due_before), ("due_from", ">=", query.due_from)):
+        if when is not None:
+            conditions.append(f"due_at {sign} :{name}")
+            names[name] = to_us(when)
+    return " AND ".join(conditions), names
+
+
+def attempts(db: apsw.Connection, namespace: str, task_id: str) -> list[Attempt]:
+    """Return the attempts of a task, oldest first."""
+    times = ("claimed_at", "started_at", "finished_at")
+    names = ("fence", "attempt", "outcome", "node", "error", *times)
+    pairs = ", ".join(f"'{name}', {name}" for name in names)
+    sql = (
+        f"SELECT json_group_array(json_object({pairs})) FROM (SELECT * FROM attempt"
+        " WHERE namespace = ? AND task_id = ? ORDER BY fence)"
+    )
+    rows = msgspec.json.decode(one(db, sql, (namespace, task_id)))
+    return [Attempt(**(row | {name: _when(row[name]) for name in times})) for row in rows]
+
+
+def nodes(db: apsw.Connection) -> list[NodeInfo]:
+    """Return the nodes, newest first."""
+    pairs = ", ".join(f"'{name}', {name}" for name in NodeInfo.__struct_fields__)
+    sql = f"SELECT json_group_array(json_object({pairs})) FROM (SELECT * FROM node ORDER BY started_at DESC, node_id)"
+    return msgspec.json.decode(one(db, sql), type=list[NodeInfo])
+
+
+def health(db: apsw.Connection, namespace: str, url: str, now: int) -> StoreHealth:
+    """Return what the store says of itself."""
+    sql = (
+        "SELECT json_group_array(json_array(state, n, held, overdue, oldest)) FROM (SELECT state, count(*) AS n,"
+        " sum(hold IS NOT NULL) AS held, sum(hold IS NULL AND due_at <= :now) AS overdue,"
+        " min(iif(hold IS NULL, due_at, NULL)) AS oldest FROM task WHERE namespace = :ns GROUP BY state)"
+    )
+    rows = {row[0]: row for row in msgspec.json.decode(one(db, sql, {"ns": namespace, "now": now}))}
+    waiting = rows.get(0, [0, 0, 0, 0, None])
+    return StoreHealth(
+        url=url,
+        backend="sqlite",
+        version=apsw.sqlite_lib_version(),
+        schema_version=int(one(db, "SELECT value FROM meta WHERE key = 'schema_version'")),
+        durable=True,
+        counts={state.label: rows[state][1] if state in rows else 0 for state in TaskState},
+        held=waiting[2],
+        overdue=waiting[3],
+        oldest_due_us=waiting[4],
+    )
+
+
+def _info(row: _Row, namespace: str) -> TaskInfo:
+    return TaskInfo(
+        id=row.id,
+        work_id=row.work_id,
+        scheduled_time=from_us(row.scheduled_time),
+        param=readable_param(row.param),
+        state=TaskState(row.state),
+        last_modified=from_us(row.modified_at),
+        namespace=namespace,
+        queue=row.queue,
+        priority=Priority(-row.rank),
+        mode=Mode(row.mode),
+        tags=tuple(msgspec.json.decode(row.tags)) if row.tags else (),
+        unique=row.unique_key,
+        due_at=from_us(row.due_at),
+        start_deadline=_when(row.start_deadline),
+        zone=row.zone,
+        local_time=row.local_time,
+        hold=row.hold,
+        reason=row.reason,
+        error=row.error,
+        result=row.result,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        lost=row.lost,
+        max_lost=row.max_lost,
+        fence=row.fence,
+        owner=row.owner,
+        cancel_requested=bool(row.cancel_requested),
+        rev=row.rev,
+        created_at=from_us(row.created_at),
+        claimed_at=_when(row.claimed_at),
+        started_at=_when(row.started_at),
+        finished_at=_when(row.finished_at),
+    )
+
+
+def _when(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)

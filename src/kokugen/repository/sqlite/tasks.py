@@ -1,0 +1,323 @@
+"""The life of a task, as statements in the writer's transaction: one JSON array in, one JSON row out.
+
+A statement a row would hand over the interpreter's lock once a row, and crawl beside a busy thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from kokugen.errors import InvalidEntryError
+from kokugen.repository.rows import (
+    Added,
+    AddResult,
+    Beaten,
+    ClaimAnswer,
+    Claimed,
+    ClaimRequest,
+    Finish,
+    Finished,
+    Lease,
+    NewTask,
+    Observed,
+    Recovered,
+)
+from kokugen.repository.sqlite.connection import one
+from kokugen.task import Mode, Priority, TaskState
+
+BODY_MAX = 1024
+ATTEMPTS_MAX = 100
+EXPIRED_MAX = 100
+LEVELS = tuple(sorted(-level for level in Priority))
+
+
+class Scope(Struct, frozen=True):
+    """What every statement is bound to."""
+
+    db: apsw.Connection
+    namespace: str
+    now: int
+
+
+def encode(value: object) -> str:
+    """Return JSON text, to be bound."""
+    return msgspec.json.encode(value).decode()
+
+
+# -- T1
+
+_FIELDS = NewTask.__struct_fields__
+_ADD = (
+    f"INSERT INTO task (namespace, {', '.join(_FIELDS)}, created_at, modified_at)"
+    f" SELECT :ns, {', '.join(f'value->>{n}' for n in range(len(_FIELDS)))}, :now, :now"
+    " FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING"
+).replace(
+    f"value->>{_FIELDS.index('param')},",
+    f"iif(length(value->>{_FIELDS.index('param')}) > {BODY_MAX}, NULL, value->>{_FIELDS.index('param')}),",
+)
+_ADD_BODIES = (
+    "INSERT OR IGNORE INTO task_param SELECT :ns, value->>0, value->>1 FROM json_each(:rows)"
+    " WHERE EXISTS (SELECT 1 FROM task WHERE namespace = :ns AND id = value->>0)"
+)
+
+
+def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
+    """Add tasks in one statement; where some are there already, one by one."""
+    db = scope.db
+    db.execute("SAVEPOINT adding")
+    db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode(tasks)})
+    if db.changes() == len(tasks):
+        _add_bodies(scope, tasks)
+        answers = [Added(task.id, AddResult.ADDED) for task in tasks]
+    else:
+        db.execute("ROLLBACK TO adding")
+        answers = [_add_one(scope, task) for task in tasks]
+    db.execute("RELEASE adding")
+    return answers
+
+
+def _add_one(scope: Scope, task: NewTask) -> Added:
+    if one(scope.db, "SELECT 1 FROM task WHERE namespace = ? AND id = ?", (scope.namespace, task.id)):
+        return Added(task.id, AddResult.EXISTED)
+    if task.unique_key is not None and (holder := _holder(scope, task.unique_key)) is not None:
+        return Added(holder, AddResult.DUPLICATE)
+    scope.db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode([task])})
+    assert scope.db.changes() == 1, "a task that collides with none is added"
+    _add_bodies(scope, [task])
+    return Added(task.id, AddResult.ADDED)
+
+
+def _add_bodies(scope: Scope, tasks: Sequence[NewTask]) -> None:
+    bodies = [(task.id, task.param) for task in tasks if len(task.param) > BODY_MAX]
+    if bodies:
+        scope.db.execute(_ADD_BODIES, {"ns": scope.namespace, "rows": encode(bodies)})
+
+
+def _holder(scope: Scope, unique_key: str) -> str | None:
+    sql = "SELECT id FROM task WHERE namespace = ? AND unique_key = ? AND state IN (0, 1)"
+    found: str | None = one(scope.db, sql, (scope.namespace, unique_key))
+    return found
+
+
+# -- T2
+
+_PARAM = "coalesce(t.param, (SELECT body FROM task_param b WHERE b.namespace = t.namespace AND b.id = t.id))"
+_EXPIRE = (
+    "UPDATE task SET state = 3, reason = 'expired', finished_at = :now, modified_at = :now, rev = rev + 1, hold = NULL"
+    " WHERE namespace = :ns AND id IN (SELECT id FROM task WHERE namespace = :ns AND state = 0"
+    " AND hold IS NULL AND start_deadline IS NOT NULL AND start_deadline <= :now LIMIT :max)"
+)
+_TAKE = (
+    "UPDATE task SET state = 1, owner = :node, claim = :claim, beat = 0, ttl_s = :ttl, fence = fence + 1,"
+    " attempt = attempt + 1, rev = rev + 1, claimed_at = :now, modified_at = :now, started_at = NULL"
+    " WHERE namespace = :ns AND id IN (SELECT value FROM json_each(:ids))"
+)
+_CLAIMED = {"attempt": "attempt + 1", "fence": "fence + 1", "param": "p"}
+_CLAIMED_ROW = f"json_array({', '.join(_CLAIMED.get(name, name) for name in Claimed.__struct_fields__)})"
+_HELD_ROW = f"json_array({', '.join('p' if n == 'param' else n for n in Claimed.__struct_fields__)})"
+
+
+def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
+    """Expire, look, take: three statements, each one step."""
+    names: dict[str, Any] = {
+        "ns": scope.namespace,
+        "now": scope.now,
+        "until": scope.now + request.ahead_us,
+        "n": request.slots + request.buffer,
+        "max": EXPIRED_MAX,
+    }
+    names |= {f"q{n}": queue for n, queue in enumerate(request.queues)}
+    scope.db.execute(_EXPIRE, names)
+    if request.only is not None:
+        names["only"] = encode(sorted(request.only))
+    if request.skip:
+        names["skip"] = encode(sorted(request.skip))
+    found = _pick(scope, pick_sql(request), names)
+    taken = _trim(found, request)
+    if len(taken) < len(found):  # those passed over do not hide the ones behind them
+        plain = " AND lost = 0" + (" AND mode = 0" if len(taken) >= request.slots else "")
+        first = {task.id for task in found}
+        behind = [task for task in _pick(scope, pick_sql(request, plain), names) if task.id not in first]
+        taken = _trim([*taken, *behind], request)[: names["n"]]
+    if taken:
+        names |= {"node": request.node_id, "claim": request.nonce, "ttl": request.ttl_s}
+        scope.db.execute(_TAKE, names | {"ids": encode([task.id for task in taken])})
+        assert scope.db.changes() == len(taken), "what was picked in this transaction is taken"
+    next_due = one(scope.db, next_due_sql(len(request.queues)), names)
+    more = len(found) >= names["n"]
+    return ClaimAnswer(claim=request.nonce, tasks=taken, next_due=next_due, more=more, now=scope.now)
+
+
+def _pick(scope: Scope, sql: str, names: dict[str, Any]) -> list[Claimed]:
+    return msgspec.json.decode(one(scope.db, sql, names), type=list[Claimed])
+
+
+def pick_sql(request: ClaimRequest, plain: str = "") -> str:
+    """Return the query for due tasks: one index range a level and queue, higher levels first."""
+    only = " AND work_id IN (SELECT value FROM json_each(:only))" if request.only is not None else ""
+    skip = " AND work_id NOT IN (SELECT value FROM json_each(:skip))" if request.skip else ""
+    fresh = " AND lost = 0" if request.lost_max == 0 else ""
+    levels = []
+    for level in LEVELS:
+        ranges = [
+            f"SELECT * FROM (SELECT * FROM task WHERE namespace = :ns AND queue = :q{n} AND rank = {level}"
+            f" AND state = 0 AND hold IS NULL AND due_at <= :until"
+            f" AND (start_deadline IS NULL OR start_deadline > :now){only}{skip}{fresh}{plain}"
+            " ORDER BY due_at, id LIMIT :n)"
+            for n in range(len(request.queues))
+        ]
+        merged = " UNION ALL ".join(ranges)
+        order = " ORDER BY due_at, id LIMIT :n" if len(ranges) > 1 else ""
+        levels.append(f"SELECT * FROM ({merged}{order})")
+    picked = f"SELECT * FROM ({' UNION ALL '.join(levels)}) LIMIT :n"
+    return f"SELECT json_group_array({_CLAIMED_ROW}) FROM (SELECT t.*, {_PARAM} AS p FROM ({picked}) t)"
+
+
+def next_due_sql(queues: int) -> str:
+    """Return the query for the earliest task that is not due yet: one index probe a level and queue."""
+    probes = [
+        f"SELECT (SELECT min(due_at) FROM task WHERE namespace = :ns AND queue = :q{n} AND rank = {level}"
+        " AND state = 0 AND hold IS NULL AND due_at > :until) AS due"
+        for n in range(queues)
+        for level in LEVELS
+    ]
+    return f"SELECT min(due) FROM ({' UNION ALL '.join(probes)})"
+
+
+def _trim(found: list[Claimed], request: ClaimRequest) -> list[Claimed]:
+    """Return what may be handed out: beyond the slots only tasks that may wait and run again, few lost ones."""
+    taken: list[Claimed] = []
+    lost_left = request.lost_max
+    for task in found:
+        needs_slot = task.lost > 0 or task.mode != Mode.AT_LEAST_ONCE
+        if (needs_slot and len(taken) >= request.slots) or (task.lost and lost_left <= 0):
+            continue
+        lost_left -= task.lost > 0
+        taken.append(task)
+    return taken
+
+
+def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:
+    """Return what the node has under this claim."""
+    sql = (
+        f"SELECT json_group_array({_HELD_ROW}) FROM (SELECT t.*, {_PARAM} AS p FROM task t"
+        " WHERE namespace = ? AND state = 1 AND owner = ? AND claim = ? ORDER BY rank, due_at, id)"
+    )
+    tasks = msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id, nonce)), type=list[Claimed])
+    return ClaimAnswer(claim=nonce, tasks=tasks, next_due=None, more=False, now=scope.now)
+
+
+# -- T3, T4, T5, T9, T10
+
+_COLUMN = {name: f"(j.value->>{n})" for n, name in enumerate(Finish.__struct_fields__)}
+_MATCH = f"task.namespace = :ns AND task.id = {_COLUMN['id']} AND task.state = 1 AND task.claim = {_COLUMN['claim']}"
+_STATE = f"iif(cancel_requested AND {_COLUMN['state']} = 0, 3, {_COLUMN['state']})"
+_FINISH = (
+    f"UPDATE task SET state = {_STATE}, final_claim = claim, claim = NULL, owner = NULL, ttl_s = NULL, beat = 0,"
+    f" rev = rev + 1, modified_at = :now, due_at = coalesce({_COLUMN['due_at']}, due_at),"
+    f" attempt = attempt - {_COLUMN['attempt_back']}, started_at = coalesce({_COLUMN['started_at']}, started_at),"
+    f" hold = iif({_STATE} = 0, {_COLUMN['hold']}, NULL),"
+    f" reason = iif(cancel_requested"
+    f" AND ({_COLUMN['state']} = 0 OR {_COLUMN['state']} = 3 AND {_COLUMN['reason']} IS NULL),"
+    f" reason, {_COLUMN['reason']}), start_deadline = start_deadline + coalesce({_COLUMN['due_at']} - due_at, 0),"
+    f" error = {_COLUMN['error']}, finished_at = iif({_STATE} >= 2, :now, NULL),"
+    f" result = iif(length({_COLUMN['result']}) > {BODY_MAX}, NULL, {_COLUMN['result']})"
+    f" FROM json_each(:rows) j WHERE {_MATCH}"
+)
+REMEMBER = (
+    "INSERT OR REPLACE INTO attempt SELECT :ns, task.id, fence, attempt, {outcome}, owner, claimed_at,"
+    " {started}, :now, {error} FROM json_each(:rows) j JOIN task ON {match}"
+)
+_TELL_FINISH = REMEMBER.format(
+    outcome=_COLUMN["outcome"],
+    started=f"coalesce({_COLUMN['started_at']}, started_at)",
+    error=_COLUMN["error"],
+    match=_MATCH,
+)
+_FORGET = (
+    "DELETE FROM attempt WHERE namespace = :ns AND task_id IN (SELECT value->>0 FROM json_each(:rows))"
+    " AND fence <= (SELECT max(fence) FROM attempt a WHERE a.namespace = :ns AND a.task_id = attempt.task_id)"
+    f" - {ATTEMPTS_MAX}"
+)
+_FINAL = (
+    "SELECT json_group_array(coalesce((SELECT final_claim FROM task WHERE namespace = :ns AND id = j.value->>0), ''))"
+    " FROM json_each(:rows) j"
+)
+_FINISH_BODIES = (
+    "INSERT OR REPLACE INTO task_result SELECT :ns, j.value->>0, j.value->>2 FROM json_each(:rows) j JOIN task"
+    " ON task.namespace = :ns AND task.id = j.value->>0 AND task.state = 2 AND task.final_claim = j.value->>1"
+)
+
+
+def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
+    """Write outcomes in one statement; read again only where some did not apply. Raises InvalidEntryError."""
+    if any(row.state == TaskState.WORKING for row in rows):
+        raise InvalidEntryError("a run cannot end as Working: name the state after it")
+    names: dict[str, Any] = {"ns": scope.namespace, "now": scope.now}
+    told = [row for row in rows if row.outcome not in ("done", "released")]
+    if told:
+        scope.db.execute(_TELL_FINISH, names | {"rows": encode(told)})
+        scope.db.execute(_FORGET, names | {"rows": encode(told)})
+    scope.db.execute(_FINISH, names | {"rows": encode(rows)})
+    applied = scope.db.changes()
+    bodies = [(row.id, row.claim, row.result) for row in rows if row.result and len(row.result) > BODY_MAX]
+    if bodies:
+        scope.db.execute(_FINISH_BODIES, names | {"rows": encode(bodies)})
+    if applied == len(rows):
+        return [Finished.APPLIED] * len(rows)
+    finals = msgspec.json.decode(one(scope.db, _FINAL, names | {"rows": encode(rows)}))
+    return [
+        Finished.APPLIED if final == row.claim else Finished.FENCED for row, final in zip(rows, finals, strict=True)
+    ]
+
+
+# -- T13, T6, T7
+
+_LEASED = "task.namespace = :ns AND task.state = 1 AND task.id = (j.value->>0) AND task.claim = (j.value->>1)"
+
+
+def beat(scope: Scope, leases: Sequence[Lease]) -> list[Beaten]:
+    """Extend leases."""
+    names = {"ns": scope.namespace, "rows": encode(leases)}
+    scope.db.execute(f"UPDATE task SET beat = beat + 1 FROM json_each(:rows) j WHERE {_LEASED}", names)
+    sql = (
+        "SELECT json_group_array(json_array(task.id, claim, json(iif(cancel_requested, 'true', 'false'))))"
+        f" FROM json_each(:rows) j JOIN task ON {_LEASED}"
+    )
+    return msgspec.json.decode(one(scope.db, sql, names), type=list[Beaten])
+
+
+def watch(scope: Scope, node_id: str) -> list[Observed]:
+    """Return the leased runs of other nodes."""
+    sql = (
+        "SELECT json_group_array(json_array(id, claim, beat, ttl_s, owner)) FROM task"
+        " WHERE namespace = ? AND state = 1 AND owner <> ? AND ttl_s IS NOT NULL"
+    )
+    return msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id)), type=list[Observed])
+
+
+_SEEN = f"{_LEASED} AND beat = (j.value->>2)"
+_AFTER_LOSS = "CASE WHEN cancel_requested THEN 3 WHEN mode = 1 OR lost + 1 >= max_lost THEN 4 ELSE 0 END"
+
+
+def recover(scope: Scope, observed: Sequence[Observed]) -> list[Recovered]:
+    """Take runs from their owners where they are still as observed."""
+    names = {"ns": scope.namespace, "now": scope.now, "rows": encode(observed)}
+    sql = f"SELECT json_group_array(json_array(task.id, {_AFTER_LOSS})) FROM json_each(:rows) j JOIN task ON {_SEEN}"
+    recovered = msgspec.json.decode(one(scope.db, sql, names), type=list[Recovered])
+    lost = REMEMBER.format(outcome="'lost'", started="started_at", error="NULL", match=_SEEN)
+    scope.db.execute(lost, names)
+    scope.db.execute(
+        f"UPDATE task SET state = {_AFTER_LOSS}, lost = lost + 1, attempt = attempt - ({_AFTER_LOSS} = 0),"
+        " claim = NULL, owner = NULL,"
+        " ttl_s = NULL, beat = 0, rev = rev + 1, modified_at = :now,"
+        " reason = iif(cancel_requested, reason, 'lost'),"
+        f" finished_at = iif({_AFTER_LOSS} >= 2, :now, NULL) FROM json_each(:rows) j WHERE {_SEEN}",
+        names,
+    )
+    return recovered

@@ -1,0 +1,341 @@
+"""A run: one attempt of one task, as the work itself, the middleware, the dispatcher and the engine see it.
+
+The engine makes it from a claim, a dispatcher starts it at its time, the work reaches it by `current_run()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from enum import Enum
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from kokugen.clock import Clock, from_us
+from kokugen.errors import KokugenError, OptionError
+
+if TYPE_CHECKING:
+    from kokugen.options import Options
+
+DELAY_MAX = timedelta(days=3650)
+
+
+class RunTask(Protocol):
+    """What a run needs of a claimed task (`kokugen.repository.rows.Claimed` has it)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def work_id(self) -> str: ...
+    @property
+    def param(self) -> str: ...
+    @property
+    def queue(self) -> str: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def scheduled_time(self) -> int: ...
+    @property
+    def due_at(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def max_attempts(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+    @property
+    def fence(self) -> int: ...
+    @property
+    def tags(self) -> str | None: ...
+    @property
+    def options(self) -> str | None: ...
+
+
+class RunWork(Protocol):
+    """What a run needs of its work (`kokugen.registry.protocol.Work` has it)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def is_async(self) -> bool: ...
+    @property
+    def declared(self) -> Options: ...
+
+    def decode(self, param: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments, decoded to the annotated types. Raises CodecError."""
+        ...
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the work; async work returns its coroutine."""
+        ...
+
+    def encode_result(self, value: Any) -> str | None:
+        """Return the result as JSON text, None for None. Raises CodecError."""
+        ...
+
+
+class Interrupt(Enum):
+    """Why a run is asked to stop."""
+
+    CANCEL = "cancelled"
+    TIMEOUT = "timeout"
+    STOP = "stopped"
+    LEASE_LOST = "lease lost"
+
+
+class Signal:
+    """A thread-safe flag that is set once, with a reason. Truthy when set."""
+
+    __slots__ = ("_callbacks", "_lock", "reason")
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._lock = Lock()
+        self._callbacks: list[Callable[[], object]] | None = []
+
+    def set(self, reason: str) -> bool:
+        """Set it and return whether this call did. The first reason stays."""
+        with self._lock:
+            callbacks = self._callbacks
+            if callbacks is None:
+                return False
+            self.reason, self._callbacks = reason, None
+        for callback in callbacks:
+            callback()
+        return True
+
+    def is_set(self) -> bool:
+        """Return whether it was set."""
+        return self._callbacks is None
+
+    __bool__ = is_set
+
+    def when_set(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` in the setting thread once set; at once if it is."""
+        with self._lock:
+            if self._callbacks is not None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Block this thread until it is set or the time is over; return whether it is set."""
+        event = Event()
+        self.when_set(event.set)
+        return event.wait(None if timeout is None else timeout.total_seconds())
+
+    async def wait_async(self) -> None:
+        """Wait in a coroutine until it is set."""
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+        self.when_set(lambda: loop.is_closed() or loop.call_soon_threadsafe(event.set))
+        await event.wait()
+
+
+class Run:
+    """One attempt of one task. Work reads it; only kokugen changes it.
+
+    `cancelled` and `stopping` are the seed's two channels: this task is to stop; the whole scheduler is stopping.
+    `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
+    `timeout_us` is how long it may take before it is asked to stop; None: as long as it likes.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_cancelled",
+        "_lock",
+        "claim",
+        "interrupt",
+        "not_before_us",
+        "on_interrupt",
+        "param",
+        "started_us",
+        "stopping",
+        "task",
+        "timeout_us",
+        "trusted_until_s",
+        "work",
+    )
+
+    def __init__(
+        self,
+        task: RunTask,
+        claim: str,
+        work: RunWork,
+        *,
+        stopping: Signal,
+        trusted_until_s: float,
+        not_before_us: int,
+    ) -> None:
+        self.task = task
+        self.claim = claim
+        self.work = work
+        self.param = task.param
+        self.stopping = stopping
+        self.trusted_until_s = trusted_until_s
+        self.not_before_us = not_before_us
+        self.started_us = 0
+        self.timeout_us: int | None = None
+        self.interrupt: Interrupt | None = None
+        self.on_interrupt: Callable[[Run], object] | None = None
+        self._cancelled: Signal | None = None
+        self._lock = Lock()
+        self._begun = Lock()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.work_id} task={self.task_id} attempt={self.attempt} fence={self.fence}>"
+
+    @property
+    def task_id(self) -> str:
+        return self.task.id
+
+    @property
+    def work_id(self) -> str:
+        return self.task.work_id
+
+    @property
+    def queue(self) -> str:
+        return self.task.queue
+
+    @property
+    def scheduled_time(self) -> datetime:
+        """Return the time that was asked for, aware, in UTC."""
+        return from_us(self.task.scheduled_time)
+
+    @property
+    def due_at(self) -> datetime:
+        """Return when this attempt was due: the scheduled time, or later after a retry or a snooze."""
+        return from_us(self.task.due_at)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """Return when this run started, or None before."""
+        return from_us(self.started_us) if self.started_us else None
+
+    @property
+    def attempt(self) -> int:
+        """Return which attempt this is, from 1."""
+        return self.task.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        return self.task.max_attempts
+
+    @property
+    def fence(self) -> int:
+        return self.task.fence
+
+    @property
+    def idempotency_key(self) -> str:
+        """Return the same text in every attempt of this task: the task id."""
+        return self.task.id
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(msgspec.json.decode(self.task.tags)) if self.task.tags else ()
+
+    @property
+    def is_async(self) -> bool:
+        return self.work.is_async
+
+    @property
+    def cancelled(self) -> Signal:
+        """Return the signal that this run is to stop: cancelled, timed out, or its lease was lost."""
+        with self._lock:
+            if self._cancelled is None:
+                self._cancelled = Signal()
+                if self.interrupt is not None:
+                    self._cancelled.set(self.interrupt.value)
+            return self._cancelled
+
+    def ask_to_stop(self, interrupt: Interrupt, reason: str | None = None) -> bool:
+        """Set `cancelled`, and return whether this call did. The first interrupt stays."""
+        with self._lock:
+            if self.interrupt is not None:
+                return False
+            self.interrupt = interrupt
+            signal, interrupted = self._cancelled, self.on_interrupt
+        if signal is not None:
+            signal.set(reason or interrupt.value)
+        if interrupted is not None:
+            interrupted(self)
+        return True
+
+    def when_interrupted(self, callback: Callable[[Run], object]) -> None:
+        """Have `callback(run)` called in the asking thread once this run is asked to stop; at once if it was.
+
+        For the dispatcher that runs it: there is one callback. It sets `on_interrupt` to None when the run is over.
+        """
+        with self._lock:
+            self.on_interrupt = callback
+            asked = self.interrupt is not None
+        if asked:
+            callback(self)
+
+    def begin(self) -> bool:
+        """Take the one right to start this run, or to drop it before it starts; True for the first caller alone."""
+        return self._begun.acquire(blocking=False)
+
+    @property
+    def begun(self) -> bool:
+        """Return whether the run was started, or dropped."""
+        return self._begun.locked()
+
+    def may_start(self, clock: Clock) -> bool:
+        """Return whether the lease is still to be trusted, so that no other node can have taken the task over."""
+        return clock.boot_s() < self.trusted_until_s
+
+
+_current: ContextVar[Run] = ContextVar("kokugen_current_run")
+
+
+def current_run() -> Run:
+    """Return the run that this code is part of. Raises LookupError outside of one."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError("no run is under way here: current_run() is for code that kokugen called") from None
+
+
+bind_run = _current.set
+unbind_run = _current.reset
+
+
+class TaskControl(KokugenError):
+    """Raised by work to say how its run ends. Not an error of the work."""
+
+
+class RetryAfter(TaskControl):
+    """Try again after `delay`, if attempts are left; this attempt counts."""
+
+    def __init__(self, delay: timedelta, reason: str | None = None) -> None:
+        super().__init__(reason or f"retry after {delay}")
+        self.delay = _checked(delay)
+        self.reason = reason
+
+
+class Snooze(TaskControl):
+    """Run again after `delay`; this attempt does not count."""
+
+    def __init__(self, delay: timedelta, reason: str | None = None) -> None:
+        super().__init__(reason or f"snoozed for {delay}")
+        self.delay = _checked(delay)
+        self.reason = reason
+
+
+class Cancel(TaskControl):
+    """End this task as Cancelled, with a reason. It is never retried."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _checked(delay: timedelta) -> timedelta:
+    if not isinstance(delay, timedelta) or not timedelta(0) <= delay <= DELAY_MAX:
+        raise OptionError(f"delay={delay!r}: use a timedelta from zero to {DELAY_MAX.days:,} days")
+    return delay

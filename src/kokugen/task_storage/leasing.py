@@ -1,0 +1,226 @@
+"""The policy of a store that leases its tasks: claim, keep, finish, watch, recover. The engine says when.
+
+`SingleNodeTaskStorage` holds the store alone: what others left Working is recovered at start. `MultiNodeTaskStorage`
+shares it: other nodes' runs are watched, and recovered when their process is surely gone or they were seen
+unchanged for their ttl on this node's boot clock. No wall clock decides that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from kokugen.clock import Clock, duration_us, from_us, to_us
+from kokugen.errors import KokugenError, RepositoryError
+from kokugen.ids import IdSource
+from kokugen.process import is_gone
+from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.rows import (
+    Beaten,
+    ClaimAnswer,
+    ClaimRequest,
+    Finish,
+    Finished,
+    Lease,
+    Observed,
+    Recovered,
+    Retention,
+    Revision,
+)
+from kokugen.settings import Settings
+from kokugen.task import NodeInfo, TaskInfo, TaskQuery, TaskState, replace
+
+NOT_RESTORED = "not restored"
+PAGE = 1000
+
+
+class LeasedTasks:
+    """One node's dealings with a durable repository."""
+
+    def __init__(
+        self,
+        repository: DurableRepository,
+        *,
+        node: NodeInfo,
+        clock: Clock,
+        ids: IdSource,
+        settings: Settings,
+        shared: bool = True,
+        should_restore: Callable[[TaskInfo], bool] | None = None,
+    ) -> None:
+        self.repository = repository
+        self.node = node
+        self.shared = shared
+        self.fenced = 0
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings
+        self._should_restore = should_restore
+        self._outbox: dict[Lease, Finish] = {}
+        self._seen: dict[Lease, tuple[int, float]] = {}
+        self._unanswered: list[str] = []
+
+    @property
+    def unwritten(self) -> int:
+        """Return how many outcomes wait to be written."""
+        return len(self._outbox)
+
+    def pending_leases(self) -> list[Lease]:
+        """Return the leases whose outcome waits to be written: they are kept by beats like running ones."""
+        return list(self._outbox)
+
+    async def start(self) -> list[Recovered]:
+        """Join: write down this node, take over what dead nodes left, hold back what is not to be restored."""
+        await self.repository.register(self.node)
+        recovered = await self.watch(everything=not self.shared)
+        await self.sync()
+        return recovered
+
+    async def claim(
+        self,
+        *,
+        slots: int,
+        buffer: int,
+        lost_max: int,
+        queues: tuple[str, ...],
+        only: frozenset[str] | None,
+        skip: frozenset[str],
+    ) -> ClaimAnswer:
+        """Claim due tasks; first those of an earlier claim whose answer was lost. Raises RepositoryError."""
+        if self._unanswered:
+            return await self._adopt()
+        nonce = self._ids.nonce()
+        request = ClaimRequest(
+            node_id=self.node.node_id,
+            nonce=nonce,
+            slots=slots,
+            buffer=buffer,
+            lost_max=lost_max,
+            queues=queues,
+            only=only,
+            skip=skip,
+            ahead_us=int(self._settings.ahead_s * 1_000_000),
+            ttl_s=self._settings.ttl_s,
+        )
+        try:
+            return await self.repository.claim(request)
+        except RepositoryError:
+            self._unanswered.append(nonce)
+            raise
+
+    async def _adopt(self) -> ClaimAnswer:
+        answer = await self.repository.held(self.node.node_id, self._unanswered[0])
+        del self._unanswered[0]
+        adopted: ClaimAnswer = replace(answer, more=True)
+        return adopted
+
+    async def finish(self, rows: Sequence[Finish]) -> list[Finish]:
+        """Write outcomes and return those that are refused, because another claim holds the task.
+
+        What cannot be written now goes to the outbox, to be retried by `flush` for ever.
+        """
+        for row in rows:
+            self._outbox[Lease(row.id, row.claim)] = row
+        try:
+            answers = await self.repository.finish(rows)
+        except RepositoryError:
+            return []
+        for row in rows:
+            self._outbox.pop(Lease(row.id, row.claim), None)
+        refused = [row for row, answer in zip(rows, answers, strict=True) if answer is Finished.FENCED]
+        self.fenced += len(refused)
+        return refused
+
+    async def flush(self) -> bool:
+        """Try again to write what could not be written (the seed's RetryMarking); return whether all is written."""
+        if self._outbox:
+            await self.finish(list(self._outbox.values()))
+        return not self._outbox
+
+    async def beat(self, leases: Sequence[Lease]) -> list[Beaten]:
+        """Extend leases, and tell the store that this node is alive."""
+        await self.repository.register(replace(self.node, seen_at=self._clock.wall_us()))
+        return await self.repository.beat(leases) if leases else []
+
+    async def watch(self, *, everything: bool = False) -> list[Recovered]:
+        """Look at the runs of other nodes and recover the lost ones; `everything`: all of them."""
+        observed = await self.repository.watch(self.node.node_id)
+        if not observed:
+            self._seen.clear()
+            return []
+        dead = await self._dead_nodes()
+        lost = [one for one in observed if everything or one.owner in dead or self._is_stale(one)]
+        self._forget({Lease(one.id, one.claim) for one in observed})
+        return await self.repository.recover(lost) if lost else []
+
+    async def _dead_nodes(self) -> set[str]:
+        return {node.node_id for node in await self.repository.nodes() if is_gone(node, self.node)}
+
+    def _is_stale(self, one: Observed) -> bool:
+        """Return whether this node itself saw the run unchanged for its ttl, on the boot clock."""
+        now = self._clock.boot_s()
+        lease = Lease(one.id, one.claim)
+        beat, since = self._seen.get(lease, (-1, now))
+        if beat != one.beat:
+            self._seen[lease] = (one.beat, now)
+            return False
+        return now - since >= one.ttl_s
+
+    def _forget(self, alive: set[Lease]) -> None:
+        for lease in self._seen.keys() - alive:
+            del self._seen[lease]
+
+    async def sync(self) -> tuple[dict[str, TaskInfo], dict[str, Exception]]:
+        """Look at every overdue task with `should_restore`; return those that are restored, and errors by id.
+
+        Refused ones are held back (`hold` "not restored") until they are released. Without `should_restore` there
+        is nothing to decide: claims see every committed row that is due.
+        """
+        restored: dict[str, TaskInfo] = {}
+        errors: dict[str, Exception] = {}
+        if self._should_restore is None:
+            return restored, errors
+        query = TaskQuery(
+            states=frozenset({TaskState.INITIALIZED}),
+            held=False,
+            due_before=from_us(self._clock.wall_us()),
+            limit=PAGE,
+        )
+        while page := await self.repository.page(query):
+            for info in page:
+                await self._restore(info, restored, errors)
+            last = page[-1]
+            query = replace(query, after=_position(last))
+        return restored, errors
+
+    async def _restore(self, info: TaskInfo, restored: dict[str, TaskInfo], errors: dict[str, Exception]) -> None:
+        assert self._should_restore is not None
+        try:
+            if self._should_restore(info):
+                restored[info.id] = info
+            else:
+                await self.repository.revise(info.id, Revision(hold=NOT_RESTORED, rev=info.rev))
+        except KokugenError as error:
+            errors[info.id] = error
+
+    async def prune(self) -> int:
+        """Delete one batch of what is past retention; return how many."""
+        keep = self._settings
+        return await self.repository.prune(
+            Retention(
+                done_before=self._past(keep.keep_done),
+                cancelled_before=self._past(keep.keep_cancelled),
+                failed_before=self._past(keep.keep_failed),
+            )
+        )
+
+    def _past(self, span: timedelta) -> int:
+        return self._clock.wall_us() - duration_us(span)
+
+    async def retire(self) -> None:
+        """Leave: nothing of this node can still be running."""
+        await self.repository.retire(self.node.node_id)
+
+
+def _position(info: TaskInfo) -> tuple[int, str]:
+    return to_us(info.due_at or info.scheduled_time), info.id

@@ -1,0 +1,85 @@
+"""The contract of a repository as tests, for anyone who writes one: subclass it, say how to make yours, run pytest.
+
+    class TestMine(RepositorySuite):
+        def repository(self, clock, folder, namespace):
+            return MyRepository(folder / "tasks.mine", namespace=namespace, clock=clock)
+
+The cases are in `suite`, a file for each group of verbs. They compare with what was asked, never with what the
+repository says elsewhere, and look at the whole task before and after a call that is to change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from kokugen.clock import Clock
+from kokugen.repository.protocol import DurableRepository
+from kokugen.testing.clock import ManualClock
+from kokugen.testing.suite.adding import AddingCases
+from kokugen.testing.suite.cancelling import CancellingCases
+from kokugen.testing.suite.choosing import ChoosingCases
+from kokugen.testing.suite.claiming import ClaimingCases
+from kokugen.testing.suite.finishing import FinishingCases
+from kokugen.testing.suite.keeping import KeepingCases
+from kokugen.testing.suite.lab import Lab
+from kokugen.testing.suite.marking import MarkingCases
+from kokugen.testing.suite.operating import OperatingCases
+from kokugen.testing.suite.querying import QueryingCases
+from kokugen.testing.suite.revising import RevisingCases
+from kokugen.testing.suite.seeding import SeedingCases
+from kokugen.testing.suite.sharing import SharingCases
+
+
+class RepositorySuite(
+    AddingCases,
+    ClaimingCases,
+    ChoosingCases,
+    FinishingCases,
+    KeepingCases,
+    CancellingCases,
+    RevisingCases,
+    QueryingCases,
+    OperatingCases,
+    SeedingCases,
+    MarkingCases,
+    SharingCases,
+):
+    """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
+
+    keeps: ClassVar[bool] = True
+    """Whether a second instance on the same folder has the same tasks; False skips the cases about that."""
+
+    def repository(self, clock: Clock, folder: Path, namespace: str) -> DurableRepository:
+        """Return a new repository, not yet open, on the store in `folder`: the same store for the same folder."""
+        raise NotImplementedError("say how to make your repository: def repository(self, clock, folder, namespace)")
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """Return the clock of the case, which stands still."""
+        return ManualClock()
+
+    @pytest.fixture
+    def lab(self, clock: ManualClock, tmp_path: Path) -> Iterator[Lab]:
+        """Yield a bench with an empty, open repository; whatever was opened is closed afterwards."""
+        opened: list[DurableRepository] = []
+
+        def open_store(namespace: str) -> DurableRepository:
+            repository = self.repository(clock, tmp_path, namespace)
+            repository.open()
+            opened.append(repository)
+            return repository
+
+        yield Lab(clock, open_store)
+        for repository in opened:
+            repository.close()
+
+    @pytest.fixture
+    def kept(self, lab: Lab) -> Lab:
+        """Return the bench, for cases about what outlives an instance."""
+        if not self.keeps:
+            pytest.skip("keeps = False: nothing outlives an instance of this repository")
+        return lab

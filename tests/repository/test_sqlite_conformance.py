@@ -1,0 +1,13 @@
+"""The SQLite repository keeps the contract of repositories."""
+
+from pathlib import Path
+
+from kokugen.clock import Clock
+from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.sqlite import SQLiteRepository
+from kokugen.testing import RepositorySuite
+
+
+class TestSQLite(RepositorySuite):
+    def repository(self, clock: Clock, folder: Path, namespace: str) -> DurableRepository:
+        return SQLiteRepository(folder / "tasks.db", namespace=namespace, clock=clock)
