@@ -228,7 +228,7 @@ def _refusal(verb: str) -> RepositoryUnavailableError:
     return RepositoryUnavailableError(f"{verb}: refused by the test; nothing was changed")
 
 
-def _lose(verb: str, value: T) -> T:
+def _lose(verb: str, _value: T) -> T:
     """Raise instead of handing on the value that was the answer."""
     raise UnknownOutcomeError(verb)
 
