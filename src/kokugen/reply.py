@@ -7,7 +7,9 @@ answering side calls `resolve_all` once per batch: one wake-up of each waiting e
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Generic, TypeVar, cast
 
@@ -15,6 +17,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _MISSING: Any = object()
+
+logger = logging.getLogger("kokugen")
 
 
 class Reply(Awaitable[T], Generic[T]):
@@ -49,12 +53,12 @@ class Reply(Awaitable[T], Generic[T]):
     def resolve(self, value: T) -> None:
         """Answer. A second answer is refused with an AssertionError: one question has one answer."""
         for callback in self._settle(value, None):
-            callback()
+            _call(callback)
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error, which `result()` and `await` raise."""
         for callback in self._settle(_MISSING, error):
-            callback()
+            _call(callback)
 
     def _settle(self, value: T, error: BaseException | None) -> list[Callable[[], object]]:
         with self._lock:
@@ -64,7 +68,10 @@ class Reply(Awaitable[T], Generic[T]):
         return callbacks
 
     def when_done(self, callback: Callable[[], object]) -> None:
-        """Call `callback()` once answered: at once if it is, else in the answering thread; so keep it short."""
+        """Call `callback()` once answered: at once if it is, else in the answering thread; so keep it short.
+
+        What it raises there is logged: it must keep no other caller from an answer.
+        """
         with self._lock:
             if self._callbacks is not None:
                 self._callbacks.append(callback)
@@ -112,6 +119,13 @@ class Reply(Awaitable[T], Generic[T]):
         return after
 
 
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("a callback of an answer raised")
+
+
 class _LoopWake:
     """Wakes one coroutine on its own loop; `resolve_all` gathers these so that a loop is woken once per batch."""
 
@@ -126,7 +140,7 @@ class _LoopWake:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, waiters: list[asyncio.Future[None]]) -> None:
-    if not loop.is_closed():
+    with suppress(RuntimeError):  # the loop was closed, and nobody waits there any more
         loop.call_soon_threadsafe(_release, waiters)
 
 
@@ -146,6 +160,6 @@ def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:
             if isinstance(callback, _LoopWake):
                 by_loop.setdefault(callback.loop, []).append(callback.waiter)
             else:
-                callback()
+                _call(callback)
     for loop, waiters in by_loop.items():
         _wake(loop, waiters)
