@@ -280,6 +280,7 @@ class Front(Generic[H]):
         if self._thread is not None and self._pid == os.getpid():
             self._thread.join()
         self.engine = None
+        self.hooks.close()
         return self._clean
 
     def close(self) -> None:
