@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from threading import Lock
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -24,9 +24,11 @@ logger = logging.getLogger("kokugen")
 class Reply(Awaitable[T], Generic[T]):
     """The answer to come. Resolved once, by any thread; read as often as you like."""
 
-    __slots__ = ("_callbacks", "_error", "_lock", "_value")
+    __slots__ = ("_callbacks", "_error", "_lock", "_value", "about")
 
     def __init__(self) -> None:
+        self.about: tuple[str, ...] = ()
+        """The ids of the tasks that were asked about, for whoever gets no answer."""
         self._value: T = _MISSING
         self._error: BaseException | None = None
         self._lock = Lock()
@@ -45,6 +47,11 @@ class Reply(Awaitable[T], Generic[T]):
         reply = cls()
         reply._error, reply._callbacks = error, None
         return reply
+
+    def on(self, task_ids: tuple[str, ...]) -> Self:
+        """Say which tasks it is about, and return it."""
+        self.about = task_ids
+        return self
 
     def done(self) -> bool:
         """Return whether the answer is there."""
@@ -106,6 +113,7 @@ class Reply(Awaitable[T], Generic[T]):
     def then(self, change: Callable[[T], U]) -> Reply[U]:
         """Return a reply with `change(answer)`; an error of this reply, or of `change`, becomes its error."""
         after: Reply[U] = Reply()
+        after.about = self.about
 
         def settle() -> None:
             try:
