@@ -51,6 +51,11 @@ def release(run: Run) -> Finish:
     return _row(run, TaskState.INITIALIZED, "released", attempt_back=1)
 
 
+def give_back(task_id: str, claim: str) -> Finish:
+    """Return the row that gives a task back of which no run was made."""
+    return Finish(id=task_id, claim=claim, state=TaskState.INITIALIZED, outcome="released", attempt_back=1)
+
+
 def _interrupted(outcome: Outcome, now_us: int, random: Random) -> Settlement:
     run = outcome.run
     if run.interrupt is Interrupt.CANCEL:
