@@ -139,10 +139,13 @@ class SQLiteRepository(SeedMethods):
 
     # -- Asking
 
-    def _submit(self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None) -> Reply[T]:
+    def _submit(
+        self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None, urgent: bool = False
+    ) -> Reply[T]:
         reply: Reply[T] = Reply()
         try:
-            self._opened().submit(Operation(reply=reply, run=run, rows=rows, arguments=arguments))
+            operation = Operation(reply=reply, run=run, rows=rows, arguments=arguments, urgent=urgent)
+            self._opened().submit(operation)
         except KokugenError as error:
             return Reply.failed(error)
         return reply
@@ -179,7 +182,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(runs.finish, rows=list(rows)) if rows else Reply.of([])
 
     def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        return self._submit(runs.beat, leases) if leases else Reply.of([])
+        return self._submit(runs.beat, leases, urgent=True) if leases else Reply.of([])
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._submit(runs.watch, node_id)
@@ -236,4 +239,5 @@ class SQLiteRepository(SeedMethods):
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None
     ) -> Reply[TaskState]:
-        return self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce())
+        changed = self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce())
+        return self._hinting(changed, 0) if new == TaskState.INITIALIZED else changed
