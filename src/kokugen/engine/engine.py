@@ -17,10 +17,9 @@ from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
 from kokugen.engine.hooks import Hooks, RunEvent
 from kokugen.engine.lane import Lane
-from kokugen.engine.timer import Timer
+from kokugen.engine.lanes import Lanes
 from kokugen.errors import KokugenError, RepositoryError
-from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
-from kokugen.registry.work import as_work
+from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
@@ -53,7 +52,6 @@ class Engine:
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
         self._dispatchers = dispatchers
-        self._registry = registry
         self._queues = queues
         self._clock = clock
         self._random = random
@@ -66,7 +64,7 @@ class Engine:
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lanes = self._make_lanes()
+        self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
 
     # -- From any thread
@@ -167,22 +165,11 @@ class Engine:
 
     # -- Claim
 
-    def _make_lanes(self) -> list[Lane]:
-        """One lane a dispatcher, where the registry lists its works; else one for all."""
-        if isinstance(self._registry, ListedWorkRegistry):
-            return [self._lane([one]) for one in self._dispatchers]
-        return [self._lane(self._dispatchers)]
-
-    def _lane(self, dispatchers: Sequence[Dispatcher]) -> Lane:
-        settings = self._settings
-        timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_s=settings.poll_s)
-        return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
-
     async def _claims(self) -> None:
         backoff_s = 0.0
         while not self._stop_asked.is_set():
             self._wake_claims.clear()
-            self._share_works()
+            self._lanes.share_works()
             ready = [lane for lane in self._lanes if self._is_ready(lane)]
             if not ready:
                 await self._wait(self._wake_claims, self._idle_s())
@@ -207,26 +194,6 @@ class Engine:
         now_us, now_s = self._clock.wall_us(), self._clock.boot_s()
         waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
         return max(0.0, min(waits, default=self._settings.poll_s))
-
-    def _share_works(self) -> None:
-        """Tell each lane which works it claims; works may be declared while running."""
-        if not isinstance(self._registry, ListedWorkRegistry):
-            return
-        ids = self._registry.work_ids()
-        if all(lane.only is not None for lane in self._lanes) and ids == frozenset().union(
-            *(lane.only or frozenset() for lane in self._lanes)
-        ):
-            return
-        works = {work_id: self._load(work_id) for work_id in ids}
-        for lane in self._lanes:
-            accepts = lane.dispatchers[0].accepts
-            lane.only = frozenset(
-                work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
-            )
-
-    def _load(self, work_id: str) -> Work | None:
-        found = self._registry.load(work_id)
-        return None if found is None else as_work(work_id, found)
 
     async def _claim(self, lane: Lane) -> RepositoryError | None:
         """Claim for a lane and hand out what was claimed; return what kept it from that."""
@@ -276,7 +243,7 @@ class Engine:
             dispatcher.dispatch(runs)
 
     def _make_run(self, task: Claimed, claim: str, trusted_until_s: float) -> Run | None:
-        work = self._load(task.work_id)
+        work = self._lanes.load(task.work_id)
         if work is None:
             return None
         run = Run(
@@ -322,17 +289,16 @@ class Engine:
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
-        ended: dict[Lane, int] = {}
+        ended: dict[Lane, list[bool]] = {}
         lost = self._lost
         for outcome in outcomes:
             lease = Lease(outcome.run.task.id, outcome.run.claim)
             if self.runs.pop(lease, None) is not None:
-                lane = self._lane_of.pop(lease)
-                ended[lane] = ended.get(lane, 0) + 1
+                ended.setdefault(self._lane_of.pop(lease), []).append(outcome.ending is not Ending.NOT_STARTED)
                 self._lost -= outcome.run.task.lost > 0
         now_s = self._clock.boot_s()
-        for lane, count in ended.items():
-            lane.ended(count, now_s)
+        for lane, ran in ended.items():
+            lane.ended(len(ran), sum(ran), now_s)
         for lane in self._lanes:
             if self._lost < lost or (lane.crowded and lane in ended):
                 lane.timer.hint(0)
@@ -376,11 +342,17 @@ class Engine:
 
     async def _give_back(self) -> None:
         """Release what was claimed into the buffer and has waited too long for a slot (T10)."""
-        if not any(lane.surplus for lane in self._lanes):
+        crowded = [lane for lane in self._lanes if lane.surplus]
+        if not crowded:
             return
-        before = self._clock.wall_us() - int(self._settings.surplus_s * SECOND_US)
-        for run in [run for run in self.runs.values() if not run.begun and run.not_before_us < before]:
+        now_us, now_s, settings = self._clock.wall_us(), self._clock.boot_s(), self._settings
+        claimed_before_s = now_s - settings.surplus_s + settings.ttl_s - settings.margin_s
+        waiting = [run for run in self.runs.values() if not run.begun and run.not_before_us <= now_us]
+        stale = [run for run in waiting if run.trusted_until_s <= claimed_before_s]
+        for run in stale:
             self._release(run)
+        for lane in crowded if stale else ():
+            lane.gave_back(now_s)
 
     def _release(self, run: Run) -> None:
         if run.begin():

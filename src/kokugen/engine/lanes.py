@@ -1,0 +1,58 @@
+"""All lanes of an engine: one a dispatcher where the registry lists its works, so that a claim asks for what fits.
+
+Else there is one for all, and what does not fit is given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kokugen.clock import SECOND_US
+from kokugen.dispatcher.protocol import Dispatcher
+from kokugen.engine.lane import Lane
+from kokugen.engine.timer import Timer
+from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
+from kokugen.registry.work import as_work
+from kokugen.settings import Settings
+
+
+class Lanes:
+    """Makes the lanes, and tells each which works it claims."""
+
+    def __init__(self, dispatchers: Sequence[Dispatcher], registry: WorkRegistry, settings: Settings) -> None:
+        self._registry = registry
+        groups = [[one] for one in dispatchers] if isinstance(registry, ListedWorkRegistry) else [dispatchers]
+        self._lanes = [_lane(group, settings) for group in groups]
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes)
+
+    def index(self, lane: Lane) -> int:
+        """Return the lane's number, which is the same as long as the engine lives."""
+        return self._lanes.index(lane)
+
+    def share_works(self) -> None:
+        """Tell each lane which works it claims; works may be declared while running."""
+        if not isinstance(self._registry, ListedWorkRegistry):
+            return
+        ids = self._registry.work_ids()
+        if all(lane.only is not None for lane in self._lanes) and ids == frozenset().union(
+            *(lane.only or frozenset() for lane in self._lanes)
+        ):
+            return
+        works = {work_id: self.load(work_id) for work_id in ids}
+        for lane in self._lanes:
+            accepts = lane.dispatchers[0].accepts
+            lane.only = frozenset(
+                work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
+            )
+
+    def load(self, work_id: str) -> Work | None:
+        """Return the work, None where it is not known here."""
+        found = self._registry.load(work_id)
+        return None if found is None else as_work(work_id, found)
+
+
+def _lane(dispatchers: Sequence[Dispatcher], settings: Settings) -> Lane:
+    timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_s=settings.poll_s)
+    return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
