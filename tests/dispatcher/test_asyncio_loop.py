@@ -285,6 +285,7 @@ def test_a_run_on_a_loop_that_was_closed_in_mid_run_is_reported_unasked() -> Non
     dispatcher.dispatch([run])
     loop.run_until_complete(briefly())
     task = dispatcher._tasks[run]
+    assert task is not None
     loop.close()
     outcome = outcomes.one()
     assert (outcome.ending, outcome.run.interrupt) == (Ending.INTERRUPTED, Interrupt.STOP)
