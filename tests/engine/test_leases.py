@@ -136,11 +136,11 @@ def test_a_node_cut_off_from_the_store_stops_its_run_before_another_starts_it() 
 
 
 def test_what_was_claimed_long_ago_is_not_started_on_trust() -> None:
-    """A claim whose answer comes after its ttl is past is given back: another node may hold it."""
+    """What a claim took is given back where that is only heard after its ttl is past: another node may hold it."""
 
     async def main(lab: Lab) -> None:
         node = await lab.node()
-        node.line.slow_s["claim"] = TTL_S
+        node.line.slow_s.update(claim=TTL_S, held=TTL_S)
         task_id = lab.add()
         await later(TTL_S + 1)
         assert lab.ledger.starts == []

@@ -23,13 +23,14 @@ from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
-from kokugen.task_storage.leasing import LeasedTasks
+from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
 from kokugen.task_storage.settlement import Settlement, give_back, settle, stored_options
 
 logger = logging.getLogger("kokugen")
 
 FINISH_MAX = 4096
 STOP_S = 2.0
+PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
 
 
@@ -130,7 +131,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.margin_s / 2, self._keeper.mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
-            asyncio.create_task(self._every(self._settings.prune_s, self.storage.prune), name="prune"),
+            asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
         ]
         started()
         try:
@@ -326,13 +327,21 @@ class Engine:
     # -- Beside it
 
     async def _every(self, period_s: float, step: Callable[[], Awaitable[object]]) -> None:
-        """Do a step now and again. A store that does not answer is tried again the next time."""
+        """Do a step once in every period. A store that does not answer is tried again the next time."""
+        pause_s = period_s
         while True:
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(pause_s)
+            begun_s = self._clock.boot_s()
             try:
                 await step()
             except KokugenError as error:
                 logger.warning("%s: %s", getattr(step, "__name__", "step"), error)
+            pause_s = max(0.0, period_s - (self._clock.boot_s() - begun_s))
+
+    async def _prune(self) -> None:
+        """Delete what is past retention, pass by pass: with a pause, so that no claim waits long behind them."""
+        while await self.storage.prune() >= PRUNED_MAX:  # noqa: ASYNC110 - no event is waited for
+            await asyncio.sleep(PRUNE_PAUSE_S)
 
     async def _watch(self) -> None:
         recovered = await self.storage.watch()
