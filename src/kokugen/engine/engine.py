@@ -142,6 +142,8 @@ class Engine:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            for run in list(self.runs.values()):  # nobody extends their leases any more
+                run.ask_to_stop(Interrupt.LEASE_LOST)
             for dispatcher in self._dispatchers:
                 dispatcher.stop()
             self._loop = None
@@ -171,6 +173,7 @@ class Engine:
         while not self._stop_asked.is_set():
             self._wake_claims.clear()
             self._lanes.share_works()
+            self._skip = {work_id for work_id in self._skip if self._lanes.load(work_id) is None}
             ready = [lane for lane in self._lanes if self._is_ready(lane)]
             if not ready:
                 await self._wait(self._wake_claims, self._idle_s())
@@ -259,7 +262,7 @@ class Engine:
         return run
 
     def _leave(self, task: Claimed, claim: str) -> None:
-        """Give back work that is unknown here, for nodes that know it, and do not ask for it again."""
+        """Give back work that is unknown here, for nodes that know it, and do not ask for it until it is known."""
         self._skip.add(task.work_id)
         self._return(task, claim)
 
@@ -350,11 +353,14 @@ class Engine:
             self._on_hint(0)
 
     async def _give_back(self) -> None:
-        """Release what was claimed into the buffer and has waited too long for a slot (T10)."""
+        """Release what has waited too long for a slot, and what is due much later, for the clock was set back (T10)."""
+        now_us, now_s, settings = self._clock.wall_us(), self._clock.boot_s(), self._settings
+        far_us = now_us + int((settings.ahead_s + settings.poll_s) * SECOND_US)
+        for run in [run for run in self.runs.values() if run.not_before_us > far_us]:
+            self._release(run)
         crowded = [lane for lane in self._lanes if lane.surplus]
         if not crowded:
             return
-        now_us, now_s, settings = self._clock.wall_us(), self._clock.boot_s(), self._settings
         claimed_before_s = now_s - settings.surplus_s + settings.ttl_s - settings.margin_s
         waiting = [run for run in self.runs.values() if not run.begun and run.not_before_us <= now_us]
         stale = [run for run in waiting if run.trusted_until_s <= claimed_before_s]

@@ -5,6 +5,7 @@ Else there is one for all, and what does not fit is given back.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 from kokugen.clock import SECOND_US
@@ -15,12 +16,15 @@ from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
 from kokugen.settings import Settings
 
+logger = logging.getLogger("kokugen")
+
 
 class Lanes:
     """Makes the lanes, and tells each which works it claims."""
 
     def __init__(self, dispatchers: Sequence[Dispatcher], registry: WorkRegistry, settings: Settings) -> None:
         self._registry = registry
+        self._refused: set[str] = set()
         groups = [[one] for one in dispatchers] if isinstance(registry, ListedWorkRegistry) else [dispatchers]
         self._lanes = [_lane(group, settings) for group in groups]
 
@@ -48,9 +52,15 @@ class Lanes:
             )
 
     def load(self, work_id: str) -> Work | None:
-        """Return the work, None where it is not known here."""
-        found = self._registry.load(work_id)
-        return None if found is None else as_work(work_id, found)
+        """Return the work, None where it is not known here, or what the registry has is no work: others may know it."""
+        try:
+            found = self._registry.load(work_id)
+            return None if found is None else as_work(work_id, found)
+        except Exception:
+            if work_id not in self._refused:
+                self._refused.add(work_id)
+                logger.exception("the work %r cannot be loaded, and waits for a node that can", work_id)
+            return None
 
 
 def _lane(dispatchers: Sequence[Dispatcher], settings: Settings) -> Lane:
