@@ -1,7 +1,7 @@
 """The repository in one SQLite file, shared by any number of processes of one machine. The only user of apsw.
 
-`connection` opens and migrates the file, `writer` commits batches, `tasks`, `runs`, `changes` and `operations` hold
-its statements, `reading` the queries.
+`connection` opens and migrates the file, `writer` commits batches, `bell` wakes other processes; `tasks`, `runs`,
+`changes` and `operations` hold the writer's statements, `reading` the queries.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from kokugen.repository.rows import (
 )
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
+from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import connect, explain, migrate
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
@@ -44,8 +45,11 @@ from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 T = TypeVar("T")
 
+SOON_US = 2_000_000
+"""Other processes need no hint of what is due later than this: their own poll finds it in time."""
+
 _abandoned: list[object] = []
-"""Connections of a parent process: SQLite forbids even closing them in a forked child, so they are kept for ever."""
+"""What a parent process had open: SQLite forbids a forked child even to close its connections, so it keeps them."""
 
 
 def _wake(scope: Scope) -> None:
@@ -69,6 +73,7 @@ class SQLiteRepository(SeedMethods):
         self._pid = os.getpid()
         self._writer: Writer | None = None
         self._reader: apsw.Connection | None = None
+        self._bell = Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
 
     @property
     def url(self) -> str:
@@ -85,7 +90,7 @@ class SQLiteRepository(SeedMethods):
 
     def _opened(self) -> Writer:
         if self._pid != os.getpid():
-            _abandoned.append((self._writer, self._reader))
+            _abandoned.append((self._writer, self._reader, self._bell))
             self._hints.clear()
             self._reset()
         writer = self._writer
@@ -98,11 +103,18 @@ class SQLiteRepository(SeedMethods):
         try:
             self._reader = connect(self._path)
             migrate(self._reader, self._path, self._ids.task_id())
-            writer = Writer(self._path, self._namespace, self._clock, self._on_change)
+            writer = Writer(self._path, self._namespace, self._clock, waits=self._on_wait, changed=self._on_change)
         except apsw.Error as error:
             raise explain(error, self._path) from error
-        writer.watching = bool(self._hints)
+        if self._hints:
+            self._watch(writer)
         return writer
+
+    def _watch(self, writer: Writer) -> None:
+        """Hear of other processes' commits: by the bell at once, else when the writer looks."""
+        self._bell.listen(self._hint)
+        writer.watching = True
+        writer.submit(Operation(reply=Reply(), run=_wake))
 
     def close(self) -> None:
         if self._pid != os.getpid():
@@ -111,6 +123,7 @@ class SQLiteRepository(SeedMethods):
             writer, self._writer = self._writer, None
             if writer is not None:
                 writer.close()
+                self._bell.close()
         with self._reading:
             reader, self._reader = self._reader, None
             if reader is not None:
@@ -119,8 +132,7 @@ class SQLiteRepository(SeedMethods):
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         writer = self._opened()
         self._hints.append(hint)
-        writer.watching = True
-        writer.submit(Operation(reply=Reply(), run=_wake))
+        self._watch(writer)
 
         def leave() -> None:
             if hint in self._hints:
@@ -129,9 +141,13 @@ class SQLiteRepository(SeedMethods):
 
         return leave
 
+    def _on_wait(self, due_us: int) -> None:
+        self._hint(due_us)
+        if due_us - self._clock.wall_us() < SOON_US:
+            self._bell.ring(due_us)
+
     def _on_change(self) -> None:
-        for hint in tuple(self._hints):
-            hint(0)
+        self._hint(0)
 
     def _hint(self, due_us: int) -> None:
         for hint in tuple(self._hints):
@@ -139,13 +155,10 @@ class SQLiteRepository(SeedMethods):
 
     # -- Asking
 
-    def _submit(
-        self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None, urgent: bool = False
-    ) -> Reply[T]:
+    def _submit(self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None, **about: Any) -> Reply[T]:
         reply: Reply[T] = Reply()
         try:
-            operation = Operation(reply=reply, run=run, rows=rows, arguments=arguments, urgent=urgent)
-            self._opened().submit(operation)
+            self._opened().submit(Operation(reply=reply, run=run, rows=rows, arguments=arguments, **about))
         except KokugenError as error:
             return Reply.failed(error)
         return reply
@@ -162,24 +175,21 @@ class SQLiteRepository(SeedMethods):
         except KokugenError as error:
             return Reply.failed(error)
 
-    def _hinting(self, reply: Reply[T], due_us: int) -> Reply[T]:
-        if self._hints:
-            reply.when_done(lambda: self._hint(due_us))
-        return reply
-
     # -- The life of a task
 
     def add(self, tasks_: Sequence[NewTask]) -> Reply[list[Added]]:
         if not tasks_:
             return Reply.of([])
-        reply = self._submit(tasks.add, rows=list(tasks_))
-        return self._hinting(reply, min(task.due_at for task in tasks_))
+        return self._submit(tasks.add, rows=list(tasks_), due_us=min(task.due_at for task in tasks_))
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
         return self._submit(tasks.claim, request)
 
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
-        return self._submit(runs.finish, rows=list(rows)) if rows else Reply.of([])
+        if not rows:
+            return Reply.of([])
+        due_us = min((row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED), default=None)
+        return self._submit(runs.finish, rows=list(rows), due_us=due_us)
 
     def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
         return self._submit(runs.beat, leases, urgent=True) if leases else Reply.of([])
@@ -188,7 +198,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(runs.watch, node_id)
 
     def recover(self, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
-        return self._hinting(self._submit(runs.recover, observed), 0) if observed else Reply.of([])
+        return self._submit(runs.recover, observed, due_us=0) if observed else Reply.of([])
 
     def held(self, node_id: str, claim: str) -> Reply[ClaimAnswer]:
         return self._submit(tasks.held, node_id, claim)
@@ -197,7 +207,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(changes.cancel, request)
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
-        return self._hinting(self._submit(changes.revise, task_id, revision), revision.due_at or 0)
+        return self._submit(changes.revise, task_id, revision, due_us=revision.due_at or 0)
 
     # -- Reading
 
@@ -225,7 +235,7 @@ class SQLiteRepository(SeedMethods):
     # -- Operating
 
     def revive(self, task_ids: Sequence[str], *, due_at: int | None = None, by: str | None = None) -> Reply[list[str]]:
-        return self._hinting(self._submit(operations.revive, task_ids, due_at, by), due_at or 0)
+        return self._submit(operations.revive, task_ids, due_at, by, due_us=due_at or 0)
 
     def prune(self, retention: Retention) -> Reply[int]:
         return self._submit(operations.prune, retention)
@@ -234,10 +244,10 @@ class SQLiteRepository(SeedMethods):
         return self._submit(operations.register, node)
 
     def retire(self, node_id: str) -> Reply[None]:
-        return self._hinting(self._submit(operations.retire, node_id), 0)
+        return self._submit(operations.retire, node_id, due_us=0)
 
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None
     ) -> Reply[TaskState]:
-        changed = self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce())
-        return self._hinting(changed, 0) if new == TaskState.INITIALIZED else changed
+        due_us = 0 if new == TaskState.INITIALIZED else None
+        return self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce(), due_us=due_us)
