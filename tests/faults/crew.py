@@ -26,8 +26,8 @@ LIVE = ("Initialized", "Working")
 FAST = {"ttl_s": 6.0, "beat_s": 1.0, "margin_s": 1.0, "rpc_s": 1.0, "watch_s": 0.1, "poll_s": 0.5}
 """Settings with which a dead process is noticed in a tenth of a second, and one that hangs in six seconds."""
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["pytest", "kokugen.public", "kokugen.repository.sqlite", "tests.faults.worker"])
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["pytest", "kokugen.public", "kokugen.repository.sqlite", "tests.faults.worker"])
 
 
 def await_until(done: Callable[[], bool], what: str) -> None:
@@ -83,7 +83,7 @@ class Crew:
     def start(self, count: int = 1) -> list[int]:
         """Start workers and return their process ids; they are at work a moment later."""
         arguments = (self.scheduler.url, self.journal.path, self._numbers)
-        started = [_processes.Process(target=serve, args=arguments, daemon=True) for _ in range(count)]
+        started = [processes.Process(target=serve, args=arguments, daemon=True) for _ in range(count)]
         for process in started:
             process.start()
         self.alive += started

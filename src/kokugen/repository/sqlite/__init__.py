@@ -38,7 +38,7 @@ from kokugen.repository.rows import (
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
 from kokugen.repository.sqlite.bell import Bell
-from kokugen.repository.sqlite.connection import connect, explain, migrate
+from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
@@ -73,6 +73,7 @@ class SQLiteRepository(SeedMethods):
         self._pid = os.getpid()
         self._writer: Writer | None = None
         self._reader: apsw.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._bell = Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
 
     @property
@@ -102,6 +103,7 @@ class SQLiteRepository(SeedMethods):
     def _connect(self) -> Writer:
         try:
             self._reader = connect(self._path)
+            self._file = file_identity(self._path)
             migrate(self._reader, self._path, self._ids.task_id())
             writer = Writer(self._path, self._namespace, self._clock, waits=self._on_wait, changed=self._on_change)
         except apsw.Error as error:
@@ -169,6 +171,7 @@ class SQLiteRepository(SeedMethods):
             with self._reading:
                 if self._reader is None:
                     raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
+                check_unmoved(self._path, self._file)
                 return Reply.of(query(self._reader, *arguments))
         except apsw.Error as error:
             return Reply.failed(explain(error, self._path))

@@ -21,7 +21,7 @@ from msgspec import Struct
 from kokugen.clock import Clock
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
-from kokugen.repository.sqlite.connection import connect, explain, one
+from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, one
 from kokugen.repository.sqlite.tasks import Scope
 
 ROWS_MAX = 5000
@@ -66,6 +66,7 @@ class Writer:
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._urgent: deque[Operation] = deque()
         self._db = connect(path)
+        self._file = file_identity(path)
         self._version = one(self._db, "PRAGMA data_version")
         self._closed = self._ended = False
         self.watching = False
@@ -156,8 +157,12 @@ class Writer:
     def _answers(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
         """Commit operations and return their answers; where that fails, each alone, so that one spoils no other."""
         try:
+            check_unmoved(self._path, self._file)
             self._db.execute("BEGIN IMMEDIATE")
-        except apsw.Error as error:  # it keeps all of them waiting: trying them one by one would wait once for each
+        except (
+            apsw.Error,
+            RepositoryUnavailableError,
+        ) as error:  # it keeps all of them waiting: trying them one by one would wait once for each
             return [(operation.reply, self._told(error)) for operation in batch]
         try:
             answers = self._run(batch)
