@@ -88,12 +88,19 @@ def test_what_is_past_its_start_deadline_is_found_by_index(db: apsw.Connection) 
 def test_the_tasks_that_are_working_are_listed_without_a_walk_through_all(tmp_path: Path) -> None:
     repository = SQLiteRepository(tmp_path / "tasks.db")
     repository.open()
+    reader = repository._reader
+    assert reader is not None
     asked: list[str] = []
-    assert repository._reader is not None
-    repository._reader.exec_trace = lambda _cursor, sql, _values: asked.append(sql) is None
+
+    def note(_cursor: object, sql: str, _values: object) -> bool:
+        asked.append(sql)
+        return True
+
+    reader.exec_trace = note
     repository.page(TaskQuery(states=frozenset({TaskState.WORKING}))).result()
     repository.count(TaskQuery(states=frozenset({TaskState.WORKING}))).result()
-    plans = [plan(repository._reader, sql) for sql in asked]
+    reader.exec_trace = None
+    plans = [plan(reader, sql) for sql in asked]
     repository.close()
     assert len(plans) == 2
     assert all(any("INDEX task_working (namespace=?)" in step for step in steps) for steps in plans), plans
