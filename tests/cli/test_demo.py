@@ -18,19 +18,8 @@ def demo(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "kokugen.cli", "demo", *words]
     environment = {**os.environ, "TMPDIR": str(folder)}
     return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-def hear_ctrl_c() -> None:
-    """Undo what a shell does to what it runs in the background, and the tests inherited from it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_the_demo_loses_nothing_and_leaves_the_store_it_was_told_to_keep(tmp_path: Path) -> None:
