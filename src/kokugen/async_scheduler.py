@@ -320,6 +320,6 @@ async def _answer(reply: Reply[T], what: str) -> T:
         async with asyncio.timeout(ANSWER_S):
             return await reply
     except TimeoutError as error:
-        if reply.done():
-            raise
+        if reply.done():  # it came at the last moment, or is such an error itself
+            return reply.peek()
         raise UnknownOutcomeError(what, reply.about) from error

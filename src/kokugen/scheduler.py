@@ -347,6 +347,6 @@ def _answer(reply: Reply[T], what: str) -> T:
     try:
         return reply.result(ANSWER_S)
     except TimeoutError as error:
-        if isinstance(error, KokugenError) or reply.done():
-            raise
+        if reply.done():  # it came at the last moment, or is such an error itself
+            return reply.peek()
         raise UnknownOutcomeError(what, reply.about) from error

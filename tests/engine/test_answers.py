@@ -143,3 +143,17 @@ def test_a_store_that_cannot_be_opened_is_told_when_starting() -> None:
             await node.start()
 
     virtually(main)
+
+
+@pytest.mark.parametrize("verb", ["claim", "finish", "beat", "register", "watch", "prune"])
+def test_an_answer_that_comes_at_the_very_last_moment_counts(verb: str) -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        node.line.slow_s[verb] = node.settings.rpc_s
+        ids = [lab.add("last", 12), lab.add()]
+        await later(100)
+        assert lab.states(ids) == {TaskState.DONE}
+        assert {lab.info(one).fence for one in ids} == {1}
+        assert await node.stop()
+
+    virtually(main)

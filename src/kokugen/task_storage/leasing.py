@@ -246,8 +246,8 @@ class LeasedTasks:
             async with asyncio.timeout(self._settings.rpc_s):
                 return await reply
         except TimeoutError as error:
-            if reply.done():
-                raise
+            if reply.done():  # it came at the last moment, or is such an error itself
+                return reply.peek()
             raise UnknownOutcomeError(what) from error
 
     def _past(self, span: timedelta) -> int:
