@@ -13,7 +13,8 @@ from kokugen.acceptance import check_delay, check_time, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.front import ASYNC_WORKERS, WORKERS, Front, task_query
+from kokugen.filters import task_query
+from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
@@ -25,6 +26,7 @@ from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHeal
 from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
+from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +53,7 @@ class AsyncScheduler:
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[AsyncTaskHandle] = Front(
             lambda task_id, work_id, time_us: AsyncTaskHandle(self, task_id, work_id, time_us),
@@ -67,6 +70,7 @@ class AsyncScheduler:
             label=label,
             shared=shared,
             should_restore=should_restore,
+            task_storage=task_storage,
         )
         self._open = False
 

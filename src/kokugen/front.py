@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from threading import Event, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import check_time, request_of, row_of
 from kokugen.clock import Clock, SystemClock
@@ -24,13 +24,13 @@ from kokugen.engine.engine import Engine
 from kokugen.engine.hooks import Hooks
 from kokugen.errors import DuplicateTaskError, OptionError, SchedulerStateError, TaskFailedError
 from kokugen.ids import IdSource, system_random
-from kokugen.middleware.base import Middleware, ScheduleRequest, WorkNext, schedule_chain, work_chain
+from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, WorkNext, schedule_chain, work_chain
 from kokugen.options import check_name
 from kokugen.process import this_node
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.registry.work import as_work
-from kokugen.reply import Reply
+from kokugen.reply import Reply, gather
 from kokugen.repository.locate import open_repository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
@@ -43,8 +43,9 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.settings import Settings
-from kokugen.task import QUEUE_DEFAULT, TaskInfo, TaskParam, TaskQuery, TaskState
+from kokugen.task import QUEUE_DEFAULT, TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.leasing import LeasedTasks
+from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 VERSION = "0.1.0"
 WORKERS = 10
@@ -75,7 +76,13 @@ class Front(Generic[H]):
         label: str | None,
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
+        task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
+        if task_storage is not None:
+            works = works or task_storage.work_registry
+            middleware = (*task_storage.middleware(), *middleware)
+            shared, should_restore = task_storage.shared, task_storage.should_restore
+            url, repository = self._store_of(task_storage, url, repository)
         self.works: WorkRegistry = FunctionRegistry() if works is None else works
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
@@ -102,8 +109,32 @@ class Front(Generic[H]):
         self._pid = 0
         self._clean = True
         self._chain = schedule_chain(self.middleware, self._add_one) if self.middleware else None
+        self._cancel_watchers = [one for one in self.middleware if isinstance(one, CancelWatcher)]
 
     # -- The store
+
+    def _store_of(
+        self, task_storage: SingleNodeTaskStorage, url: str | None, repository: DurableRepository | None
+    ) -> tuple[str | None, DurableRepository | None]:
+        """Return where tasks are: in the storage's repository, or in memory where the storage mirrors them there."""
+        if url is not None or repository is not None:
+            raise OptionError("the task storage says where tasks are: give no url and no repository beside it")
+        if task_storage.mirrors:
+            return "memory://", None
+        task_storage.durable = self
+        return None, cast("DurableRepository", task_storage.repository)
+
+    async def sync(self) -> tuple[dict[str, TaskInfo], dict[str, Exception]]:
+        """Do what a task storage's `sync` does over a repository that is leased from."""
+        if self.storage is None or self.engine is None:
+            raise SchedulerStateError("only a scheduler that runs restores tasks: start it first")
+        found = await self.storage.sync()
+        self.engine.hint(0)
+        return found
+
+    async def flush(self) -> bool:
+        """Do what a task storage's `retry_marking` does over a repository that is leased from."""
+        return await asyncio.to_thread(self.retry_marking)
 
     @property
     def repository(self) -> DurableRepository:
@@ -185,7 +216,26 @@ class Front(Generic[H]):
         why = None if reason is None else cut_error(reason)
         request = CancelRequest(ids=tuple(ids), reason=why, force=force, by=by)
         answer = self.repository.cancel(request).on(request.ids)
-        return answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
+        stopped = answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
+        return self._watched(stopped) if self._cancel_watchers else stopped
+
+    def _watched(self, stopped: Reply[list[CancelAnswer]]) -> Reply[list[CancelAnswer]]:
+        """Return the same answers once all who watch have taken note of what was cancelled."""
+        told: Reply[list[CancelAnswer]] = Reply()
+        told.about = stopped.about
+
+        def tell() -> None:
+            try:
+                answers = stopped.peek()
+            except Exception as error:  # noqa: BLE001 - it becomes the caller's
+                told.fail(error)
+                return
+            ids = [one.id for one in answers if one.result is CancelResult.CANCELLED]
+            noted = [watcher.task_cancelled(task_id) for watcher in self._cancel_watchers for task_id in ids]
+            gather(noted).when_done(lambda: told.resolve(answers))
+
+        stopped.when_done(tell)
+        return told
 
     def _stop_here(self, answer: CancelAnswer, reason: str | None) -> CancelAnswer:
         engine = self.engine
@@ -338,41 +388,6 @@ class Front(Generic[H]):
     def active(self) -> int:
         """Return how many runs are under way in this process."""
         return sum(dispatcher.active for dispatcher in self._dispatchers)
-
-
-def task_query(
-    *,
-    state: TaskState | str | Collection[TaskState | str] | None = None,
-    work: object = None,
-    queue: str | None = None,
-    tag: str | None = None,
-    unique: str | None = None,
-    held: bool | None = None,
-    due_before: datetime | None = None,
-    due_from: datetime | None = None,
-    limit: int = 1000,
-) -> TaskQuery:
-    """Return the query for a face's filters. Raises OptionError for one that is not allowed."""
-    for bound in (due_before, due_from):
-        if bound is not None:
-            check_time(bound)
-    return TaskQuery(
-        states=None if state is None else _states(state),
-        work_id=work.id if isinstance(work, Work) else None if work is None else str(work),
-        queue=queue,
-        tag=tag,
-        unique=unique,
-        held=held,
-        due_before=due_before,
-        due_from=due_from,
-        limit=limit,
-    )
-
-
-def _states(state: TaskState | str | Collection[TaskState | str]) -> frozenset[TaskState]:
-    if isinstance(state, TaskState | str):
-        state = (state,)
-    return frozenset(TaskState.parse(one) if isinstance(one, str) else one for one in state)
 
 
 def _queues(queues: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any, Generic, Self, TypeVar, cast
@@ -156,6 +156,25 @@ def _release(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)
+
+
+def gather(replies: Sequence[Reply[Any]]) -> Reply[None]:
+    """Return a reply that is answered once all of these are, whatever their answers."""
+    left, lock, done = len(replies), Lock(), Reply[None]()
+
+    def one_less() -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            done.resolve(None)
+
+    if not replies:
+        return Reply.of(None)
+    for reply in replies:
+        reply.when_done(one_less)
+    return done
 
 
 def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:

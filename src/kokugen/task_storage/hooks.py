@@ -89,6 +89,10 @@ class StoreTask(Middleware):
             entry.handle = handle
         accepted.resolve(handle)
 
+    def task_cancelled(self, task_id: str) -> Reply[bool]:
+        """Mark a task that was cancelled before it ran: else it would come back after a restart, and run."""
+        return self._mirror.mark_cancelled(task_id)
+
     def work(self, run: Run, call_next: WorkNext) -> Any:
         if run.is_async:
             return self._work_async(run, call_next)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from kokugen.clock import Clock, duration_us, from_us, to_us
-from kokugen.errors import KokugenError, RepositoryError, UnknownOutcomeError
+from kokugen.errors import RepositoryError, UnknownOutcomeError
 from kokugen.ids import IdSource
 from kokugen.process import is_gone
 from kokugen.reply import Reply
@@ -226,7 +226,7 @@ class LeasedTasks:
                 restored[info.id] = info
             else:
                 await self.repository.revise(info.id, Revision(hold=NOT_RESTORED, rev=info.rev))
-        except KokugenError as error:
+        except Exception as error:  # noqa: BLE001 - the user's should_restore may raise anything
             errors[info.id] = error
 
     async def prune(self) -> int:
