@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kokugen import Cancel, Retry, Snooze
+from kokugen.registry.functions import FunctionRegistry
 from kokugen.repository.rows import CancelRequest, CancelResult, Revision
 from kokugen.run import Interrupt
 from kokugen.task import Mode, TaskInfo, TaskState
@@ -233,6 +234,23 @@ def test_work_that_is_declared_while_running_is_run_from_then_on() -> None:
             lab.ledger.start()
 
         await later(1.1)
+        assert lab.state(task_id) is TaskState.DONE
+        await node.stop()
+
+    virtually(main)
+
+
+def test_the_first_work_of_all_starts_at_once_though_it_is_declared_while_running() -> None:
+    async def main(lab: Lab) -> None:
+        works = FunctionRegistry()
+        node = await lab.node(works=works)
+
+        @works.work
+        async def new() -> None:
+            lab.ledger.start()
+
+        task_id = lab.add("new")
+        await later(0.001)
         assert lab.state(task_id) is TaskState.DONE
         await node.stop()
 

@@ -58,6 +58,16 @@ class Lane:
         """Return whether more was claimed than can be under way."""
         return self.outstanding > self.capacity
 
+    def serve(self, only: frozenset[str]) -> None:
+        """Claim these works alone from now on: at once where they are others than before, and never where none."""
+        if only == self.only:
+            return
+        self.only = only
+        if only:
+            self.timer.hint(0)
+        else:
+            self.timer.rest()
+
     def took(self, count: int) -> None:
         self.outstanding += count
 

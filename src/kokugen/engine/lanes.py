@@ -47,8 +47,10 @@ class Lanes:
         works = {work_id: self.load(work_id) for work_id in ids}
         for lane in self._lanes:
             accepts = lane.dispatchers[0].accepts
-            lane.only = frozenset(
-                work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
+            lane.serve(
+                frozenset(
+                    work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
+                )
             )
 
     def load(self, work_id: str) -> Work | None:
