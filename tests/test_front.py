@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from kokugen.middleware.base import ScheduleNext, ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.rows import Added, CancelAnswer, CancelRequest, ClaimAnswer, ClaimRequest, NewTask
-from kokugen.testing import FaultyRepository
+from kokugen.settings import Settings
+from kokugen.testing import Fault, FaultyRepository
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 WITHIN = timedelta(seconds=20)
@@ -133,6 +135,28 @@ def test_run_does_not_return_in_peace_where_the_engine_ended_by_an_error() -> No
     with pytest.raises(SchedulerStateError, match="stopped by itself") as stopped:
         scheduler.run()
     assert isinstance(stopped.value.__cause__, ZeroDivisionError)
+
+
+def test_an_outcome_that_was_not_written_before_a_stop_is_written_after_the_next_start() -> None:
+    store = FaultyRepository(MemoryRepository())
+    settings = Settings(beat_s=0.2, ttl_s=2.0, margin_s=0.5, rpc_s=0.5, watch_s=0.1)
+    scheduler = Scheduler(repository=store, settings=settings)
+    runs = SimpleQueue[None]()
+
+    @scheduler.work
+    def remind() -> None:
+        store.plan = lambda verb: Fault.REFUSED if verb == "finish" else None
+        runs.put(None)
+
+    with scheduler:
+        task = scheduler.after(timedelta(0), remind)
+        runs.get(timeout=WITHIN.total_seconds())
+        scheduler.stop(timedelta(0))
+        store.plan = None
+        scheduler.start()
+        assert task.wait(WITHIN).state is TaskState.DONE
+    assert runs.empty()
+    assert task.info().fence == 1
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -279,15 +279,20 @@ class Front(Generic[H]):
         self.repository.open()
         self._dispatchers = list(dispatchers)
         node = this_node(self.ids.node_id(), label=self._label, version=VERSION, now_us=self.clock.wall_us())
-        self.storage = LeasedTasks(
-            self.repository,
-            node=node,
-            clock=self.clock,
-            ids=self.ids,
-            settings=self.settings,
-            shared=self._shared,
-            should_restore=self._should_restore,
+        before, self.storage = (
+            self.storage,
+            LeasedTasks(
+                self.repository,
+                node=node,
+                clock=self.clock,
+                ids=self.ids,
+                settings=self.settings,
+                shared=self._shared,
+                should_restore=self._should_restore,
+            ),
         )
+        if before is not None:
+            self.storage.inherit(before)
         self.engine = Engine(
             self.storage,
             dispatchers,

@@ -77,6 +77,10 @@ class LeasedTasks:
         """Return the leases whose outcome waits to be written: they are kept by beats like running ones."""
         return list(self._outbox)
 
+    def inherit(self, before: LeasedTasks) -> None:
+        """Take over what an earlier start of this scheduler could not write: no outcome is dropped."""
+        self._outbox.update(before._outbox)
+
     async def start(self) -> list[Recovered]:
         """Join: write down this node, take over what dead nodes left, hold back what is not to be restored."""
         await self.repository.register(self.node)
@@ -174,13 +178,14 @@ class LeasedTasks:
         if not observed:
             self._seen.clear()
             return []
-        dead = await self._dead_nodes()
+        dead = await self._dead_nodes({one.owner for one in observed})
         lost = [one for one in observed if everything or one.owner in dead or self._is_stale(one)]
         self._forget({Lease(one.id, one.claim) for one in observed})
         return await self._answered(self.repository.recover(lost), "recovering") if lost else []
 
-    async def _dead_nodes(self) -> set[str]:
-        return {node.node_id for node in await self.repository.nodes() if is_gone(node, self.node)}
+    async def _dead_nodes(self, owners: set[str]) -> set[str]:
+        nodes = await self._answered(self.repository.nodes(), "listing nodes")
+        return {node.node_id for node in nodes if node.node_id in owners and is_gone(node, self.node)}
 
     def _is_stale(self, one: Observed) -> bool:
         """Return whether this node itself saw the run unchanged for its ttl, on the boot clock."""

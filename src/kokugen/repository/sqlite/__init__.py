@@ -56,6 +56,10 @@ def _wake(scope: Scope) -> None:
     """Do nothing: the writer looks at its queue, and from then on at other processes' commits."""
 
 
+def _nodes(scope: Scope) -> list[NodeInfo]:
+    return reading.nodes(scope.db)
+
+
 class SQLiteRepository(SeedMethods):
     """Tasks of one namespace in one file. Any thread may call it; it is opened at first use, also after `close`."""
 
@@ -230,7 +234,7 @@ class SQLiteRepository(SeedMethods):
         return self._read(reading.health, self._namespace, self.url, self._clock.wall_us())
 
     def nodes(self) -> Reply[list[NodeInfo]]:
-        return self._read(reading.nodes)
+        return self._submit(_nodes)  # not as a reading: the engine asks, and must not wait behind a long one
 
     def _modified_since(self, since_us: int, limit: int) -> Reply[list[TaskInfo]]:
         return self._read(reading.modified_since, self._namespace, since_us, limit)
