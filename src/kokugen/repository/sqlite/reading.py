@@ -138,7 +138,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
 
 def _source(query: TaskQuery) -> str:
     """Return the table; the few tasks that are Working are not worth a walk through all in order of due time."""
-    return "task INDEXED BY task_working" if query.states == {TaskState.WORKING} else "task"
+    return "task INDEXED BY task_working" if query.states == frozenset({TaskState.WORKING}) else "task"
 
 
 def _in(states: frozenset[TaskState]) -> str:
