@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from random import Random
 
 from kokugen.clock import SECOND_US, Clock
@@ -103,7 +104,7 @@ class Engine:
 
     @staticmethod
     def _call(loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object) -> None:
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed: nobody is there to be told any more
             loop.call_soon_threadsafe(what, *args)
 
     # -- On the loop
