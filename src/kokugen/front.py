@@ -238,6 +238,7 @@ class Front(Generic[H]):
         return told
 
     def _stop_here(self, answer: CancelAnswer, reason: str | None) -> CancelAnswer:
+        self._leave_parent()
         engine = self.engine
         if answer.claim is None or engine is None or not engine.drop(answer.id, answer.claim, reason):
             return answer
@@ -274,8 +275,17 @@ class Front(Generic[H]):
         """Return whether the engine runs in this process."""
         return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
 
+    def _leave_parent(self) -> None:
+        """Forget the engine of a parent process: a forked child has copies of its runs, which are not its own."""
+        if self._pid not in (0, os.getpid()):
+            self.engine = self.storage = self._thread = self._loop = None
+            self._dispatchers = []
+            self._pid = 0
+
     def make_engine(self, dispatchers: Sequence[Dispatcher]) -> Engine:
         """Assemble storage and engine over the given dispatchers."""
+        self._leave_parent()
+        self._pid = os.getpid()
         self.repository.open()
         self._dispatchers = list(dispatchers)
         node = this_node(self.ids.node_id(), label=self._label, version=VERSION, now_us=self.clock.wall_us())
@@ -318,8 +328,7 @@ class Front(Generic[H]):
                 LoopDispatcher(self._async_workers, loop=loop, clock=self.clock, chain=self._work_chain(is_async=True)),
             ]
         )
-        ready, refusal = Event(), list[BaseException]()
-        self._pid, self._failure = os.getpid(), None
+        ready, refusal, self._failure = Event(), list[BaseException](), None
         self._thread = Thread(target=self._run, args=(engine, ready, refusal), name="kokugen-engine", daemon=True)
         self._thread.start()
         ready.wait()
@@ -354,6 +363,7 @@ class Front(Generic[H]):
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written, also after a stop; return whether all are."""
+        self._leave_parent()
         storage, loop = self.storage, self._loop
         if storage is None or not storage.unwritten:
             return True
@@ -381,6 +391,7 @@ class Front(Generic[H]):
 
     def resize(self, change: int) -> int:
         """Add workers for sync work, or remove them while running; return how many there are."""
+        self._leave_parent()
         self._workers = max(1, self._workers + change)
         for dispatcher in self._dispatchers:
             if dispatcher.accepts(is_async=False):
@@ -392,6 +403,7 @@ class Front(Generic[H]):
     @property
     def active(self) -> int:
         """Return how many runs are under way in this process."""
+        self._leave_parent()
         return sum(dispatcher.active for dispatcher in self._dispatchers)
 
 
