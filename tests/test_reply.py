@@ -66,5 +66,19 @@ def test_a_gathering_is_answered_once_all_are_whatever_they_answered() -> None:
     assert gather([]).done()
 
 
+def test_an_answer_may_ask_on_and_what_fails_on_the_way_is_the_answer() -> None:
+    first, second = Reply[int](), Reply[str]()
+    followed = first.and_then(lambda _: second)
+    first.resolve(1)
+    assert not followed.done()
+    second.resolve("b")
+    assert followed.result() == "b"
+    failed: Reply[str] = Reply[int].of(1).and_then(lambda _: Reply.failed(KeyError("second")))
+    never: Reply[str] = Reply[int].failed(KeyError("first")).and_then(lambda _: second)
+    for reply, name in ((failed, "second"), (never, "first")):
+        with pytest.raises(KeyError, match=name):
+            reply.result()
+
+
 def test_what_follows_an_answer_is_about_the_same_tasks() -> None:
     assert Reply[int]().on(("a", "b")).then(str).about == ("a", "b")

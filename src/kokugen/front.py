@@ -192,7 +192,19 @@ class Front(Generic[H]):
         return row_of(request, self.ids.task_id(), self.work_of(request.work_id))
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
-        return self._add(self._row(request))
+        row = self._row(request)
+        return self._add(row) if not request.restored else self._restore(row)
+
+    def _restore(self, row: NewTask) -> Reply[H]:
+        """Add a task that waits elsewhere; where it is over here, from an earlier life of it, it waits again."""
+
+        def wait_again(answers: list[Added]) -> Reply[H]:
+            handle = self._to_handle(row, answers[0])
+            if answers[0].result is not AddResult.EXISTED:
+                return Reply.of(handle)
+            return self.repository.revive([row.id], due_at=row.due_at).then(lambda _: handle)
+
+        return self.repository.add([row]).on((row.id,)).and_then(wait_again)
 
     def _add(self, row: NewTask) -> Reply[H]:
         added = self.repository.add([row]).on((row.id,))
@@ -221,21 +233,13 @@ class Front(Generic[H]):
 
     def _watched(self, stopped: Reply[list[CancelAnswer]]) -> Reply[list[CancelAnswer]]:
         """Return the same answers once all who watch have taken note of what was cancelled."""
-        told: Reply[list[CancelAnswer]] = Reply()
-        told.about = stopped.about
 
-        def tell() -> None:
-            try:
-                answers = stopped.peek()
-            except Exception as error:  # noqa: BLE001 - it becomes the caller's
-                told.fail(error)
-                return
+        def tell(answers: list[CancelAnswer]) -> Reply[list[CancelAnswer]]:
             ids = [one.id for one in answers if one.result is CancelResult.CANCELLED]
             noted = [watcher.task_cancelled(task_id) for watcher in self._cancel_watchers for task_id in ids]
-            gather(noted).when_done(lambda: told.resolve(answers))
+            return gather(noted).then(lambda _: answers)
 
-        stopped.when_done(tell)
-        return told
+        return stopped.and_then(tell)
 
     def _stop_here(self, answer: CancelAnswer, reason: str | None) -> CancelAnswer:
         self._leave_parent()

@@ -126,6 +126,29 @@ class Reply(Awaitable[T], Generic[T]):
         self.when_done(settle)
         return after
 
+    def and_then(self, ask: Callable[[T], Reply[U]]) -> Reply[U]:
+        """Return a reply with the answer to `ask(answer)`; an error of this reply, or of `ask`, becomes its error."""
+        after: Reply[U] = Reply()
+        after.about = self.about
+
+        def settle() -> None:
+            try:
+                following = ask(self.peek())
+            except Exception as error:  # noqa: BLE001 - it is the answer, and raised where that is read
+                after.fail(error)
+            else:
+                following.when_done(lambda: following.pass_on(after))
+
+        self.when_done(settle)
+        return after
+
+    def pass_on(self, other: Reply[T]) -> None:
+        """Answer another reply as this one was answered. Only after `done()`."""
+        if self._error is not None:
+            other.fail(self._error)
+        else:
+            other.resolve(self._value)
+
 
 def _call(callback: Callable[[], object]) -> None:
     try:

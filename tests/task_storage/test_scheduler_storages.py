@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -17,7 +18,7 @@ from kokugen.repository.rows import ClaimRequest
 from kokugen.repository.sqlite import SQLiteRepository
 from kokugen.task_storage.multi_node import MultiNodeTaskStorage
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
-from tests.task_storage.seed_repository import SeedRepository
+from tests.task_storage.seed_repository import Gate, SeedRepository, SharedSeedRepository
 
 WITHIN = timedelta(seconds=20)
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -138,4 +139,24 @@ async def test_a_cancelled_task_is_marked_by_the_async_face_too(works: FunctionR
     task = await scheduler.schedule(TaskParam(work_id="remind", scheduled_time=LATER))
     await task.cancel()
     assert repository.state(task.id) is TaskState.CANCELLED
+    storage.close()
+
+
+async def test_a_task_that_another_node_took_and_gave_back_runs_here_after_the_next_sync(
+    works: FunctionRegistry,
+) -> None:
+    repository = SharedSeedRepository()
+    storage = MultiNodeTaskStorage(repository, work_registry=works)
+    async with AsyncScheduler(task_storage=storage) as scheduler:
+        task_id = repository.put(state=TaskState.INITIALIZED)
+        gate = repository.before["update_state"] = Gate()
+        restored, _ = await storage.sync(scheduler.schedule_request)
+        await asyncio.to_thread(gate.reached.wait, WITHIN.total_seconds())
+        repository.change(task_id, state=TaskState.WORKING)
+        gate.open()
+        assert (await restored[task_id].wait(WITHIN)).state is TaskState.CANCELLED
+        repository.change(task_id, state=TaskState.INITIALIZED)
+        restored, _ = await storage.sync(scheduler.schedule_request)
+        assert (await restored[task_id].wait(WITHIN)).state is TaskState.DONE
+    assert repository.state(task_id) is TaskState.DONE
     storage.close()

@@ -30,6 +30,8 @@ class ScheduleRequest(Struct, frozen=True, kw_only=True):
     local_time: str | None = None
     freed: bool = False
     """Whether `params` were left out on purpose, to be loaded right before the work; then nothing checks them."""
+    restored: bool = False
+    """Whether it comes from a repository that has it waiting: then an end of it here does not count any more."""
 
 
 @runtime_checkable
