@@ -353,6 +353,10 @@ class Snooze(TaskControl):
         self.reason = reason
 
 
+class NotCalled(Snooze):
+    """A snooze from before the work was called, by kokugen itself: a task that may run once may still come again."""
+
+
 class Cancel(TaskControl):
     """End this task as Cancelled, with a reason. It is never retried."""
 

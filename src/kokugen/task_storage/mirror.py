@@ -31,7 +31,7 @@ from kokugen.errors import (
 from kokugen.middleware.base import ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.protocol import Repository, StateUpdater
-from kokugen.run import Cancel, Run, Snooze
+from kokugen.run import Cancel, NotCalled, Run
 from kokugen.task import Params, TaskInfo, TaskState
 from kokugen.task_storage.state_store import SyncStateStore
 from kokugen.task_storage.task_map import TaskMap
@@ -133,7 +133,7 @@ class MirroredTasks:
     # -- When it runs
 
     def begin(self, run: Run) -> Reply[Mirrored]:
-        """Answer with the task that may run now. Raises Cancel where it must not, Snooze where nobody can tell."""
+        """Answer with the task that may run now. Raises Cancel where it must not, NotCalled where nobody can tell."""
         return self._submit(self._begin(run))
 
     def finish(self, entry: Mirrored, run: Run, state: TaskState) -> Reply[KokugenError | None]:
@@ -165,7 +165,7 @@ class MirroredTasks:
             raise Cancel(str(error)) from error
         except Exception as error:
             entry.run = None
-            raise Snooze(RETRY_DELAY, f"the repository could not say whose task {entry.id} is: {error}") from error
+            raise NotCalled(RETRY_DELAY, f"the repository could not say whose task {entry.id} is: {error}") from error
         if not taken:
             self.forget(entry)
             other = OtherNodeWorkingError(entry.id)
