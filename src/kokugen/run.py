@@ -213,7 +213,7 @@ class Run:
         self._begun = Lock()
 
     def __repr__(self) -> str:
-        return f"<Run {self.work_id} task={self.task_id} attempt={self.attempt} fence={self.fence}>"
+        return f"<Run {self.work_id!r} task={self.task_id!r} attempt={self.attempt} fence={self.fence}>"
 
     @property
     def task_id(self) -> str:

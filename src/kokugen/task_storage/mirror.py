@@ -190,7 +190,7 @@ class MirroredTasks:
         except (NoEntryError, NotUpdatableStateError):
             entry.holds = False
         except Exception as error:  # noqa: BLE001 - the user's repository may raise anything
-            _log.warning("task %s could not be given back, this node goes on with it: %s", entry.id, error)
+            _log.warning("task %r could not be given back, this node goes on with it: %r", entry.id, error)
         else:
             entry.holds = False
 
@@ -217,7 +217,7 @@ class MirroredTasks:
         try:
             return await self._mark(entry.id, state)
         except Exception as error:  # noqa: BLE001 - the user's repository may raise anything
-            _log.warning("task %s could not be marked as %s: %s", entry.id, state.label, error)
+            _log.warning("task %r could not be marked as %s: %r", entry.id, state.label, error)
             self._past[entry.id] = entry
             self.unmarked.put(entry.id, state)
             return None
@@ -240,7 +240,7 @@ class MirroredTasks:
             try:
                 await self._retry(one.key, one.value)
             except Exception as error:  # noqa: BLE001 - one that fails again must not keep back the others
-                _log.warning("task %s still cannot be marked as %s: %s", one.key, one.value.label, error)
+                _log.warning("task %r still cannot be marked as %s: %r", one.key, one.value.label, error)
         return self.unmarked.len() == 0
 
     async def _retry(self, task_id: str, state: TaskState) -> None:
