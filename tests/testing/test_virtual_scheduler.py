@@ -80,9 +80,9 @@ def test_retries_and_snoozes_wait_in_virtual_time() -> None:
                 raise ConnectionError
 
         assert (await (await scheduler.after(SOON, restless)).wait()).state is TaskState.DONE
-        return seen
+        return [*seen, clock.now - begun]
 
-    assert virtually(main) == [SOON, DAY, DAY + HOUR]
+    assert virtually(main) == [SOON, DAY, DAY + HOUR, DAY + HOUR]
 
 
 def test_middleware_wraps_both_kinds_of_work() -> None:
@@ -104,6 +104,35 @@ def test_middleware_wraps_both_kinds_of_work() -> None:
     noted: list[bool] = []
     virtually(main, middleware=[Note()])
     assert noted == [False, True]
+
+
+def test_a_wait_ends_at_the_very_instant_of_the_end() -> None:
+    async def main(scheduler: VirtualScheduler, clock: VirtualClock) -> None:
+        @scheduler.work
+        async def sleep(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+        for seconds in (0, 0.25, 12.5, 86_400):
+            task = await scheduler.after(HOUR, sleep, seconds)
+            await task.wait()
+            assert clock.now - task.scheduled_time == timedelta(seconds=seconds)
+
+    virtually(main)
+
+
+def test_a_wait_sees_a_cancellation_too() -> None:
+    async def main(scheduler: VirtualScheduler, clock: VirtualClock) -> None:
+        @scheduler.work
+        def nothing() -> None: ...
+
+        begun, task = clock.now, await scheduler.after(DAY, nothing)
+        waiting = asyncio.create_task(task.wait())
+        await asyncio.sleep(3600)
+        await task.cancel()
+        assert (await waiting).state is TaskState.CANCELLED
+        assert clock.now - begun == HOUR
+
+    virtually(main)
 
 
 def test_a_wait_gives_up_in_virtual_time() -> None:
