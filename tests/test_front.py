@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -116,6 +117,29 @@ def test_the_reason_of_a_cancellation_is_text_that_every_store_keeps(url: str, t
     assert reason.startswith("lone \\ud800, NUL \\0, and long")
     assert len(reason.encode()) <= 8 * 1024
     scheduler.close()
+
+
+def test_run_closes_the_store_though_a_signal_handler_was_set_by_no_python_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handlers: dict[Any, Any] = {}
+
+    def set_handler(number: int, handler: Any) -> None:
+        if handler is None:
+            raise TypeError("as the real one does")
+        handlers[number] = handler
+
+    monkeypatch.setattr(face.signal, "signal", set_handler)
+    store = MemoryRepository()
+    monkeypatch.setattr(store, "close", lambda: handlers.update(closed=True))
+    scheduler = Scheduler(repository=store)
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
+    while not scheduler.running:
+        threading.Event().wait(0.001)
+    handlers[signal.SIGTERM]()
+    thread.join(WITHIN.total_seconds())
+    assert handlers == {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL, "closed": True}
 
 
 class OneClaim(MemoryRepository):

@@ -335,7 +335,7 @@ class Scheduler:
                     return
         finally:
             for one, handler in previous.items():
-                signal.signal(one, handler)
+                signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python
             self.close()
 
     def __enter__(self) -> Self:
