@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -297,6 +298,29 @@ class AsyncScheduler:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
         return await asyncio.to_thread(self._front.retry_marking)
 
+    async def run(self) -> None:
+        """Start if needed, wait for SIGTERM or SIGINT, stop. Only a loop in the main thread can.
+
+        Returns early where it is stopped meanwhile, and raises SchedulerStateError where it stopped by an error.
+        """
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+
+        def ask(*_: object) -> None:
+            loop.call_soon_threadsafe(asked.set)
+
+        previous = {one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            if not self.running:
+                await self.start()
+            while not await _is_set(asked, within_s=0.5):
+                if not self.running:
+                    self._front.check_alive()
+                    return
+        finally:
+            for one, handler in previous.items():
+                signal.signal(one, handler)
+            await self.close()
+
     async def _opened(self) -> Front[AsyncTaskHandle]:
         """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""
         if not self._open:
@@ -317,6 +341,14 @@ class AsyncScheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def _is_set(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            return await event.wait()
+    except TimeoutError:
+        return event.is_set()
 
 
 async def _answer(reply: Reply[T], what: str) -> T:

@@ -183,6 +183,26 @@ def test_a_lost_task_runs_alone_of_its_kind_even_where_two_lanes_claim() -> None
     virtually(main)
 
 
+def test_lost_tasks_of_either_lane_wait_for_no_poll() -> None:
+    async def main(lab: Lab) -> None:
+        @lab.works.work
+        def sync() -> None:
+            lab.ledger.start()
+
+        first = await lab.node(dispatchers=both_kinds(lab))
+        first.line.fail("finish", *[Fault.REFUSED] * 50)
+        ids = lab.add_many(6, "note") + lab.add_many(6, "sync")
+        await later(0.5)
+        await first.crash()
+        node = await lab.node(dispatchers=both_kinds(lab))
+        lost_before(lab, ids)
+        await later(0.1)
+        assert lab.states(ids) == {TaskState.DONE}
+        await node.stop()
+
+    virtually(main)
+
+
 def test_a_task_that_kills_its_node_dies_alone_and_for_good() -> None:
     async def main(lab: Lab) -> None:
         poison = lab.add("hang", id="poison", max_lost=3)

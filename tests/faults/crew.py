@@ -80,10 +80,10 @@ class Crew:
 
     # -- Processes
 
-    def start(self, count: int = 1) -> list[int]:
+    def start(self, count: int = 1, worker: Callable[..., object] = serve) -> list[int]:
         """Start workers and return their process ids; they are at work a moment later."""
         arguments = (self.scheduler.url, self.journal.path, self._numbers)
-        started = [processes.Process(target=serve, args=arguments, daemon=True) for _ in range(count)]
+        started = [processes.Process(target=worker, args=arguments, daemon=True) for _ in range(count)]
         for process in started:
             process.start()
         self.alive += started

@@ -14,6 +14,7 @@ from kokugen.task import ModeName
 from tests.faults.crew import Crew, await_until, soon
 from tests.faults.journal import END, REFUSED, START, Entry
 from tests.faults.judge import Case, judge
+from tests.faults.worker import serve, serve_async
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP and SIGKILL are of POSIX"),
@@ -25,7 +26,11 @@ BRIEF = {"ttl_s": 4.0, "beat_s": 1.0, "margin_s": 1.0, "rpc_s": 0.5, "watch_s": 
 
 def steps(random: Random, count: int, spread_s: float) -> list[TaskParam]:
     return [
-        TaskParam(work_id="step", scheduled_time=soon(spread_s * random.random()), param=[random.randrange(3000)])
+        TaskParam(
+            work_id=random.choice(("step", "async_step")),
+            scheduled_time=soon(spread_s * random.random()),
+            param=[random.randrange(3000)],
+        )
         for _ in range(count)
     ]
 
@@ -54,11 +59,12 @@ def test_workers_restarted_one_after_the_other_lose_nothing_and_burn_no_attempt(
     crew.start(2)
     crew.await_nodes(2)
     for restart in range(20):
+        worker = serve_async if restart % 2 else serve
         lines = len(crew.journal)
         crew.ask(steps(random, 60, spread_s=0.3))
         crew.await_lines(lines + random.randrange(10, 60))
         exit_codes.append(crew.dismiss())
-        crew.start()
+        crew.start(worker=worker)
         crew.await_nodes(3 + restart)
     crew.drain()
     case = crew.case()

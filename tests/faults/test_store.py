@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds the store locked gives up at once."""
-    monkeypatch.setattr("kokugen.repository.sqlite.connection.BUSY_MS", 20)
+    monkeypatch.setattr("kokugen.repository.sqlite.library.BUSY_MS", 20)
 
 
 class Bench:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from kokugen import FunctionRegistry, Scheduler, Settings, current_run
+from kokugen import AsyncScheduler, FunctionRegistry, Scheduler, Settings, current_run
 from tests.faults.journal import END, REFUSED, START, Journal
 
 WORKERS = 4
@@ -29,6 +30,13 @@ def works_of(journal: Journal) -> FunctionRegistry:
         run = current_run()
         journal.write(START, run.task_id, run.fence, run.attempt)
         run.cancelled.wait(timedelta(microseconds=pause_us))
+        journal.write(END, run.task_id, run.fence, run.attempt)
+
+    @works.work
+    async def async_step(pause_us: int) -> None:
+        run = current_run()
+        journal.write(START, run.task_id, run.fence, run.attempt)
+        await asyncio.sleep(pause_us / 1e6)
         journal.write(END, run.task_id, run.fence, run.attempt)
 
     @works.work
@@ -58,6 +66,15 @@ class Refusals(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if "is refused" in record.getMessage():
             self._journal.write(REFUSED, "-")
+
+
+async def _serve_async(url: str, written: Journal, settings: Settings) -> None:
+    await AsyncScheduler(url, works=works_of(written), workers=WORKERS, settings=settings).run()
+
+
+def serve_async(url: str, journal: Path, numbers: dict[str, Any]) -> None:
+    """As `serve`, on an event loop."""
+    asyncio.run(_serve_async(url, Journal(journal), Settings(**numbers)))
 
 
 def serve(url: str, journal: Path, numbers: dict[str, Any]) -> None:

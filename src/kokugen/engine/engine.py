@@ -62,6 +62,7 @@ class Engine:
         self._skip: set[str] = set()
         self._lane_of: dict[Lease, Lane] = {}
         self._lost = 0
+        self._turn: Lane | None = None
         self._outcomes: deque[Outcome] = deque()
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
@@ -179,12 +180,25 @@ class Engine:
             if not ready:
                 await self._wait(self._wake_claims, self._idle_s())
                 continue
-            answers = await asyncio.gather(*(self._claim(lane) for lane in ready))
+            answers = await self._claim_all(ready)
             failed = {lane: error for lane, error in zip(ready, answers, strict=True) if error is not None}
             backoff_s = min(10.0, max(0.1, backoff_s * 2 + self._random.random() * 0.1)) if failed else 0.0
             for lane, error in failed.items():
                 logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
                 lane.timer.failed(self._clock.boot_s(), backoff_s)
+
+    async def _claim_all(self, ready: list[Lane]) -> list[RepositoryError | None]:
+        """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
+
+        Where there is none for the lane whose turn it is, the next one asks right away.
+        """
+        turn = None if self._lost else self._turn if self._turn in ready else ready[0]
+        answers = await asyncio.gather(*(self._claim(lane, lost_max=int(lane is turn)) for lane in ready))
+        if turn is not None:
+            self._turn = self._lanes.after(turn)
+            if not self._lost and self._turn is not turn and self._turn in ready:
+                self._turn.timer.hint(0)
+        return answers
 
     def _is_ready(self, lane: Lane) -> bool:
         return self._may_claim(lane) and lane.timer.wait_s(self._clock.wall_us(), self._clock.boot_s()) <= 0
@@ -200,7 +214,7 @@ class Engine:
         waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
         return max(0.0, min(waits, default=self._settings.poll_s))
 
-    async def _claim(self, lane: Lane) -> RepositoryError | None:
+    async def _claim(self, lane: Lane, *, lost_max: int) -> RepositoryError | None:
         """Claim for a lane and hand out what was claimed; return what kept it from that."""
         slots = lane.slots
         lane.timer.asked(self._clock.boot_s())
@@ -209,7 +223,7 @@ class Engine:
                 asker=self._lanes.index(lane),
                 slots=slots,
                 buffer=lane.room - slots,
-                lost_max=0 if self._lost else 1,
+                lost_max=lost_max,
                 queues=self._queues,
                 only=lane.only,
                 skip=frozenset(self._skip),

@@ -35,6 +35,10 @@ class Lanes:
         """Return the lane's number, which is the same as long as the engine lives."""
         return self._lanes.index(lane)
 
+    def after(self, lane: Lane) -> Lane:
+        """Return the next lane; after the last one comes the first."""
+        return self._lanes[(self._lanes.index(lane) + 1) % len(self._lanes)]
+
     def share_works(self) -> None:
         """Tell each lane which works it claims; works may be declared while running."""
         if not isinstance(self._registry, ListedWorkRegistry):
