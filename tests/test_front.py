@@ -129,7 +129,7 @@ def test_run_closes_the_store_though_a_signal_handler_was_set_by_no_python_code(
             raise TypeError("as the real one does")
         handlers[number] = handler
 
-    monkeypatch.setattr(face.signal, "signal", set_handler)
+    monkeypatch.setattr(signal, "signal", set_handler)
     store = MemoryRepository()
     monkeypatch.setattr(store, "close", lambda: handlers.update(closed=True))
     scheduler = Scheduler(repository=store)
