@@ -218,10 +218,8 @@ class LeasedTasks:
             limit=PAGE,
         )
         while page := await self.repository.page(query):
-            for info in page:
-                await self._restore(info, restored, errors)
-            last = page[-1]
-            query = replace(query, after=_position(last))
+            await asyncio.gather(*(self._restore(info, restored, errors) for info in page))  # in few transactions
+            query = replace(query, after=_position(page[-1]))
         return restored, errors
 
     async def _restore(self, info: TaskInfo, restored: dict[str, TaskInfo], errors: dict[str, Exception]) -> None:
