@@ -18,14 +18,14 @@ from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
 from kokugen.engine.hooks import Hooks, RunEvent
 from kokugen.engine.lane import Lane
-from kokugen.engine.lanes import Lanes
+from kokugen.engine.lanes import Lanes, make_run
 from kokugen.errors import KokugenError, RepositoryError
-from kokugen.registry.protocol import Work, WorkRegistry
+from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import Settlement, give_back, settle, stored_options
+from kokugen.task_storage.settlement import Settlement, give_back, settle
 
 logger = logging.getLogger("kokugen")
 
@@ -246,11 +246,12 @@ class Engine:
             if self._stop_asked.is_set() or (task.lost and self._lost):  # it was claimed meanwhile
                 self._return(task, answer.claim)
                 continue
-            run = self._make_run(task, answer.claim, trusted_until_s)
-            dispatcher = lane.dispatcher_of(run) if run is not None else None
-            if run is None or dispatcher is None:
+            work = self._lanes.load(task.work_id)
+            dispatcher = lane.dispatcher_of(work) if work is not None else None
+            if work is None or dispatcher is None:
                 self._leave(task, answer.claim)
                 continue
+            run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
@@ -260,21 +261,6 @@ class Engine:
         for dispatcher, runs in parts.items():
             lane.took(len(runs))
             dispatcher.dispatch(runs)
-
-    def _make_run(self, task: Claimed, claim: str, trusted_until_s: float) -> Run | None:
-        work = self._lanes.load(task.work_id)
-        if work is None:
-            return None
-        run = Run(
-            task,
-            claim,
-            work,
-            stopping=self.stopping,
-            trusted_until_s=trusted_until_s,
-            not_before_us=task.due_at,
-        )
-        run.timeout_us = _timeout_us(task, work)
-        return run
 
     def _leave(self, task: Claimed, claim: str) -> None:
         """Give back work that is unknown here, for nodes that know it, and do not ask for it until it is known."""
@@ -440,9 +426,3 @@ class Engine:
                 await event.wait()
         except TimeoutError:
             return
-
-
-def _timeout_us(task: Claimed, work: Work) -> int | None:
-    own = stored_options(task.options).timeout_us
-    declared = work.declared.timeout
-    return own if own is not None else None if declared is None else int(declared.total_seconds() * SECOND_US)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.timer import Timer
-from kokugen.run import Run
+from kokugen.registry.protocol import Work
 
 BUFFER_MIN = 16
 
@@ -88,7 +88,6 @@ class Lane:
         self._slow = True
         self._rate, self._ended, self._since_s = 0.0, 0, now_s
 
-    def dispatcher_of(self, run: Run) -> Dispatcher | None:
+    def dispatcher_of(self, work: Work) -> Dispatcher | None:
         """Return the dispatcher of this lane that runs this kind of work."""
-        is_async = run.work.is_async
-        return next((one for one in self.dispatchers if one.accepts(is_async=is_async)), None)
+        return next((one for one in self.dispatchers if one.accepts(is_async=work.is_async)), None)

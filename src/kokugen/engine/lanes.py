@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from kokugen.clock import SECOND_US
+from kokugen.clock import SECOND_US, duration_us
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.lane import Lane
 from kokugen.engine.timer import Timer
 from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
+from kokugen.repository.rows import Claimed
+from kokugen.run import Run, Signal
 from kokugen.settings import Settings
+from kokugen.task_storage.settlement import stored_options
 
 logger = logging.getLogger("kokugen")
 
@@ -72,3 +75,11 @@ class Lanes:
 def _lane(dispatchers: Sequence[Dispatcher], settings: Settings) -> Lane:
     timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_s=settings.poll_s)
     return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
+
+
+def make_run(task: Claimed, claim: str, work: Work, *, stopping: Signal, trusted_until_s: float) -> Run:
+    """Return the run of a task that was claimed: it starts when the task is due."""
+    run = Run(task, claim, work, stopping=stopping, trusted_until_s=trusted_until_s, not_before_us=task.due_at)
+    declared, own_us = work.declared.timeout, stored_options(task.options).timeout_us
+    run.timeout_us = duration_us(declared) if own_us is None and declared is not None else own_us
+    return run
