@@ -32,6 +32,8 @@ def test_a_call_that_fails_now_and_then_loses_and_doubles_nothing(verb: str, fau
         assert lab.states(info.id for info in lab.infos()) == {TaskState.DONE}
         assert sorted(task_id for task_id, _ in lab.ledger.starts) == sorted(info.id for info in lab.infos())
         assert node.line.faults[verb, fault] > 0
+        assert node.storage.fenced == 0, "what was written and not answered counts as written"
+        assert "superseded" not in node.hooks.names()
         await node.stop()
 
     virtually(main)

@@ -59,6 +59,9 @@ def test_a_dead_nodes_task_is_taken_over_once_it_was_seen_unchanged_for_its_ttl(
         assert taken_s - last_sign_s >= TTL_S
         assert taken_s - began_s <= TTL_S + 2 * WATCH_S + 0.1
         assert lab.outcomes(task_id) == ["lost"]
+        await later(1)
+        running = lab.state(task_id) is TaskState.WORKING
+        assert lab.info(task_id).attempt == int(running), "a crash used an attempt up"
         await other.stop()
 
     virtually(main)
