@@ -16,7 +16,7 @@ from kokugen import Middleware, Scheduler, TaskParam, TaskState
 from kokugen import scheduler as face
 from kokugen.clock import Clock, SystemClock
 from kokugen.errors import OptionError, SchedulerStateError, UnknownOutcomeError
-from kokugen.front import QUEUES_MAX
+from kokugen.front import BATCH, BATCHES_AHEAD, QUEUES_MAX
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
@@ -105,6 +105,30 @@ def test_of_many_tasks_the_one_that_middleware_refuses_keeps_back_no_other() -> 
     with pytest.raises(OptionError, match="two is refused"):
         scheduler.schedule_many(TaskParam(work_id=one, scheduled_time=LATER) for one in ("one", "two", "three"))
     assert {info.work_id for info in scheduler.tasks()} == {"one", "three"}
+
+
+class Counting(MemoryRepository):
+    """Counts the calls that add tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adds = 0
+
+    def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
+        self.adds += 1
+        return super().add(tasks)
+
+
+def test_of_a_great_many_tasks_a_few_batches_are_on_their_way_at_once_so_that_others_get_a_turn() -> None:
+    store = Counting()
+    replies = Scheduler(repository=store)._front.accept_many(
+        TaskParam(work_id="one", scheduled_time=LATER) for _ in range(BATCH * (BATCHES_AHEAD + 3))
+    )
+    assert len(next(replies).result()) == BATCH
+    assert store.adds == BATCHES_AHEAD
+    next(replies).result()
+    assert store.adds == BATCHES_AHEAD + 1
+    assert sum(len(reply.result()) for reply in replies) == BATCH * (BATCHES_AHEAD + 1)
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqlite"])

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from kokugen.acceptance import check_delay, check_time, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
-from kokugen.errors import NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
+from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
 from kokugen.filters import task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
@@ -120,12 +120,17 @@ class AsyncScheduler:
     async def schedule_many(self, params: Iterable[TaskParam]) -> list[AsyncTaskHandle]:
         """Schedule many in batches. All are checked first; a taken unique key raises after the rest was added."""
         front = await self._opened()
-        replies = front.accept_many(params)
-        answers = await asyncio.gather(*(_answer(reply, "scheduling") for reply in replies), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [handle for batch in answers if not isinstance(batch, BaseException) for handle in batch]
+        handles: list[AsyncTaskHandle] = []
+        failed: KokugenError | None = None
+        for reply in front.accept_many(params):
+            try:
+                batch = await _answer(reply, "scheduling")
+                handles += batch
+            except KokugenError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return handles
 
     def schedule_request(self, request: ScheduleRequest) -> Reply[AsyncTaskHandle]:
         """Schedule what a task storage restores: the form that its `sync` takes."""

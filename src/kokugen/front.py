@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from threading import Event, Thread
 from typing import Any, Generic, TypeVar, cast
@@ -52,8 +53,10 @@ WORKERS = 10
 ASYNC_WORKERS = 100
 QUEUES_MAX = 100
 BATCH = 1000
+BATCHES_AHEAD = 10
 
 H = TypeVar("H")
+T = TypeVar("T")
 
 
 class Front(Generic[H]):
@@ -167,16 +170,19 @@ class Front(Generic[H]):
         """Accept a task given in plain data."""
         return self.accept(self._request(param))
 
-    def accept_many(self, params: Iterable[TaskParam]) -> list[Reply[list[H]]]:
+    def accept_many(self, params: Iterable[TaskParam]) -> Iterator[Reply[list[H]]]:
         """Accept many tasks in batches; each batch is one statement. All are checked before the first is stored.
 
-        Middleware sees them one by one; one that it refuses keeps back no other.
+        Wait for each reply before you take the next: a few batches are always on their way, but never all, so that
+        other calls, claims among them, need not wait for the last. Middleware sees tasks one by one; one that it
+        refuses keeps back no other.
         """
         requests = [self._request(param) for param in params]
         if self._chain is not None:
-            return [self._in_turn(request) for request in requests]
+            return _ahead(map(self._in_turn, requests), BATCH)
         rows = [self._row(request) for request in requests]
-        return [self._add_batch(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+        batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+        return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
     def _in_turn(self, request: ScheduleRequest) -> Reply[list[H]]:
         try:
@@ -409,6 +415,16 @@ class Front(Generic[H]):
         """Return how many runs are under way in this process."""
         self._leave_parent()
         return sum(dispatcher.active for dispatcher in self._dispatchers)
+
+
+def _ahead(replies: Iterator[Reply[T]], count: int) -> Iterator[Reply[T]]:
+    """Yield replies, so many of which are asked for before the first of them is taken."""
+    asked: deque[Reply[T]] = deque()
+    for reply in replies:
+        asked.append(reply)
+        if len(asked) >= count:
+            yield asked.popleft()
+    yield from asked
 
 
 def _queues(queues: Sequence[str]) -> tuple[str, ...]:
