@@ -13,7 +13,7 @@ _KINDS = {
     "id": r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     "pid": r"(?<=process )\d+",
     "time": r"202\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)",
-    "span": r"\b\d[\d.,]*(?:e-\d+)? (?:ms|s|min|h|d)\b",
+    "span": r"\b\d[\d.,]*(?:e-\d+)? ?(?:ms|s|min|h|d)\b",
     "clock": r"\b\d:\d\d:\d\d\.\d+",
     "folder": r"(?<=sqlite:///)/\S*/",
     "version": r"\b\d+\.\d+\.\d+\b",

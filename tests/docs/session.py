@@ -31,6 +31,7 @@ class Session:
         self._page = page
         self._folder = folder
         self._names: dict[str, Any] = {"__name__": "page"}
+        self._printed = io.StringIO()  # one for all blocks: a handler that the first block makes may print in the last
         self._shell: Shell | None = None
 
     def run(self) -> Iterator[str]:
@@ -56,16 +57,18 @@ class Session:
             yield from self._console(block)
 
     def _python(self, block: Block) -> Iterator[str]:
-        printed = io.StringIO()
+        before = self._printed.tell()
         try:
-            with contextlib.redirect_stdout(printed):
-                exec(compile("\n" * (block.line - 1) + block.code, self._page, "exec"), self._names)
+            with contextlib.redirect_stdout(self._printed):
+                code = compile("\n" * (block.line - 1) + block.code, self._page, "exec", dont_inherit=True)
+                exec(code, self._names)
         except BaseException:
             yield "".join(traceback.format_exception(*sys.exc_info())[-6:])
             return
-        names = Shown(block.prints or "").names(printed.getvalue())
+        printed = self._printed.getvalue()[before:]
+        names = Shown(block.prints or "").names(printed)
         if names is None:
-            yield f"it prints\n{printed.getvalue()}"
+            yield f"it prints\n{printed}"
         elif names:
             self._at_the_shell.learn(names)
 

@@ -39,7 +39,7 @@ class Shell:
         for name, real in self._names.items():
             command = command.replace(name, real)
         self._has_jobs = self._has_jobs or command.endswith("&")
-        self._tell(f"{command}\nprintf '%s' '{self._mark}'\n")
+        self._tell(f"{command}\n_code=$?; printf '%s' '{self._mark}'; (exit $_code)\n")
         end = monotonic() + PATIENCE_S
         with self._heard:
             while (names := self._names_in(shown)) is None and (self._has_jobs or self._mark not in self._said):
