@@ -184,6 +184,9 @@ class Cluster:
             self.world.after(random.uniform(0, 15), lambda: self._cancel(task.id))
         if random.random() < 0.1:
             self.world.after(random.uniform(0, 8), lambda: self._move(task.id))
+        if random.random() < 0.1:
+            self._revise(task.id, Revision(hold="by hand"), "held")
+            self.world.after(random.uniform(0, 15), lambda: self._revise(task.id, Revision(release=True), "let go"))
 
     def _cancel(self, task_id: str) -> None:
         force = self.world.random.random() < 0.3
@@ -194,11 +197,14 @@ class Cluster:
 
     def _move(self, task_id: str) -> None:
         due = START_US + round((self.world.now_s + self.world.random.uniform(0, 5)) * SECOND_US)
+        self._revise(task_id, Revision(due_at=due), "moved")
+
+    def _revise(self, task_id: str, revision: Revision, name: str) -> None:
         try:
-            self.store.revise(task_id, Revision(due_at=due)).peek()
+            self.store.revise(task_id, revision).peek()
         except NotUpdatableStateError:
             return
-        self.happened["moved"] += 1
+        self.happened[name] += 1
 
     # -- Trouble
 
