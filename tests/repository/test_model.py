@@ -326,7 +326,19 @@ class SQLiteComparison(Comparison):
         return SQLiteRepository(folder / "tasks.db", clock=clock)
 
 
+class StandardSQLiteComparison(Comparison):
+    keeps = True
+
+    def make(self, clock: Clock, folder: Path) -> DurableRepository:
+        from kokugen.repository.sqlite import SQLiteRepository
+        from kokugen.repository.sqlite.library import Standard
+
+        return SQLiteRepository(folder / "tasks.db", clock=clock, library=Standard())
+
+
 TestMemoryComparison = MemoryComparison.TestCase
 TestMemoryComparison.settings = SETTINGS
 TestSQLiteComparison = SQLiteComparison.TestCase
 TestSQLiteComparison.settings = SETTINGS
+TestStandardSQLiteComparison = StandardSQLiteComparison.TestCase
+TestStandardSQLiteComparison.settings = SETTINGS
