@@ -11,8 +11,10 @@ import pytest
 from kokugen import Scheduler, TaskParam
 from kokugen.clock import SystemClock, from_us
 from kokugen.errors import OptionError
+from kokugen.repository.sqlite import connection
+from kokugen.repository.sqlite import library as libraries
 from kokugen.repository.sqlite.connection import connect, one
-from kokugen.repository.sqlite.library import Apsw, Library, Standard, code_of, statements
+from kokugen.repository.sqlite.library import FAULTS, Apsw, Library, Standard, code_of, statements
 
 
 @pytest.fixture
@@ -79,3 +81,45 @@ def test_a_fault_has_the_code_that_sqlite_gave_it(path: Path, library: Library) 
 def test_a_script_is_cut_where_its_statements_end() -> None:
     script = "CREATE TABLE a (\n  x -- one; two\n);\n\nCREATE TABLE b (y TEXT DEFAULT ';');\n"
     assert [one.split()[2] for one in statements(script)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("library", [Apsw(), Standard()], ids=lambda library: library.scheme)
+def test_a_lock_of_another_connection_is_waited_for_but_not_for_ever(
+    path: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "BUSY_MS", 20)
+    holder, waiting = library.connect(path), library.connect(path)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(FAULTS) as busy:
+        waiting.execute("BEGIN IMMEDIATE")
+    assert code_of(busy.value) == 5
+    holder.close()
+    waiting.execute("BEGIN IMMEDIATE")
+    waiting.close()
+
+
+def test_a_lock_that_is_let_go_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = libraries._patience()
+    assert all(wait(tries) for tries in range(20))
+    monkeypatch.setattr(libraries, "BUSY_MS", 0)
+    assert not wait(20)
+    assert not wait(0)
+
+
+def test_a_link_that_takes_the_files_place_behind_our_back_is_not_followed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = path.with_name("theirs.db")
+    sqlite3.connect(theirs).close()
+    path.symlink_to(theirs)
+    monkeypatch.setattr(connection, "_check_place", lambda _: None)  # it looked just before
+    with pytest.raises(FAULTS) as refused:
+        connect(Apsw(), path)
+    assert code_of(refused.value) == 14
+
+
+def test_a_folder_may_be_reached_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    connect(Apsw(), tmp_path / "link" / "tasks.db").close()
+    assert (tmp_path / "real" / "tasks.db").exists()
