@@ -183,7 +183,8 @@ def test_a_lost_task_runs_alone_of_its_kind_even_where_two_lanes_claim() -> None
     virtually(main)
 
 
-def test_lost_tasks_of_either_lane_wait_for_no_poll() -> None:
+@pytest.mark.parametrize("kinds", [("note",), ("sync",), ("note", "sync")])
+def test_lost_tasks_of_either_lane_wait_for_no_poll(kinds: tuple[str, ...]) -> None:
     async def main(lab: Lab) -> None:
         @lab.works.work
         def sync() -> None:
@@ -191,7 +192,7 @@ def test_lost_tasks_of_either_lane_wait_for_no_poll() -> None:
 
         first = await lab.node(dispatchers=both_kinds(lab))
         first.line.fail("finish", *[Fault.REFUSED] * 50)
-        ids = lab.add_many(6, "note") + lab.add_many(6, "sync")
+        ids = [task_id for kind in kinds for task_id in lab.add_many(6, kind)]
         await later(0.5)
         await first.crash()
         node = await lab.node(dispatchers=both_kinds(lab))
