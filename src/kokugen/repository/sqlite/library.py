@@ -83,6 +83,7 @@ class Apsw:
         place = path.parent.resolve() / path.name
         db = apsw.Connection(str(place), flags=mode | apsw.SQLITE_OPEN_NOFOLLOW)
         db.set_busy_handler(_patience())
+        db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)  # or each new value of a parameter prepares its statement anew
         return db
 
 
