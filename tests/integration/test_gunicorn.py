@@ -47,8 +47,9 @@ def server(tmp_path: Path, url: str) -> Iterator[Path]:
 
 def wait_for(place: Path) -> None:
     for _ in range(3000):
-        if place.exists():
-            return
+        with socket.socket(socket.AF_UNIX) as connection:
+            if connection.connect_ex(str(place)) == 0:  # the socket's file is there before anyone listens
+                return
         Event().wait(0.01)
     raise AssertionError("gunicorn did not come up")
 
