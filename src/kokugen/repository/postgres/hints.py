@@ -1,0 +1,116 @@
+"""Hints that tasks have come: told here at once, and to other processes by NOTIFY. A poll is always beside them.
+
+A notification is sent by a statement of its own once the tasks are committed, not more than one at a time: NOTIFY takes
+a lock of the whole server at its commit. Listening needs a connection of its own, which a pooler cannot lend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from kokugen.errors import KokugenError
+from kokugen.repository.postgres.address import Address
+from kokugen.repository.postgres.pool import Pool
+from kokugen.repository.postgres.statement import Statement
+
+SOON_US = 1_500_000
+"""What is due later than this is found by every node's own poll in time."""
+DEBOUNCE_S = 0.005
+CHECK_S = 30.0
+FAR = 1 << 62
+
+NOTIFY = Statement("SELECT pg_notify($1::text, $2::text)", ("channel", "payload"))
+
+Hint = Callable[[int], object]
+
+
+class Hints:
+    """Who wants to know, and how others are told. Everything but `tell` and `hear` belongs to the loop."""
+
+    def __init__(self, address: Address, namespace: str, name: str, now_us: Callable[[], int]) -> None:
+        self.heard_by: list[Hint] = []
+        self._channel = f"kokugen:{address.schema}"
+        self._namespace = namespace
+        self._name = name
+        self._now_us = now_us
+        self._due_us = FAR
+        self._telling: asyncio.Task[None] | None = None
+
+    def hear(self, due_us: int) -> None:
+        """Tell those of this process."""
+        for hint in tuple(self.heard_by):
+            hint(due_us)
+
+    # -- To others
+
+    def tell(self, loop: asyncio.AbstractEventLoop, pool: Pool, due_us: int) -> None:
+        """Tell other processes, if they could not know in time by themselves."""
+        if due_us < self._now_us() + SOON_US and not loop.is_closed():
+            with suppress(RuntimeError):  # closed just now: they poll
+                loop.call_soon_threadsafe(self._gather, pool, due_us)
+
+    def _gather(self, pool: Pool, due_us: int) -> None:
+        self._due_us = min(self._due_us, due_us)
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._notify(pool))
+
+    async def _notify(self, pool: Pool) -> None:
+        try:
+            while self._due_us < FAR:
+                due_us, self._due_us = self._due_us, FAR
+                await self._send(pool, due_us)
+                await asyncio.sleep(DEBOUNCE_S)
+        finally:
+            self._telling = None
+
+    async def _send(self, pool: Pool, due_us: int) -> None:
+        payload = f"{self._name} {due_us} {self._namespace}"
+        try:
+            session = await pool.take(asyncio.get_running_loop().time() + 1.0)
+        except KokugenError:
+            return  # it is only a hint
+        try:
+            async with asyncio.timeout(1.0):
+                await session.fetch(NOTIFY, {"channel": self._channel, "payload": payload})
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            session.drop()
+        finally:
+            pool.give(session)
+
+    # -- From others
+
+    async def listen(self, pool: Pool) -> None:
+        """Listen for ever; what came while nobody listened is made good by one hint of an unknown time."""
+        while True:
+            try:
+                session = await pool.take(asyncio.get_running_loop().time() + CHECK_S)
+            except KokugenError:
+                continue
+            try:
+                await session.link.add_listener(self._channel, self._on_notification)
+                self.hear(0)
+                await self._attend(session.link.execute)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                pass
+            finally:
+                session.drop()
+                pool.give(session)
+
+    @staticmethod
+    async def _attend(execute: Callable[[str], Awaitable[object]]) -> None:
+        """Ask now and again whether the other end is still there; raises once it is not."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            async with asyncio.timeout(CHECK_S / 3):
+                await execute("SELECT 1")
+
+    def _on_notification(self, _link: Any, _pid: int, _channel: str, payload: str) -> None:
+        name, _, rest = payload.partition(" ")
+        due, _, namespace = rest.partition(" ")
+        if name != self._name and namespace == self._namespace and due.lstrip("-").isdigit():
+            self.hear(int(due))

@@ -1,0 +1,45 @@
+-- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written.
+-- Rows that someone holds locked are skipped, never waited for: the caller looks at them again.
+WITH clock AS MATERIALIZED (
+  SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
+), mine AS MATERIALIZED (
+  SELECT run.*, t.ctid AS place, t.fence, t.attempt, t.owner, t.claimed_at,
+         coalesce(run.started_at, t.started_at) AS began_at,
+         CASE WHEN t.cancel_requested AND run.state = 0 THEN 3 ELSE run.state END AS after
+    FROM (SELECT j->>0 AS id, j->>1 AS claim, (j->>2)::smallint AS state, j->>3 AS outcome,
+                 (j->>4)::bigint AS due_at, (j->>5)::integer AS attempt_back, (j->>6)::bigint AS started_at,
+                 j->>7 AS hold, j->>8 AS reason, j->>9 AS error, j->>10 AS result
+            FROM jsonb_array_elements(:rows::jsonb) AS j) AS run
+   CROSS JOIN LATERAL (
+     SELECT t.ctid, t.fence, t.attempt, t.owner, t.claimed_at, t.started_at, t.cancel_requested
+       FROM kokugen.task t
+      WHERE t.namespace = :ns::text AND t.id = run.id AND t.state = 1 AND t.claim = run.claim
+      LIMIT 1 FOR UPDATE SKIP LOCKED) AS t
+), written AS (
+  UPDATE kokugen.task t
+     SET state = m.after, final_claim = t.claim, claim = NULL, owner = NULL, ttl_s = NULL, beat = 0, rev = t.rev + 1,
+         modified_at = (SELECT now FROM clock), due_at = coalesce(m.due_at, t.due_at),
+         start_deadline = t.start_deadline + coalesce(m.due_at - t.due_at, 0),
+         attempt = t.attempt - m.attempt_back, started_at = m.began_at,
+         hold = CASE WHEN m.after = 0 THEN m.hold END,
+         reason = CASE WHEN t.cancel_requested AND (m.state = 0 OR m.state = 3 AND m.reason IS NULL)
+                       THEN t.reason ELSE m.reason END,
+         error = m.error, result = m.result,
+         finished_at = CASE WHEN m.after >= 2 THEN (SELECT now FROM clock) END
+    FROM mine m
+   WHERE t.ctid = m.place
+  RETURNING t.id
+), told AS (
+  INSERT INTO kokugen.attempt AS a (
+    namespace, task_id, fence, attempt, outcome, node, claimed_at, started_at, finished_at, error)
+  SELECT :ns, m.id, m.fence, m.attempt, m.outcome, m.owner, m.claimed_at, m.began_at, (SELECT now FROM clock), m.error
+    FROM mine m
+   WHERE m.outcome NOT IN ('done', 'released')
+  ON CONFLICT (namespace, task_id, fence) DO NOTHING
+), forgotten AS (
+  DELETE FROM kokugen.attempt a
+   USING mine m
+   WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint
+     AND m.outcome NOT IN ('done', 'released')
+)
+SELECT count(*) FROM written

@@ -1,0 +1,15 @@
+-- T14. Deletes one batch of what ended before its instant, with its history.
+WITH past AS MATERIALIZED (
+  SELECT p.ctid, p.id
+    FROM (VALUES (2, :done::bigint), (3, :cancelled::bigint), (4, :failed::bigint)) AS over (state, before)
+   CROSS JOIN LATERAL (
+     SELECT t.ctid, t.id FROM kokugen.task t
+      WHERE t.namespace = :ns::text AND t.state = over.state AND t.state >= 2 AND t.finished_at < over.before
+      ORDER BY t.finished_at LIMIT :most::bigint FOR UPDATE SKIP LOCKED) AS p
+   LIMIT :most
+), history AS (
+  DELETE FROM kokugen.attempt a USING past p WHERE a.namespace = :ns AND a.task_id = p.id
+), gone AS (
+  DELETE FROM kokugen.task WHERE ctid = ANY (ARRAY(SELECT ctid FROM past)) RETURNING 1
+)
+SELECT count(*) FROM gone
