@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -67,6 +68,7 @@ class AsyncScheduler:
             shared=shared,
             should_restore=should_restore,
         )
+        self._open = False
 
     @property
     def works(self) -> WorkRegistry:
@@ -102,15 +104,18 @@ class AsyncScheduler:
             zone=zone,
             local_time=local,
         )
-        return await _answer(self._front.submit(known, request), "scheduling")
+        front = await self._opened()
+        return await _answer(front.submit(known, request), "scheduling")
 
     async def schedule(self, param: TaskParam) -> AsyncTaskHandle:
         """Schedule from plain data; the work need not be declared here. As `at`."""
-        return await _answer(self._front.accept_param(param), "scheduling")
+        front = await self._opened()
+        return await _answer(front.accept_param(param), "scheduling")
 
     async def schedule_many(self, params: Iterable[TaskParam]) -> list[AsyncTaskHandle]:
         """Schedule many in batches. All are checked first; a taken unique key raises after the rest was added."""
-        replies = self._front.accept_many(params)
+        front = await self._opened()
+        replies = front.accept_many(params)
         answers = await asyncio.gather(*(_answer(reply, "scheduling") for reply in replies), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -133,7 +138,7 @@ class AsyncScheduler:
 
     async def get(self, task_id: str) -> TaskInfo:
         """Return a task as it is now. Raises NoEntryError."""
-        found = await self.repository.get([task_id])
+        found = await self._read(lambda: self.repository.get([task_id]))
         if not found:
             raise NoEntryError(task_id)
         return found[0]
@@ -148,7 +153,7 @@ class AsyncScheduler:
         query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
         left = limit
         while left is None or left > 0:
-            page = await self.repository.page(query)
+            page = await self._read(partial(self.repository.page, query))
             for info in page if left is None else page[:left]:
                 yield info
             if len(page) < query.limit:
@@ -158,19 +163,20 @@ class AsyncScheduler:
 
     async def count(self, **filters: Any) -> int:
         """Return how many tasks fit the filters of `tasks`."""
-        return await self.repository.count(task_query(**filters))
+        query = task_query(**filters)
+        return await self._read(lambda: self.repository.count(query))
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task that did not simply succeed."""
-        return await self.repository.attempts(task_id)
+        return await self._read(lambda: self.repository.attempts(task_id))
 
     async def health(self) -> StoreHealth:
         """Return what the store says of itself."""
-        return await self.repository.health()
+        return await self._read(self.repository.health)
 
     async def nodes(self) -> list[NodeInfo]:
         """Return the nodes that work, or worked, on the store, newest first."""
-        return await self.repository.nodes()
+        return await self._read(self.repository.nodes)
 
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
@@ -192,7 +198,8 @@ class AsyncScheduler:
         self, *task_ids: str, reason: str | None = None, force: bool = False, by: str | None = None
     ) -> list[CancelAnswer]:
         """Cancel tasks; one answer an id. A running one is asked to stop, or with `force` fenced at once."""
-        return await _answer(self._front.cancel(task_ids, reason=reason, force=force, by=by), "cancelling")
+        front = await self._opened()
+        return await _answer(front.cancel(task_ids, reason=reason, force=force, by=by), "cancelling")
 
     async def cancel_all(self, *, reason: str | None = None, **filters: Any) -> int:
         """Cancel every waiting task that fits the filters of `tasks`; return how many."""
@@ -202,20 +209,24 @@ class AsyncScheduler:
 
     async def reschedule(self, task_id: str, when: datetime, by: str | None = None) -> int:
         """Move a waiting task; return its new time in microseconds. Raises NotUpdatableStateError."""
-        return await _answer(self._front.reschedule(task_id, when, by), "rescheduling")
+        front = await self._opened()
+        return await _answer(front.reschedule(task_id, when, by), "rescheduling")
 
     async def revive(self, *task_ids: str, when: datetime | None = None, by: str | None = None) -> list[str]:
         """Make ended tasks wait again; return the ids of those that do."""
         due_at = None if when is None else check_time(when)[0]
-        return await _answer(self.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+        front = await self._opened()
+        return await _answer(front.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
 
     async def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
-        return await _answer(self.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
+        front = await self._opened()
+        return await _answer(front.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
 
     async def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""
-        return await _answer(self.repository.prune(retention), "pruning")
+        front = await self._opened()
+        return await _answer(front.repository.prune(retention), "pruning")
 
     def on_failed(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every attempt that failed, on a thread of its own."""
@@ -239,6 +250,10 @@ class AsyncScheduler:
         """
         self._front.configure(workers, queues)
 
+    async def open(self) -> None:
+        """Open the store now rather than at first use. Raises RepositoryError."""
+        await self._opened()
+
     async def start(self) -> None:
         """Run what is due from now on; async work on this loop."""
         loop = asyncio.get_running_loop()
@@ -253,6 +268,7 @@ class AsyncScheduler:
         """Stop, and release the store."""
         if self.running:
             await self.stop()
+        self._open = False
         await asyncio.to_thread(self._front.close)
 
     @property
@@ -264,6 +280,30 @@ class AsyncScheduler:
     def active(self) -> int:
         """Return how many runs are under way in this process."""
         return self._front.active
+
+    def add_workers(self, count: int = 1) -> int:
+        """Add workers for sync work while running; return how many there are."""
+        return self._front.resize(count)
+
+    def remove_workers(self, count: int = 1) -> int:
+        """Remove workers as they come free, at most all but one; return how many there are."""
+        return self._front.resize(-count)
+
+    async def retry_marking(self) -> bool:
+        """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
+        return await asyncio.to_thread(self._front.retry_marking)
+
+    async def _opened(self) -> Front[AsyncTaskHandle]:
+        """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""
+        if not self._open:
+            await asyncio.to_thread(self.repository.open)
+            self._open = True
+        return self._front
+
+    @staticmethod
+    async def _read(ask: Callable[[], Reply[T]]) -> T:
+        """Return the answer to a question. A store may read while it is asked, so it is not asked on this loop."""
+        return await (await asyncio.to_thread(ask))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -282,4 +322,4 @@ async def _answer(reply: Reply[T], what: str) -> T:
     except TimeoutError as error:
         if reply.done():
             raise
-        raise UnknownOutcomeError(what) from error
+        raise UnknownOutcomeError(what, reply.about) from error

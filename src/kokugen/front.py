@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from kokugen.acceptance import check_time, request_of, row_of
 from kokugen.clock import Clock, SystemClock
+from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
 from kokugen.dispatcher.call import call_work
 from kokugen.dispatcher.protocol import Dispatcher
@@ -48,6 +49,8 @@ from kokugen.task_storage.leasing import LeasedTasks
 VERSION = "0.1.0"
 WORKERS = 10
 ASYNC_WORKERS = 100
+QUEUES_MAX = 100
+BATCH = 1000
 
 H = TypeVar("H")
 
@@ -80,7 +83,7 @@ class Front(Generic[H]):
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
         self.middleware = tuple(middleware)
-        self.queues = tuple(check_name("queue", queue) for queue in queues) or (QUEUE_DEFAULT,)
+        self.queues = _queues(queues)
         self.engine: Engine | None = None
         self.storage: LeasedTasks | None = None
         self._repository = repository
@@ -94,6 +97,8 @@ class Front(Generic[H]):
         self._handle = handle
         self._dispatchers: list[Dispatcher] = []
         self._thread: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BaseException | None = None
         self._pid = 0
         self._clean = True
         self._chain = schedule_chain(self.middleware, self._add_one) if self.middleware else None
@@ -132,12 +137,21 @@ class Front(Generic[H]):
         return self.accept(self._request(param))
 
     def accept_many(self, params: Iterable[TaskParam]) -> list[Reply[list[H]]]:
-        """Accept many tasks in batches; each batch is one statement. All are checked before the first is stored."""
+        """Accept many tasks in batches; each batch is one statement. All are checked before the first is stored.
+
+        Middleware sees them one by one; one that it refuses keeps back no other.
+        """
+        requests = [self._request(param) for param in params]
         if self._chain is not None:
-            return [reply.then(lambda one: [one]) for reply in map(self.accept_param, params)]
-        rows = [self._row(self._request(param)) for param in params]
-        batches = [rows[start : start + 1000] for start in range(0, len(rows), 1000)]
-        return [self.repository.add(batch).then(self._handles(batch)) for batch in batches]
+            return [self._in_turn(request) for request in requests]
+        rows = [self._row(request) for request in requests]
+        return [self._add_batch(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+
+    def _in_turn(self, request: ScheduleRequest) -> Reply[list[H]]:
+        try:
+            return self.accept(request).then(lambda one: [one])
+        except Exception as error:  # noqa: BLE001 - it is the answer for this one
+            return Reply.failed(error)
 
     def _request(self, param: TaskParam) -> ScheduleRequest:
         work = self.work_of(param.work_id)
@@ -150,10 +164,12 @@ class Front(Generic[H]):
         return self._add(self._row(request))
 
     def _add(self, row: NewTask) -> Reply[H]:
-        return self.repository.add([row]).then(lambda answers: self._to_handle(row, answers[0]))
+        added = self.repository.add([row]).on((row.id,))
+        return added.then(lambda answers: self._to_handle(row, answers[0]))
 
-    def _handles(self, rows: list[NewTask]) -> Callable[[list[Added]], list[H]]:
-        return lambda answers: [self._to_handle(row, answer) for row, answer in zip(rows, answers, strict=True)]
+    def _add_batch(self, rows: list[NewTask]) -> Reply[list[H]]:
+        added = self.repository.add(rows).on(tuple(row.id for row in rows))
+        return added.then(lambda answers: [self._to_handle(*pair) for pair in zip(rows, answers, strict=True)])
 
     def _to_handle(self, row: NewTask, answer: Added) -> H:
         if answer.result is AddResult.DUPLICATE:
@@ -166,8 +182,10 @@ class Front(Generic[H]):
         self, ids: Sequence[str], *, reason: str | None, force: bool, by: str | None
     ) -> Reply[list[CancelAnswer]]:
         """Cancel; a run of this process that has not started never will, and one that has is told at once."""
-        request = CancelRequest(ids=tuple(ids), reason=reason, force=force, by=by)
-        return self.repository.cancel(request).then(lambda answers: [self._stop_here(one, reason) for one in answers])
+        why = None if reason is None else cut_error(reason)
+        request = CancelRequest(ids=tuple(ids), reason=why, force=force, by=by)
+        answer = self.repository.cancel(request).on(request.ids)
+        return answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
 
     def _stop_here(self, answer: CancelAnswer, reason: str | None) -> CancelAnswer:
         engine = self.engine
@@ -179,7 +197,7 @@ class Front(Generic[H]):
         """Move a waiting task; answers with its new time in microseconds."""
         us, zone, local = check_time(when)
         revision = Revision(due_at=us, scheduled_time=us, zone=zone, local_time=local, by=by)
-        return self.repository.revise(task_id, revision).then(lambda _: us)
+        return self.repository.revise(task_id, revision).on((task_id,)).then(lambda _: us)
 
     def result_of(self, info: TaskInfo) -> Any:
         """Return what the work of an ended task returned. Raises TaskFailedError where it has no result."""
@@ -187,8 +205,6 @@ class Front(Generic[H]):
             raise TaskFailedError(info.id, info.state, info.reason, info.error)
         work = self.work_of(info.work_id)
         if work is None:
-            from kokugen.codec import decode_value
-
             return None if info.result is None else decode_value(info.result)
         return work.decode_result(info.result)
 
@@ -199,7 +215,7 @@ class Front(Generic[H]):
         if self.running:
             raise SchedulerStateError("this scheduler runs already: configure it before its start")
         if queues is not None:
-            self.queues = tuple(check_name("queue", queue) for queue in queues) or (QUEUE_DEFAULT,)
+            self.queues = _queues(queues)
         if workers is not None:
             self._workers = _at_least_one("workers", workers)
 
@@ -247,28 +263,48 @@ class Front(Generic[H]):
                 LoopDispatcher(self._async_workers, loop=loop, clock=self.clock, chain=self._work_chain(is_async=True)),
             ]
         )
-        ready, failure = Event(), list[BaseException]()
-        self._pid = os.getpid()
-        self._thread = Thread(target=self._run, args=(engine, ready, failure), name="kokugen-engine", daemon=True)
+        ready, refusal = Event(), list[BaseException]()
+        self._pid, self._failure = os.getpid(), None
+        self._thread = Thread(target=self._run, args=(engine, ready, refusal), name="kokugen-engine", daemon=True)
         self._thread.start()
         ready.wait()
-        if failure:
+        if refusal:
             self._thread.join()
             self.engine = None
-            raise failure[0]
+            raise refusal[0]
 
     def _work_chain(self, *, is_async: bool) -> WorkNext:
         return work_chain(self.middleware, call_work, is_async=is_async)
 
-    def _run(self, engine: Engine, ready: Event, failure: list[BaseException]) -> None:
+    def _run(self, engine: Engine, ready: Event, refusal: list[BaseException]) -> None:
         try:
-            self._clean = asyncio.run(engine.run(ready.set))
+            self._clean = asyncio.run(self._serve(engine, ready))
         except BaseException as error:
-            failure.append(error)
             if ready.is_set():
+                self._failure = error
                 raise
+            refusal.append(error)
         finally:
+            self._loop = None
             ready.set()
+
+    async def _serve(self, engine: Engine, ready: Event) -> bool:
+        self._loop = asyncio.get_running_loop()
+        return await engine.run(ready.set)
+
+    def check_alive(self) -> None:
+        """Raise SchedulerStateError where the engine ended by an error of its own."""
+        if self._failure is not None:
+            raise SchedulerStateError("the scheduler stopped by itself: start it again") from self._failure
+
+    def retry_marking(self) -> bool:
+        """Try to write the outcomes that could not be written, also after a stop; return whether all are."""
+        storage, loop = self.storage, self._loop
+        if storage is None or not storage.unwritten:
+            return True
+        if self.running and loop is not None:
+            return asyncio.run_coroutine_threadsafe(storage.flush(), loop).result()
+        return asyncio.run(storage.flush())
 
     def ask_to_stop(self, grace_s: float | None) -> None:
         """Begin to stop; `join` waits for the end."""
@@ -280,6 +316,7 @@ class Front(Generic[H]):
         if self._thread is not None and self._pid == os.getpid():
             self._thread.join()
         self.engine = None
+        self.hooks.close()
         return self._clean
 
     def close(self) -> None:
@@ -336,6 +373,16 @@ def _states(state: TaskState | str | Collection[TaskState | str]) -> frozenset[T
     if isinstance(state, TaskState | str):
         state = (state,)
     return frozenset(TaskState.parse(one) if isinstance(one, str) else one for one in state)
+
+
+def _queues(queues: Sequence[str]) -> tuple[str, ...]:
+    """Return the queues to serve, each once; without any the default one."""
+    if isinstance(queues, str):
+        raise OptionError(f"queues={queues!r}: use a list of names")
+    names = tuple(dict.fromkeys(check_name("queue", queue) for queue in queues))
+    if len(names) > QUEUES_MAX:
+        raise OptionError(f"{len(names)} queues: one scheduler serves at most {QUEUES_MAX}; use several")
+    return names or (QUEUE_DEFAULT,)
 
 
 def _at_least_one(name: str, value: int) -> int:

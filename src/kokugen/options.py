@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TypedDict, Unpack
+from typing import Annotated, TypedDict, Unpack
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from kokugen.clock import duration_us
 from kokugen.errors import OptionError
 from kokugen.retry import Retry, StoredRetry
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
@@ -83,7 +84,7 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
     """What of the options is stored with a task, because the task was given it itself."""
 
     retry: StoredRetry | None = None
-    timeout_us: int | None = None
+    timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
 
 
 def check_name(what: str, name: str) -> str:

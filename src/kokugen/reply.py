@@ -7,22 +7,28 @@ answering side calls `resolve_all` once per batch: one wake-up of each waiting e
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import suppress
 from threading import Lock
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 _MISSING: Any = object()
 
+logger = logging.getLogger("kokugen")
+
 
 class Reply(Awaitable[T], Generic[T]):
     """The answer to come. Resolved once, by any thread; read as often as you like."""
 
-    __slots__ = ("_callbacks", "_error", "_lock", "_value")
+    __slots__ = ("_callbacks", "_error", "_lock", "_value", "about")
 
     def __init__(self) -> None:
+        self.about: tuple[str, ...] = ()
+        """The ids of the tasks that were asked about, for whoever gets no answer."""
         self._value: T = _MISSING
         self._error: BaseException | None = None
         self._lock = Lock()
@@ -42,6 +48,11 @@ class Reply(Awaitable[T], Generic[T]):
         reply._error, reply._callbacks = error, None
         return reply
 
+    def on(self, task_ids: tuple[str, ...]) -> Self:
+        """Say which tasks it is about, and return it."""
+        self.about = task_ids
+        return self
+
     def done(self) -> bool:
         """Return whether the answer is there."""
         return self._callbacks is None
@@ -49,12 +60,12 @@ class Reply(Awaitable[T], Generic[T]):
     def resolve(self, value: T) -> None:
         """Answer. A second answer is refused with an AssertionError: one question has one answer."""
         for callback in self._settle(value, None):
-            callback()
+            _call(callback)
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error, which `result()` and `await` raise."""
         for callback in self._settle(_MISSING, error):
-            callback()
+            _call(callback)
 
     def _settle(self, value: T, error: BaseException | None) -> list[Callable[[], object]]:
         with self._lock:
@@ -64,7 +75,10 @@ class Reply(Awaitable[T], Generic[T]):
         return callbacks
 
     def when_done(self, callback: Callable[[], object]) -> None:
-        """Call `callback()` once answered: at once if it is, else in the answering thread; so keep it short."""
+        """Call `callback()` once answered: at once if it is, else in the answering thread; so keep it short.
+
+        What it raises there is logged: it must keep no other caller from an answer.
+        """
         with self._lock:
             if self._callbacks is not None:
                 self._callbacks.append(callback)
@@ -99,6 +113,7 @@ class Reply(Awaitable[T], Generic[T]):
     def then(self, change: Callable[[T], U]) -> Reply[U]:
         """Return a reply with `change(answer)`; an error of this reply, or of `change`, becomes its error."""
         after: Reply[U] = Reply()
+        after.about = self.about
 
         def settle() -> None:
             try:
@@ -110,6 +125,13 @@ class Reply(Awaitable[T], Generic[T]):
 
         self.when_done(settle)
         return after
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        logger.exception("a callback of an answer raised")
 
 
 class _LoopWake:
@@ -126,7 +148,7 @@ class _LoopWake:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, waiters: list[asyncio.Future[None]]) -> None:
-    if not loop.is_closed():
+    with suppress(RuntimeError):  # the loop was closed, and nobody waits there any more
         loop.call_soon_threadsafe(_release, waiters)
 
 
@@ -146,6 +168,6 @@ def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:
             if isinstance(callback, _LoopWake):
                 by_loop.setdefault(callback.loop, []).append(callback.waiter)
             else:
-                callback()
+                _call(callback)
     for loop, waiters in by_loop.items():
         _wake(loop, waiters)

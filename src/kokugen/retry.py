@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from random import Random
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from kokugen.clock import SECOND_US, duration_us
 from kokugen.errors import OptionError
 
 DELAY_MAX = timedelta(days=30)
+ATTEMPTS_MAX = 1_000_000
+
+_Delay = Annotated[int, Meta(ge=0, le=duration_us(DELAY_MAX))]
 
 
 class Retry(Struct, frozen=True):
@@ -29,8 +33,8 @@ class Retry(Struct, frozen=True):
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.attempts <= 1_000_000:
-            raise OptionError(f"Retry(attempts={self.attempts}): use 1 to 1,000,000")
+        if not 1 <= self.attempts <= ATTEMPTS_MAX:
+            raise OptionError(f"Retry(attempts={self.attempts}): use 1 to {ATTEMPTS_MAX:,}")
         if self.initial < timedelta(0) or self.delay_max < self.initial or self.delay_max > DELAY_MAX:
             raise OptionError(f"Retry: 0 <= initial <= delay_max <= 30 days, not {self.initial} and {self.delay_max}")
         if not 1.0 <= self.factor <= 1000.0:
@@ -49,12 +53,19 @@ class Retry(Struct, frozen=True):
 
 
 class StoredRetry(Struct, frozen=True, omit_defaults=True):
-    """The numbers of a `Retry` that ride with a task; the exception classes stay with the code."""
+    """The numbers of a `Retry` that ride with a task; the exception classes stay with the code.
 
-    initial_us: int = SECOND_US
-    factor: float = 2.0
-    delay_max_us: int = 3600 * SECOND_US
+    Reading them refuses what no `Retry` allows: whoever can write the store must not stop the one who reads it.
+    """
+
+    initial_us: _Delay = SECOND_US
+    factor: Annotated[float, Meta(ge=1.0, le=1000.0)] = 2.0
+    delay_max_us: _Delay = 3600 * SECOND_US
     jitter: bool = True
+
+    def __post_init__(self) -> None:
+        if self.delay_max_us < self.initial_us:
+            raise ValueError("a retry's first delay is above its longest")
 
     @classmethod
     def of(cls, retry: Retry) -> StoredRetry:
@@ -65,7 +76,7 @@ class StoredRetry(Struct, frozen=True, omit_defaults=True):
         """Return these numbers with the exception classes of the declared policy."""
         base = declared or Retry()
         return Retry(
-            attempts=attempts,
+            attempts=min(attempts, ATTEMPTS_MAX),
             initial=timedelta(microseconds=self.initial_us),
             factor=self.factor,
             delay_max=timedelta(microseconds=self.delay_max_us),

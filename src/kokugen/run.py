@@ -6,7 +6,9 @@ The engine makes it from a claim, a dispatcher starts it at its time, the work r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import Enum
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from kokugen.options import Options
 
 DELAY_MAX = timedelta(days=3650)
+
+logger = logging.getLogger("kokugen")
 
 
 class RunTask(Protocol):
@@ -105,7 +109,10 @@ class Signal:
                 return False
             self.reason, self._callbacks = reason, None
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                logger.exception("a callback of a signal raised")
         return True
 
     def is_set(self) -> bool:
@@ -115,7 +122,10 @@ class Signal:
     __bool__ = is_set
 
     def when_set(self, callback: Callable[[], object]) -> None:
-        """Call `callback()` in the setting thread once set; at once if it is."""
+        """Call `callback()` in the setting thread once set; at once if it is.
+
+        The setting thread is one of kokugen's own: a callback must be short. What it raises there is logged.
+        """
         with self._lock:
             if self._callbacks is not None:
                 self._callbacks.append(callback)
@@ -125,15 +135,31 @@ class Signal:
     def wait(self, timeout: timedelta | None = None) -> bool:
         """Block this thread until it is set or the time is over; return whether it is set."""
         event = Event()
-        self.when_set(event.set)
-        return event.wait(None if timeout is None else timeout.total_seconds())
+        with self._calling(event.set):
+            return event.wait(None if timeout is None else timeout.total_seconds())
 
     async def wait_async(self) -> None:
         """Wait in a coroutine until it is set."""
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
-        self.when_set(lambda: loop.is_closed() or loop.call_soon_threadsafe(event.set))
-        await event.wait()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed, and nobody waits there any more
+                loop.call_soon_threadsafe(event.set)
+
+        with self._calling(wake):
+            await event.wait()
+
+    @contextmanager
+    def _calling(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Have `callback` called for as long as the block runs: a signal outlives most who wait for it."""
+        self.when_set(callback)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._callbacks is not None:
+                    self._callbacks.remove(callback)
 
 
 class Run:

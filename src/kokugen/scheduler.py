@@ -312,11 +312,13 @@ class Scheduler:
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
-        storage = self._front.storage
-        return storage is None or storage.unwritten == 0
+        return self._front.retry_marking()
 
     def run(self) -> None:
-        """Start if needed, wait for SIGTERM or SIGINT, stop. Only the main thread can."""
+        """Start if needed, wait for SIGTERM or SIGINT, stop. Only the main thread can.
+
+        Returns early where another thread stops it, and raises SchedulerStateError where it stopped by an error.
+        """
         asked = threading.Event()
         previous = {one: signal.signal(one, lambda *_: asked.set()) for one in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -324,6 +326,7 @@ class Scheduler:
                 self.start()
             while not asked.wait(0.5):
                 if not self.running:
+                    self._front.check_alive()
                     return
         finally:
             for one, handler in previous.items():
@@ -346,4 +349,4 @@ def _answer(reply: Reply[T], what: str) -> T:
     except TimeoutError as error:
         if isinstance(error, KokugenError) or reply.done():
             raise
-        raise UnknownOutcomeError(what) from error
+        raise UnknownOutcomeError(what, reply.about) from error

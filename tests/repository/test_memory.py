@@ -81,8 +81,8 @@ def test_a_lane_that_has_no_tasks_any_more_is_given_up() -> None:
         waiting.put(("q", f"work-{number}"), 0, 5, str(number), now=0)
         waiting.drop(("q", f"work-{number}"), str(number))
     waiting.put(("q", "left"), 0, 5, "a", now=0)
-    assert list(waiting.take(waiting.lanes(("q",), None, frozenset()), 9)) == ["a"]
-    assert waiting.lanes(("q",), None, frozenset()) == []
+    assert list(waiting.take(waiting.lanes(("q",), None, frozenset(), 9))) == ["a"]
+    assert waiting.lanes(("q",), None, frozenset(), 9) == []
 
 
 # -- The repository

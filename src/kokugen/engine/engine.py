@@ -14,22 +14,24 @@ from random import Random
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
+from kokugen.engine.beat import Beat
 from kokugen.engine.hooks import Hooks, RunEvent
 from kokugen.engine.lane import Lane
 from kokugen.engine.timer import Timer
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
-from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
+from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import LeasedTasks
-from kokugen.task_storage.settlement import Settlement, settle, stored_options
+from kokugen.task_storage.settlement import Settlement, give_back, settle, stored_options
 
 logger = logging.getLogger("kokugen")
 
 FINISH_MAX = 4096
 STOP_S = 2.0
+FLUSH_S = 0.2
 
 
 class Engine:
@@ -59,18 +61,21 @@ class Engine:
         self._hooks = hooks
         self._skip: set[str] = set()
         self._lane_of: dict[Lease, Lane] = {}
+        self._lost = 0
         self._outcomes: deque[Outcome] = deque()
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes = self._make_lanes()
+        self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
 
     # -- From any thread
 
     def hint(self, due_us: int) -> None:
         """Take note that a task due then may have come."""
         loop = self._loop
-        if loop is not None and due_us - self._clock.wall_us() < self._settings.poll_s * SECOND_US:
+        soon_s = self._settings.poll_s + self._settings.ahead_s  # what is due later is found by the poll in time
+        if loop is not None and due_us - self._clock.wall_us() < soon_s * SECOND_US:
             self._call(loop, self._on_hint, due_us)
 
     def deliver(self, outcome: Outcome) -> None:
@@ -123,7 +128,8 @@ class Engine:
         loops = [
             asyncio.create_task(self._claims(), name="claims"),
             asyncio.create_task(self._finishes(), name="finishes"),
-            asyncio.create_task(self._every(self._settings.beat_s, self._beat), name="beat"),
+            asyncio.create_task(self._every(self._settings.beat_s, self._keeper.beat), name="beat"),
+            asyncio.create_task(self._every(self._settings.margin_s / 2, self._keeper.mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self.storage.prune), name="prune"),
@@ -157,6 +163,7 @@ class Engine:
     def _on_stop(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._stop_asked.set()
+        self._wake_claims.set()
 
     # -- Claim
 
@@ -168,39 +175,38 @@ class Engine:
 
     def _lane(self, dispatchers: Sequence[Dispatcher]) -> Lane:
         settings = self._settings
-        timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_us=int(settings.poll_s * SECOND_US))
+        timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_s=settings.poll_s)
         return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
 
     async def _claims(self) -> None:
         backoff_s = 0.0
-        while True:
+        while not self._stop_asked.is_set():
             self._wake_claims.clear()
             self._share_works()
             ready = [lane for lane in self._lanes if self._is_ready(lane)]
             if not ready:
                 await self._wait(self._wake_claims, self._idle_s())
                 continue
-            try:
-                await asyncio.gather(*(self._claim(lane) for lane in ready))
-                backoff_s = 0.0
-            except RepositoryError as error:
-                backoff_s = min(10.0, max(0.1, backoff_s * 2 + self._random.random() * 0.1))
+            answers = await asyncio.gather(*(self._claim(lane) for lane in ready))
+            failed = {lane: error for lane, error in zip(ready, answers, strict=True) if error is not None}
+            backoff_s = min(10.0, max(0.1, backoff_s * 2 + self._random.random() * 0.1)) if failed else 0.0
+            for lane, error in failed.items():
                 logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
-                for lane in ready:
-                    lane.timer.failed(self._clock.wall_us(), int(backoff_s * SECOND_US))
+                lane.timer.failed(self._clock.boot_s(), backoff_s)
 
     def _is_ready(self, lane: Lane) -> bool:
+        return self._may_claim(lane) and lane.timer.wait_s(self._clock.wall_us(), self._clock.boot_s()) <= 0
+
+    def _may_claim(self, lane: Lane) -> bool:
         if lane.only is not None and not lane.only:
             return False
-        if self.storage.unwritten >= self._settings.outbox_max:
-            return False
-        return lane.room > 0 and lane.timer.wait_us(self._clock.wall_us()) <= 0
+        return lane.room > 0 and self.storage.unwritten < self._settings.outbox_max
 
     def _idle_s(self) -> float:
         """Return how long nothing needs to be asked; at most the poll."""
-        now = self._clock.wall_us()
-        waits = [lane.timer.wait_us(now) for lane in self._lanes if lane.room > 0 and lane.only != frozenset()]
-        return max(0.0, min(waits, default=self._settings.poll_s * SECOND_US) / SECOND_US)
+        now_us, now_s = self._clock.wall_us(), self._clock.boot_s()
+        waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
+        return max(0.0, min(waits, default=self._settings.poll_s))
 
     def _share_works(self) -> None:
         """Tell each lane which works it claims; works may be declared while running."""
@@ -222,29 +228,38 @@ class Engine:
         found = self._registry.load(work_id)
         return None if found is None else as_work(work_id, found)
 
-    async def _claim(self, lane: Lane) -> None:
-        sent_s = self._clock.boot_s()
-        lane.timer.asked()
+    async def _claim(self, lane: Lane) -> RepositoryError | None:
+        """Claim for a lane and hand out what was claimed; return what kept it from that."""
+        slots = lane.slots
+        lane.timer.asked(self._clock.boot_s())
         try:
-            answer = await self.storage.claim(
-                slots=lane.slots,
-                buffer=lane.room - lane.slots,
-                lost_max=0 if any(run.task.lost for run in self.runs.values()) else 1,
+            answer, sent_s = await self.storage.claim(
+                asker=self._lanes.index(lane),
+                slots=slots,
+                buffer=lane.room - slots,
+                lost_max=0 if self._lost else 1,
                 queues=self._queues,
                 only=lane.only,
                 skip=frozenset(self._skip),
             )
-        except RepositoryError:
-            lane.timer.hint(0)
-            raise
+        except RepositoryError as error:
+            return error
+        lane.crowded = len(answer.tasks) >= slots
         lane.timer.answered(answer.next_due, more=answer.more)
         self._dispatch(lane, answer, sent_s)
+        return None
 
     def _dispatch(self, lane: Lane, answer: ClaimAnswer, sent_s: float) -> None:
-        """Make runs of what was claimed and hand each dispatcher its part, in one go."""
+        """Make runs of what was claimed and hand each dispatcher its part, in one go.
+
+        Of the tasks that were lost before one runs at a time, so that a poison task dies alone.
+        """
         trusted_until_s = sent_s + self._settings.ttl_s - self._settings.margin_s
         parts: dict[Dispatcher, list[Run]] = {}
         for task in answer.tasks:
+            if self._stop_asked.is_set() or (task.lost and self._lost):  # it was claimed meanwhile
+                self._return(task, answer.claim)
+                continue
             run = self._make_run(task, answer.claim, trusted_until_s)
             dispatcher = lane.dispatcher_of(run) if run is not None else None
             if run is None or dispatcher is None:
@@ -254,6 +269,7 @@ class Engine:
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
             self._lane_of[lease] = lane
+            self._lost += task.lost > 0
             parts.setdefault(dispatcher, []).append(run)
         for dispatcher, runs in parts.items():
             lane.took(len(runs))
@@ -277,8 +293,10 @@ class Engine:
     def _leave(self, task: Claimed, claim: str) -> None:
         """Give back work that is unknown here, for nodes that know it, and do not ask for it again."""
         self._skip.add(task.work_id)
-        row = Finish(id=task.id, claim=claim, state=0, outcome="released", attempt_back=1)
-        self._spawn(self.storage.finish([row]))
+        self._return(task, claim)
+
+    def _return(self, task: Claimed, claim: str) -> None:
+        self._spawn(self.storage.finish([give_back(task.id, claim)]))
 
     # -- Finish
 
@@ -303,15 +321,21 @@ class Engine:
             self._on_hint(min(retried))
 
     def _end(self, outcomes: list[Outcome]) -> None:
+        """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
         ended: dict[Lane, int] = {}
+        lost = self._lost
         for outcome in outcomes:
             lease = Lease(outcome.run.task.id, outcome.run.claim)
             if self.runs.pop(lease, None) is not None:
                 lane = self._lane_of.pop(lease)
                 ended[lane] = ended.get(lane, 0) + 1
+                self._lost -= outcome.run.task.lost > 0
         now_s = self._clock.boot_s()
         for lane, count in ended.items():
             lane.ended(count, now_s)
+        for lane in self._lanes:
+            if self._lost < lost or (lane.crowded and lane in ended):
+                lane.timer.hint(0)
         self._wake_claims.set()
 
     def _tell(self, settled: list[tuple[Outcome, Settlement]], refused: set[Lease]) -> None:
@@ -344,36 +368,6 @@ class Engine:
             except KokugenError as error:
                 logger.warning("%s: %s", getattr(step, "__name__", "step"), error)
 
-    async def _beat(self) -> None:
-        """Extend the leases of runs older than a beat, hear of cancellations, and mistrust what was not extended."""
-        settings = self._settings
-        sent_s = self._clock.boot_s()
-        old = sent_s + settings.ttl_s - settings.margin_s - settings.beat_s / 2
-        leases = [lease for lease, run in self.runs.items() if run.trusted_until_s < old]
-        leases += self.storage.pending_leases()
-        try:
-            kept = {Lease(one.id, one.claim): one for one in await self.storage.beat(leases)}
-        except RepositoryError:
-            self._mistrust()
-            raise
-        for lease in leases:
-            run = self.runs.get(lease)
-            if run is None:
-                continue
-            if lease not in kept:
-                run.ask_to_stop(Interrupt.LEASE_LOST)
-                continue
-            run.trusted_until_s = sent_s + settings.ttl_s - settings.margin_s
-            if kept[lease].cancel_requested:
-                self.drop(lease.id, lease.claim, None)
-        await self.storage.flush()
-
-    def _mistrust(self) -> None:
-        now_s = self._clock.boot_s()
-        for run in self.runs.values():
-            if run.trusted_until_s <= now_s:
-                run.ask_to_stop(Interrupt.LEASE_LOST)
-
     async def _watch(self) -> None:
         recovered = await self.storage.watch()
         if recovered:
@@ -395,30 +389,39 @@ class Engine:
     # -- Stop
 
     async def _stop(self, loops: list[asyncio.Task[None]]) -> bool:
-        loops[0].cancel()
-        await asyncio.wait([loops[0]])
+        until_s = self._clock.boot_s() + self._grace_s
+        claims = loops[:1]
+        await asyncio.wait(claims, timeout=self._settings.rpc_s)  # for the answer to the last one
+        claims[0].cancel()
+        await asyncio.wait(claims)
         self.stopping.set(Interrupt.STOP.value)
         for run in list(self.runs.values()):
             self._release(run)
-        if not await self._drained(self._grace_s):
+        if not await self._drained(until_s):
             for run in list(self.runs.values()):
                 run.ask_to_stop(Interrupt.STOP)
-            await self._drained(STOP_S)
+            await self._drained(self._clock.boot_s() + STOP_S)
         clean = not self.runs
+        if not clean:
+            logger.warning("%d runs would not stop and go on without us", len(self.runs))
+        await self._sign_off(clean, until_s)
+        return clean
+
+    async def _sign_off(self, clean: bool, until_s: float) -> None:
+        """Write what is left to write, as long as there is time; say that this node stopped where nothing runs on."""
+        while not await self.storage.flush() and self._clock.boot_s() < until_s:
+            await self._wait(asyncio.Event(), FLUSH_S)
         try:
-            if await self.storage.flush() and clean:
+            await self.storage.give_back_unanswered()
+            if clean and self.storage.unwritten == 0:
                 await self.storage.retire()
         except RepositoryError as error:
             logger.warning("could not sign off: %s", error)
-        if self.runs:
-            logger.warning("%d runs would not stop and go on without us", len(self.runs))
-        return clean
 
-    async def _drained(self, within_s: float) -> bool:
-        """Wait until no run is left, at most so long; return whether none is."""
-        until_s = self._clock.boot_s() + within_s
-        while (self.runs or self._outcomes) and self._clock.boot_s() < until_s:
-            await self._wait(self._wake_claims, min(0.1, within_s))
+    async def _drained(self, until_s: float) -> bool:
+        """Wait until no run is left, at most until then; return whether none is."""
+        while (self.runs or self._outcomes) and (left_s := until_s - self._clock.boot_s()) > 0:
+            await self._wait(self._wake_claims, min(0.1, left_s))
             self._wake_claims.clear()
         await asyncio.sleep(0)
         return not self.runs

@@ -30,7 +30,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._hooks: dict[str, list[Hook]] = {}
-        self._queue: SimpleQueue[tuple[Hook, RunEvent]] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Hook, RunEvent] | None] = SimpleQueue()
         self._lock = Lock()
         self._thread: Thread | None = None
 
@@ -44,19 +44,29 @@ class Hooks:
     def tell(self, name: str, event: RunEvent) -> None:
         """Hand the event to the hooks' thread; never blocks."""
         for hook in self._hooks.get(name, ()):
-            self._queue.put((hook, event))
-            self._ensure_thread()
+            with self._lock:
+                self._alive_queue().put((hook, event))
 
-    def _ensure_thread(self) -> None:
+    def close(self) -> None:
+        """Let the thread go once it has told what it was handed; does not wait for it. `tell` starts another one."""
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._work, name="kokugen-hooks", daemon=True)
-                self._thread.start()
+            if self._thread is not None:
+                self._thread = None
+                self._queue.put(None)
 
-    def _work(self) -> None:
-        while True:
-            hook, event = self._queue.get()
-            try:
-                hook(event)
-            except Exception:
-                logger.exception("a hook raised for task %s", event.run.task_id)
+    def _alive_queue(self) -> SimpleQueue[tuple[Hook, RunEvent] | None]:
+        """Return the queue of the thread, which is started where there is none, as in a forked child."""
+        if self._thread is None or not self._thread.is_alive():
+            self._queue = SimpleQueue()
+            self._thread = Thread(target=_tell_all, args=(self._queue,), name="kokugen-hooks", daemon=True)
+            self._thread.start()
+        return self._queue
+
+
+def _tell_all(queue: SimpleQueue[tuple[Hook, RunEvent] | None]) -> None:
+    while (told := queue.get()) is not None:
+        hook, event = told
+        try:
+            hook(event)
+        except BaseException:
+            logger.exception("a hook raised for task %s", event.run.task_id)

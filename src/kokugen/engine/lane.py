@@ -12,14 +12,17 @@ BUFFER_MIN = 16
 
 
 class Lane:
-    """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`."""
+    """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`.
+
+    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over.
+    """
 
     def __init__(self, dispatchers: Sequence[Dispatcher], timer: Timer, *, buffer_s: float, buffer_max: int) -> None:
         self.dispatchers = dispatchers
         self.timer = timer
         self.only: frozenset[str] | None = None
         self.outstanding = 0
-        self.claiming = False
+        self.crowded = False
         self._buffer_s = buffer_s
         self._buffer_max = buffer_max
         self._rate = 0.0

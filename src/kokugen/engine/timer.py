@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from kokugen.clock import SECOND_US
+
 FAR = 1 << 62
 
 
 class Timer:
-    """The earliest of the next due time in the last claim's answer, hints, and the poll."""
+    """The earliest of the next due time in the last claim's answer, hints, and the poll.
 
-    __slots__ = ("_ahead_us", "_next_us", "_poll_us")
+    What is due goes by the wall clock; the poll and the wait after an error by the boot clock, which nobody can set.
+    """
 
-    def __init__(self, *, ahead_us: int, poll_us: int) -> None:
+    __slots__ = ("_ahead_us", "_next_us", "_not_before_s", "_poll_at_s", "_poll_s")
+
+    def __init__(self, *, ahead_us: int, poll_s: float) -> None:
         self._ahead_us = ahead_us
-        self._poll_us = poll_us
+        self._poll_s = poll_s
         self._next_us = 0
+        self._poll_at_s = 0.0
+        self._not_before_s = 0.0
 
     def hint(self, due_us: int) -> bool:
         """Take note that a task due then may have come; return whether this makes the next claim earlier."""
@@ -22,9 +29,10 @@ class Timer:
             self._next_us = due_us
         return earlier
 
-    def asked(self) -> None:
-        """A claim is on its way: from now on only hints that come later count."""
+    def asked(self, now_s: float) -> None:
+        """A claim is on its way: from now on only hints that come later count, and the next poll is a poll away."""
         self._next_us = FAR
+        self._poll_at_s = now_s + self._poll_s
 
     def answered(self, next_due_us: int | None, *, more: bool) -> None:
         """Take note of a claim's answer; `more`: ask again as soon as there is room."""
@@ -33,10 +41,12 @@ class Timer:
         elif next_due_us is not None:
             self.hint(next_due_us)
 
-    def failed(self, now_us: int, backoff_us: int) -> None:
+    def failed(self, now_s: float, backoff_s: float) -> None:
         """The claim was not answered: try again after a while, whatever is hinted."""
-        self._next_us = now_us + self._ahead_us + backoff_us
+        self._next_us = 0
+        self._not_before_s = now_s + backoff_s
 
-    def wait_us(self, now_us: int) -> int:
-        """Return how long to wait until the next claim: 0 or less is now, the poll at most."""
-        return min(self._next_us - self._ahead_us - now_us, self._poll_us)
+    def wait_s(self, now_us: int, now_s: float) -> float:
+        """Return how long to wait until the next claim: 0 or less is now."""
+        due_s = (self._next_us - self._ahead_us - now_us) / SECOND_US
+        return max(min(due_s, self._poll_at_s - now_s), self._not_before_s - now_s)

@@ -29,6 +29,7 @@ from kokugen.repository.rows import (
 )
 from kokugen.settings import Settings
 from kokugen.task import NodeInfo, TaskInfo, TaskQuery, TaskState, replace
+from kokugen.task_storage.settlement import give_back
 
 NOT_RESTORED = "not restored"
 PAGE = 1000
@@ -58,7 +59,7 @@ class LeasedTasks:
         self._should_restore = should_restore
         self._outbox: dict[Lease, Finish] = {}
         self._seen: dict[Lease, tuple[int, float]] = {}
-        self._unanswered: list[str] = []
+        self._unanswered: dict[int, tuple[str, float]] = {}
 
     @property
     def unwritten(self) -> int:
@@ -79,20 +80,25 @@ class LeasedTasks:
     async def claim(
         self,
         *,
+        asker: int = 0,
         slots: int,
         buffer: int,
         lost_max: int,
         queues: tuple[str, ...],
         only: frozenset[str] | None,
         skip: frozenset[str],
-    ) -> ClaimAnswer:
-        """Claim due tasks; first those of an earlier claim whose answer was lost. Raises RepositoryError."""
-        if self._unanswered:
-            return await self._adopt()
-        nonce = self._ids.nonce()
+    ) -> tuple[ClaimAnswer, float]:
+        """Claim due tasks and return when that was asked, on the boot clock: the lease counts from then.
+
+        First comes what an earlier claim of the same asker took whose answer was lost. Raises RepositoryError.
+        """
+        if asker in self._unanswered:
+            adopted = await self._adopt(asker)
+            if adopted[0].tasks:
+                return adopted
         request = ClaimRequest(
             node_id=self.node.node_id,
-            nonce=nonce,
+            nonce=self._ids.nonce(),
             slots=slots,
             buffer=buffer,
             lost_max=lost_max,
@@ -102,17 +108,26 @@ class LeasedTasks:
             ahead_us=int(self._settings.ahead_s * 1_000_000),
             ttl_s=self._settings.ttl_s,
         )
-        try:
-            return await self.repository.claim(request)
-        except RepositoryError:
-            self._unanswered.append(nonce)
-            raise
+        sent_s = self._clock.boot_s()
+        self._unanswered[asker] = request.nonce, sent_s
+        answer = await self.repository.claim(request)
+        del self._unanswered[asker]
+        return answer, sent_s
 
-    async def _adopt(self) -> ClaimAnswer:
-        answer = await self.repository.held(self.node.node_id, self._unanswered[0])
-        del self._unanswered[0]
-        adopted: ClaimAnswer = replace(answer, more=True)
-        return adopted
+    async def _adopt(self, asker: int) -> tuple[ClaimAnswer, float]:
+        nonce, sent_s = self._unanswered[asker]
+        answer = await self.repository.held(self.node.node_id, nonce)
+        del self._unanswered[asker]
+        return replace(answer, more=True), sent_s
+
+    async def give_back_unanswered(self) -> None:
+        """Give back what was claimed without an answer, so that nothing is left that nobody runs.
+
+        Raises RepositoryError.
+        """
+        for asker in list(self._unanswered):
+            answer, _ = await self._adopt(asker)
+            await self.finish([give_back(task.id, answer.claim) for task in answer.tasks])
 
     async def finish(self, rows: Sequence[Finish]) -> list[Finish]:
         """Write outcomes and return those that are refused, because another claim holds the task.

@@ -11,7 +11,7 @@ from msgspec import Struct
 from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.options import StoredOptions
 from kokugen.repository.rows import Finish
-from kokugen.retry import Retry
+from kokugen.retry import ATTEMPTS_MAX, Retry
 from kokugen.run import Interrupt, Run
 from kokugen.task import Mode, TaskState
 
@@ -33,7 +33,7 @@ def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
         return Settlement(_row(run, TaskState.DONE, "done", result=outcome.result))
     if ending is Ending.CANCELLED:
         return Settlement(_row(run, TaskState.CANCELLED, "cancelled", reason=outcome.text))
-    if ending is Ending.SNOOZED:
+    if ending is Ending.SNOOZED and run.task.mode == Mode.AT_LEAST_ONCE:
         return Settlement(_row(run, TaskState.INITIALIZED, "snooze", due_at=now_us + outcome.delay_us, attempt_back=1))
     if ending is Ending.UNDECODABLE:
         return Settlement(
@@ -49,6 +49,11 @@ def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
 def release(run: Run) -> Finish:
     """Return the row that gives a task back whose run never started, or has surely stopped (T10)."""
     return _row(run, TaskState.INITIALIZED, "released", attempt_back=1)
+
+
+def give_back(task_id: str, claim: str) -> Finish:
+    """Return the row that gives a task back of which no run was made."""
+    return Finish(id=task_id, claim=claim, state=TaskState.INITIALIZED, outcome="released", attempt_back=1)
 
 
 def _interrupted(outcome: Outcome, now_us: int, random: Random) -> Settlement:
@@ -95,7 +100,7 @@ def retry_of(run: Run) -> Retry | None:
     declared = run.work.declared.retry
     if own.retry is not None:
         return own.retry.onto(declared, run.max_attempts)
-    return declared or (Retry(run.max_attempts) if run.max_attempts > 1 else None)
+    return declared or (Retry(min(run.max_attempts, ATTEMPTS_MAX)) if run.max_attempts > 1 else None)
 
 
 @lru_cache(maxsize=256)
@@ -105,7 +110,7 @@ def stored_options(text: str | None) -> StoredOptions:
         return StoredOptions()
     try:
         return msgspec.json.decode(text, type=StoredOptions)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return StoredOptions()
 
 

@@ -2,6 +2,7 @@
 
 `RepositorySuite` is the contract of a repository as tests; `ManualClock` is a clock that stands still. `run_virtual`
 runs code in virtual time, where a month passes in a moment; `InlineDispatcher` runs work there, without threads.
+`FaultyRepository` is a store that refuses calls, or does not answer them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ except ModuleNotFoundError:
 pytest.register_assert_rewrite("kokugen.testing.suite")
 
 from kokugen.testing.clock import ManualClock  # noqa: E402 - asserts are rewritten from here on
+from kokugen.testing.faulty_repository import Fault, FaultyRepository, RandomFaults  # noqa: E402
 from kokugen.testing.inline_dispatcher import InlineDispatcher  # noqa: E402
 from kokugen.testing.repository_suite import RepositorySuite  # noqa: E402
 from kokugen.testing.virtual_time import VirtualClock, VirtualTimeLoop, run_virtual  # noqa: E402
 
 __all__ = [
+    "Fault",
+    "FaultyRepository",
     "InlineDispatcher",
     "ManualClock",
+    "RandomFaults",
     "RepositorySuite",
     "VirtualClock",
     "VirtualTimeLoop",

@@ -62,8 +62,8 @@ class MemoryClaims(MemoryStore):
             now = self._clock.wall_us()
             self._expire(now)
             waiting = self._table.waiting
-            lanes = waiting.lanes(request.queues, request.only, request.skip)
-            due = waiting.take(lanes, now + request.ahead_us)
+            lanes = waiting.lanes(request.queues, request.only, request.skip, now + request.ahead_us)
+            due = waiting.take(lanes)
             taken, passed = _choose(request, map(self._table.records.__getitem__, due), now)
             next_due = waiting.next_due(lanes)
             for record in passed:

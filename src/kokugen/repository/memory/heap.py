@@ -64,6 +64,10 @@ class LazyHeap:
             self._dead -= 1
         return None
 
+    def entries(self) -> list[Entry]:
+        """Return the entries in no order."""
+        return list(self._places.values())
+
     def pop(self) -> Entry:
         """Take out the entry that `top()` just returned."""
         entry = heappop(self._entries)
@@ -74,22 +78,38 @@ class LazyHeap:
 class Lane:
     """The waiting tasks of one queue and one work: the later ones by time, the due ones by priority."""
 
-    __slots__ = ("due", "later")
+    __slots__ = ("due", "horizon_us", "later")
 
     def __init__(self) -> None:
         self.later = LazyHeap()
         self.due = LazyHeap()
+        self.horizon_us = 0
+        """No task in `due` is due after this."""
+
+    def put(self, rank: int, due_at: int, task_id: str, now: int) -> None:
+        """Let a task wait."""
+        if due_at <= now:
+            self.horizon_us = max(self.horizon_us, now)
+            self.due.push(rank, due_at, task_id)
+        else:
+            self.later.push(due_at, rank, task_id)
 
     def ripen(self, horizon_us: int) -> None:
-        """Move what is due by now from the one heap to the other."""
+        """Have in `due` what is due by then, and nothing else."""
+        if horizon_us < self.horizon_us:
+            self._defer(horizon_us)
+        self.horizon_us = horizon_us
         later, due = self.later, self.due
         while (entry := later.top()) is not None and entry[0] <= horizon_us:
             later.pop()
             due.push(entry[1], entry[0], entry[2])
 
-    def defer(self, entry: Entry) -> None:
-        """Put back a task that looked due before the wall clock was set back."""
-        self.later.push(entry[1], entry[0], entry[2])
+    def _defer(self, horizon_us: int) -> None:
+        """Put back what looked due before the wall clock was set back."""
+        for rank, due_at, task_id in self.due.entries():
+            if due_at > horizon_us:
+                self.due.drop(task_id)
+                self.later.push(due_at, rank, task_id)
 
 
 class WaitingTasks:
@@ -105,10 +125,7 @@ class WaitingTasks:
         found = self._lanes.get(lane)
         if found is None:
             found = self._lanes[lane] = Lane()
-        if due_at <= now:
-            found.due.push(rank, due_at, task_id)
-        else:
-            found.later.push(due_at, rank, task_id)
+        found.put(rank, due_at, task_id, now)
 
     def drop(self, lane: tuple[str, str], task_id: str) -> None:
         """Let a task wait no longer. Not there is fine: a held task is in no lane."""
@@ -118,21 +135,23 @@ class WaitingTasks:
         if not found.due and not found.later:
             del self._lanes[lane]
 
-    def lanes(self, queues: tuple[str, ...], only: frozenset[str] | None, skip: frozenset[str]) -> list[Lane]:
-        """Return the lanes of these queues and works that have tasks; empty ones go."""
+    def lanes(
+        self, queues: tuple[str, ...], only: frozenset[str] | None, skip: frozenset[str], horizon_us: int
+    ) -> list[Lane]:
+        """Return the lanes of these queues and works that have tasks, ripened; empty ones go."""
         found = []
         for (queue, work_id), lane in list(self._lanes.items()):
             if not lane.due and not lane.later:
                 del self._lanes[queue, work_id]
             elif queue in queues and work_id not in skip and (only is None or work_id in only):
+                lane.ripen(horizon_us)
                 found.append(lane)
         return found
 
-    def take(self, lanes: Iterable[Lane], horizon_us: int) -> Iterator[str]:
-        """Take out the tasks due by then, one by one: higher priority, then earlier due time, then id."""
+    def take(self, lanes: Iterable[Lane]) -> Iterator[str]:
+        """Take out the due tasks of lanes that were ripened: higher priority, then earlier due time, then id."""
         heads: list[tuple[Entry, int, Lane]] = []
         for number, lane in enumerate(lanes):
-            lane.ripen(horizon_us)
             if (entry := lane.due.top()) is not None:
                 heads.append((entry, number, lane))
         heapify(heads)
@@ -143,12 +162,9 @@ class WaitingTasks:
                 heapreplace(heads, (following, number, lane))
             else:
                 heappop(heads)
-            if entry[1] > horizon_us:
-                lane.defer(entry)
-                continue
             yield entry[2]
 
     def next_due(self, lanes: Iterable[Lane]) -> int | None:
-        """Return when the first of the later tasks is due, after `take`; None where there are none."""
+        """Return when the first of the later tasks of ripened lanes is due; None where there are none."""
         tops = [entry[0] for lane in lanes if (entry := lane.later.top()) is not None]
         return min(tops, default=None)

@@ -1,7 +1,7 @@
 """The repository in one SQLite file, shared by any number of processes of one machine. The only user of apsw.
 
-`connection` opens and migrates the file, `writer` commits batches, `tasks`, `changes` and `operations` hold its
-statements, `reading` the queries.
+`connection` opens and migrates the file, `writer` commits batches, `tasks`, `runs`, `changes` and `operations` hold
+its statements, `reading` the queries.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kokugen.repository.rows import (
     StoreHealth,
 )
 from kokugen.repository.seed_methods import SeedMethods
-from kokugen.repository.sqlite import changes, operations, reading, tasks
+from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
 from kokugen.repository.sqlite.connection import connect, explain, migrate
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
@@ -176,16 +176,16 @@ class SQLiteRepository(SeedMethods):
         return self._submit(tasks.claim, request)
 
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
-        return self._submit(tasks.finish, rows=list(rows)) if rows else Reply.of([])
+        return self._submit(runs.finish, rows=list(rows)) if rows else Reply.of([])
 
     def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        return self._submit(tasks.beat, leases) if leases else Reply.of([])
+        return self._submit(runs.beat, leases) if leases else Reply.of([])
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
-        return self._submit(tasks.watch, node_id)
+        return self._submit(runs.watch, node_id)
 
     def recover(self, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
-        return self._hinting(self._submit(tasks.recover, observed), 0) if observed else Reply.of([])
+        return self._hinting(self._submit(runs.recover, observed), 0) if observed else Reply.of([])
 
     def held(self, node_id: str, claim: str) -> Reply[ClaimAnswer]:
         return self._submit(tasks.held, node_id, claim)

@@ -9,12 +9,16 @@ import msgspec
 from kokugen.errors import NoEntryError, NotUpdatableStateError, StaleRevisionError
 from kokugen.repository.rows import CancelAnswer, CancelRequest, CancelResult, Revision
 from kokugen.repository.sqlite.connection import one
-from kokugen.repository.sqlite.tasks import BODY_MAX, REMEMBER, Scope, encode
+from kokugen.repository.sqlite.runs import REMEMBER
+from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
 from kokugen.task import TaskState
 
 _END = (
     "UPDATE task SET state = 3, reason = :reason, claim = NULL, owner = NULL, ttl_s = NULL, beat = 0, hold = NULL,"
     " finished_at = :now, modified_at = :now, rev = rev + 1 WHERE namespace = :ns AND id = :id"
+)
+_TELL_FORCED = REMEMBER.format(
+    outcome="'cancelled'", started="t.started_at", error="NULL", source="task t WHERE t.namespace = :ns AND t.id = :id"
 )
 
 
@@ -36,9 +40,7 @@ def _cancel(scope: Scope, request: CancelRequest, task_id: str) -> CancelAnswer:
         scope.db.execute(f"{sql} WHERE namespace = :ns AND id = :id", names)
         return CancelAnswer(task_id, CancelResult.REQUESTED, state, owner, nonce)
     if state is TaskState.WORKING:
-        match = "task.namespace = :ns AND task.id = (j.value->>0) AND task.state = 1"
-        told = REMEMBER.format(outcome="'cancelled'", started="started_at", error="NULL", match=match)
-        scope.db.execute(told, names | {"rows": encode([[task_id]])})
+        scope.db.execute(_TELL_FORCED, names)
         audit(scope, request.by, "forced cancel", task_id, request.reason)
     scope.db.execute(_END, names)
     return CancelAnswer(task_id, CancelResult.CANCELLED, TaskState.CANCELLED, owner, nonce)

@@ -11,7 +11,8 @@ from kokugen.repository.rows import Observed, Retention
 from kokugen.repository.seed_methods import BY_ID_OWNER
 from kokugen.repository.sqlite.changes import audit
 from kokugen.repository.sqlite.connection import one
-from kokugen.repository.sqlite.tasks import Scope, encode, recover
+from kokugen.repository.sqlite.runs import recover
+from kokugen.repository.sqlite.tasks import Scope, encode
 from kokugen.task import NodeInfo, TaskState
 
 _REVIVE = (
@@ -21,8 +22,8 @@ _REVIVE = (
     " rev = rev + 1, modified_at = :now WHERE namespace = :ns AND id = :id AND state >= 2"
 )
 _PAST = (
-    "SELECT json_group_array(id) FROM (SELECT id FROM task WHERE namespace = :ns AND state = :state"
-    " AND finished_at < :before LIMIT :max)"
+    "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_ended"
+    " WHERE namespace = :ns AND state = :state AND state >= 2 AND finished_at < :before LIMIT :max)"
 )
 
 
@@ -79,6 +80,7 @@ def retire(scope: Scope, node_id: str) -> None:
     scope.db.execute("UPDATE node SET stopped_at = ? WHERE node_id = ?", (scope.now, node_id))
     sql = (
         "SELECT json_group_array(json_array(id, claim, beat, coalesce(ttl_s, 0.0), owner)) FROM task"
+        " INDEXED BY task_working"
         " WHERE namespace = ? AND state = 1 AND owner = ?"
     )
     if left := msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id)), type=list[Observed]):

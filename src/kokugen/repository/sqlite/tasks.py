@@ -1,4 +1,4 @@
-"""The life of a task, as statements in the writer's transaction: one JSON array in, one JSON row out.
+"""How tasks come in and are claimed, as statements in the writer's transaction: one JSON array in, one JSON row out.
 
 A statement a row would hand over the interpreter's lock once a row, and crawl beside a busy thread.
 """
@@ -12,26 +12,18 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from kokugen.errors import InvalidEntryError
 from kokugen.repository.rows import (
     Added,
     AddResult,
-    Beaten,
     ClaimAnswer,
     Claimed,
     ClaimRequest,
-    Finish,
-    Finished,
-    Lease,
     NewTask,
-    Observed,
-    Recovered,
 )
 from kokugen.repository.sqlite.connection import one
-from kokugen.task import Mode, Priority, TaskState
+from kokugen.task import Mode, Priority
 
 BODY_MAX = 1024
-ATTEMPTS_MAX = 100
 EXPIRED_MAX = 100
 LEVELS = tuple(sorted(-level for level in Priority))
 
@@ -210,114 +202,3 @@ def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:
     )
     tasks = msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id, nonce)), type=list[Claimed])
     return ClaimAnswer(claim=nonce, tasks=tasks, next_due=None, more=False, now=scope.now)
-
-
-# -- T3, T4, T5, T9, T10
-
-_COLUMN = {name: f"(j.value->>{n})" for n, name in enumerate(Finish.__struct_fields__)}
-_MATCH = f"task.namespace = :ns AND task.id = {_COLUMN['id']} AND task.state = 1 AND task.claim = {_COLUMN['claim']}"
-_STATE = f"iif(cancel_requested AND {_COLUMN['state']} = 0, 3, {_COLUMN['state']})"
-_FINISH = (
-    f"UPDATE task SET state = {_STATE}, final_claim = claim, claim = NULL, owner = NULL, ttl_s = NULL, beat = 0,"
-    f" rev = rev + 1, modified_at = :now, due_at = coalesce({_COLUMN['due_at']}, due_at),"
-    f" attempt = attempt - {_COLUMN['attempt_back']}, started_at = coalesce({_COLUMN['started_at']}, started_at),"
-    f" hold = iif({_STATE} = 0, {_COLUMN['hold']}, NULL),"
-    f" reason = iif(cancel_requested"
-    f" AND ({_COLUMN['state']} = 0 OR {_COLUMN['state']} = 3 AND {_COLUMN['reason']} IS NULL),"
-    f" reason, {_COLUMN['reason']}), start_deadline = start_deadline + coalesce({_COLUMN['due_at']} - due_at, 0),"
-    f" error = {_COLUMN['error']}, finished_at = iif({_STATE} >= 2, :now, NULL),"
-    f" result = iif(length({_COLUMN['result']}) > {BODY_MAX}, NULL, {_COLUMN['result']})"
-    f" FROM json_each(:rows) j WHERE {_MATCH}"
-)
-REMEMBER = (
-    "INSERT OR REPLACE INTO attempt SELECT :ns, task.id, fence, attempt, {outcome}, owner, claimed_at,"
-    " {started}, :now, {error} FROM json_each(:rows) j JOIN task ON {match}"
-)
-_TELL_FINISH = REMEMBER.format(
-    outcome=_COLUMN["outcome"],
-    started=f"coalesce({_COLUMN['started_at']}, started_at)",
-    error=_COLUMN["error"],
-    match=_MATCH,
-)
-_FORGET = (
-    "DELETE FROM attempt WHERE namespace = :ns AND task_id IN (SELECT value->>0 FROM json_each(:rows))"
-    " AND fence <= (SELECT max(fence) FROM attempt a WHERE a.namespace = :ns AND a.task_id = attempt.task_id)"
-    f" - {ATTEMPTS_MAX}"
-)
-_FINAL = (
-    "SELECT json_group_array(coalesce((SELECT final_claim FROM task WHERE namespace = :ns AND id = j.value->>0), ''))"
-    " FROM json_each(:rows) j"
-)
-_FINISH_BODIES = (
-    "INSERT OR REPLACE INTO task_result SELECT :ns, j.value->>0, j.value->>2 FROM json_each(:rows) j JOIN task"
-    " ON task.namespace = :ns AND task.id = j.value->>0 AND task.state = 2 AND task.final_claim = j.value->>1"
-)
-
-
-def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
-    """Write outcomes in one statement; read again only where some did not apply. Raises InvalidEntryError."""
-    if any(row.state == TaskState.WORKING for row in rows):
-        raise InvalidEntryError("a run cannot end as Working: name the state after it")
-    names: dict[str, Any] = {"ns": scope.namespace, "now": scope.now}
-    told = [row for row in rows if row.outcome not in ("done", "released")]
-    if told:
-        scope.db.execute(_TELL_FINISH, names | {"rows": encode(told)})
-        scope.db.execute(_FORGET, names | {"rows": encode(told)})
-    scope.db.execute(_FINISH, names | {"rows": encode(rows)})
-    applied = scope.db.changes()
-    bodies = [(row.id, row.claim, row.result) for row in rows if row.result and len(row.result) > BODY_MAX]
-    if bodies:
-        scope.db.execute(_FINISH_BODIES, names | {"rows": encode(bodies)})
-    if applied == len(rows):
-        return [Finished.APPLIED] * len(rows)
-    finals = msgspec.json.decode(one(scope.db, _FINAL, names | {"rows": encode(rows)}))
-    return [
-        Finished.APPLIED if final == row.claim else Finished.FENCED for row, final in zip(rows, finals, strict=True)
-    ]
-
-
-# -- T13, T6, T7
-
-_LEASED = "task.namespace = :ns AND task.state = 1 AND task.id = (j.value->>0) AND task.claim = (j.value->>1)"
-
-
-def beat(scope: Scope, leases: Sequence[Lease]) -> list[Beaten]:
-    """Extend leases."""
-    names = {"ns": scope.namespace, "rows": encode(leases)}
-    scope.db.execute(f"UPDATE task SET beat = beat + 1 FROM json_each(:rows) j WHERE {_LEASED}", names)
-    sql = (
-        "SELECT json_group_array(json_array(task.id, claim, json(iif(cancel_requested, 'true', 'false'))))"
-        f" FROM json_each(:rows) j JOIN task ON {_LEASED}"
-    )
-    return msgspec.json.decode(one(scope.db, sql, names), type=list[Beaten])
-
-
-def watch(scope: Scope, node_id: str) -> list[Observed]:
-    """Return the leased runs of other nodes."""
-    sql = (
-        "SELECT json_group_array(json_array(id, claim, beat, ttl_s, owner)) FROM task"
-        " WHERE namespace = ? AND state = 1 AND owner <> ? AND ttl_s IS NOT NULL"
-    )
-    return msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id)), type=list[Observed])
-
-
-_SEEN = f"{_LEASED} AND beat = (j.value->>2)"
-_AFTER_LOSS = "CASE WHEN cancel_requested THEN 3 WHEN mode = 1 OR lost + 1 >= max_lost THEN 4 ELSE 0 END"
-
-
-def recover(scope: Scope, observed: Sequence[Observed]) -> list[Recovered]:
-    """Take runs from their owners where they are still as observed."""
-    names = {"ns": scope.namespace, "now": scope.now, "rows": encode(observed)}
-    sql = f"SELECT json_group_array(json_array(task.id, {_AFTER_LOSS})) FROM json_each(:rows) j JOIN task ON {_SEEN}"
-    recovered = msgspec.json.decode(one(scope.db, sql, names), type=list[Recovered])
-    lost = REMEMBER.format(outcome="'lost'", started="started_at", error="NULL", match=_SEEN)
-    scope.db.execute(lost, names)
-    scope.db.execute(
-        f"UPDATE task SET state = {_AFTER_LOSS}, lost = lost + 1, attempt = attempt - ({_AFTER_LOSS} = 0),"
-        " claim = NULL, owner = NULL,"
-        " ttl_s = NULL, beat = 0, rev = rev + 1, modified_at = :now,"
-        " reason = iif(cancel_requested, reason, 'lost'),"
-        f" finished_at = iif({_AFTER_LOSS} >= 2, :now, NULL) FROM json_each(:rows) j WHERE {_SEEN}",
-        names,
-    )
-    return recovered

@@ -1,12 +1,14 @@
 """The one writer of a process: a thread that takes all that is queued and commits it as one transaction.
 
 While a commit is under way the next batch gathers: many concurrent calls become one statement, and an idle store
-answers at once. An operation that fails is undone alone; the rest of its batch is not touched.
+answers at once. An operation that fails, whatever it raises, is undone alone; the rest of its batch is not touched.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,7 +19,7 @@ import apsw
 from msgspec import Struct
 
 from kokugen.clock import Clock
-from kokugen.errors import KokugenError, RepositoryUnavailableError
+from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
 from kokugen.repository.sqlite.connection import connect, explain, one
 from kokugen.repository.sqlite.tasks import Scope
@@ -27,12 +29,16 @@ LOOK_S = 0.25
 
 
 class Operation(Struct, eq=False):
-    """One call. `rows` of neighbours with the same `run` are put together, and the answers dealt out again."""
+    """One call. `rows` of neighbours with the same `run` are put together, and the answers dealt out again.
+
+    An `urgent` one goes before all that is queued: a beat must not wait for the rows of a whole import.
+    """
 
     reply: Reply[Any]
     run: Callable[..., Any]
     rows: list[Any] | None = None
     arguments: tuple[Any, ...] = ()
+    urgent: bool = False
 
 
 class Writer:
@@ -44,9 +50,10 @@ class Writer:
         self._clock = clock
         self._changed = changed
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
+        self._urgent: deque[Operation] = deque()
         self._db = connect(path)
         self._version = one(self._db, "PRAGMA data_version")
-        self._closed = False
+        self._closed = self._ended = False
         self.watching = False
         self._thread = Thread(target=self._work, name="kokugen-sqlite", daemon=True)
         self._thread.start()
@@ -54,9 +61,13 @@ class Writer:
     def submit(self, operation: Operation) -> None:
         """Queue an operation; its reply is answered once it is durable."""
         if self._closed:
-            operation.reply.fail(RepositoryUnavailableError(f"the store {self._path} was closed: open it again"))
+            operation.reply.fail(self._was_closed())
             return
+        if operation.urgent:
+            self._urgent.append(operation)
         self._queue.put(operation)
+        if self._ended:
+            self._refuse_rest()
 
     def close(self) -> None:
         """Write what was accepted, then close the connection."""
@@ -65,13 +76,14 @@ class Writer:
         self._thread.join()
 
     def _work(self) -> None:
-        while True:
+        last = False
+        while not last:
             batch, last = self._gather()
             if batch:
-                self._commit(batch)
-            if last:
-                self._db.close()
-                return
+                resolve_all(self._answers(batch))
+        self._db.close()
+        self._ended = True
+        self._refuse_rest()
 
     def _gather(self) -> tuple[list[Operation], bool]:
         """Wait for an operation and return all that are queued, up to a bound; whether it is the end, too."""
@@ -79,9 +91,13 @@ class Writer:
         size = 0
         try:
             operation = self._queue.get(timeout=LOOK_S if self.watching else None)
+            batch += self._hurried()
             while operation is not None:
-                batch.append(operation)
-                size += len(operation.rows or ())
+                if operation.urgent:
+                    batch += self._hurried()  # it is among these, or was in an earlier batch
+                else:
+                    batch.append(operation)
+                    size += len(operation.rows or ())
                 if size >= ROWS_MAX:
                     return batch, False
                 operation = self._queue.get_nowait()
@@ -90,6 +106,22 @@ class Writer:
                 self._look()
             return batch, False
         return batch, True
+
+    def _hurried(self) -> list[Operation]:
+        """Take out the urgent operations; each is in the queue too, which wakes the thread."""
+        return [self._urgent.popleft() for _ in range(len(self._urgent))]
+
+    def _refuse_rest(self) -> None:
+        """Answer what was queued while the writer closed. The thread and late callers may do so at once."""
+        self._urgent.clear()
+        with suppress(Empty):
+            while True:
+                operation = self._queue.get_nowait()
+                if operation is not None:
+                    operation.reply.fail(self._was_closed())
+
+    def _was_closed(self) -> RepositoryUnavailableError:
+        return RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
 
     def _look(self) -> None:
         """Notice that another process has committed."""
@@ -101,35 +133,37 @@ class Writer:
             self._version = version
             self._changed()
 
-    def _commit(self, batch: list[Operation]) -> None:
+    def _answers(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
+        """Commit operations and return their answers; where that fails, each alone, so that one spoils no other."""
         try:
-            answers = self._transaction(batch)
-        except (KokugenError, apsw.Error):
-            answers = [answer for operation in batch for answer in self._alone(operation)]
-        resolve_all(answers)
-
-    def _alone(self, operation: Operation) -> list[tuple[Reply[Any], Any]]:
+            self._db.execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:  # it keeps all of them waiting: trying them one by one would wait once for each
+            return [(operation.reply, self._told(error)) for operation in batch]
         try:
-            return self._transaction([operation])
-        except apsw.Error as error:
-            return [(operation.reply, explain(error, self._path))]
-        except KokugenError as error:
-            return [(operation.reply, error)]
-
-    def _transaction(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
-        answers: list[tuple[Reply[Any], Any]] = []
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            scope = Scope(self._db, self._namespace, self._clock.wall_us())
-            for _, neighbours in groupby(batch, key=_merge_key):
-                group = list(neighbours)
-                answers += _merged(scope, group) if group[0].rows is not None else _single(scope, group[0])
+            answers = self._run(batch)
             self._db.execute("COMMIT")
-        except BaseException:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and the thread goes on
+            self._undo()
+            if len(batch) == 1:
+                return [(batch[0].reply, self._told(error))]
+            return [answer for operation in batch for answer in self._answers([operation])]
+        return answers
+
+    def _run(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
+        scope = Scope(self._db, self._namespace, self._clock.wall_us())
+        answers: list[tuple[Reply[Any], Any]] = []
+        for _, neighbours in groupby(batch, key=_merge_key):
+            group = list(neighbours)
+            answers += _merged(scope, group) if group[0].rows is not None else _single(scope, group[0])
+        return answers
+
+    def _undo(self) -> None:
+        with suppress(apsw.Error):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise
-        return answers
+
+    def _told(self, error: Exception) -> Exception:
+        return explain(error, self._path) if isinstance(error, apsw.Error) else error
 
 
 def _merge_key(operation: Operation) -> object:

@@ -189,6 +189,16 @@ class ClaimingCases:
         lab.add(due_at=lab.now + 30)
         assert lab.claim(ahead_us=20).next_due == lab.now + 30
 
+    def test_a_claim_for_no_task_at_all_still_tells_what_is_due_next(self, lab: Lab) -> None:
+        lab.add(due_at=lab.now + 10)
+        lab.add(due_at=lab.now + 30)
+        assert lab.claim(slots=0, ahead_us=20).next_due == lab.now + 30
+
+    def test_what_looked_due_before_the_clock_was_set_back_is_due_next(self, lab: Lab) -> None:
+        lab.add_all(*(lab.new(due_at=lab.now + second) for second in (0, 10, 10)))
+        lab.claim(slots=0, ahead_us=20)
+        assert lab.claim(slots=1, ahead_us=0).next_due == lab.now + 10
+
     def test_held_ended_and_foreign_tasks_are_not_what_is_due_next(self, lab: Lab) -> None:
         lab.revise(lab.add(due_at=lab.now + 1), hold="paused")
         lab.cancel(lab.add(due_at=lab.now + 2))

@@ -97,6 +97,17 @@ class FinishingCases:
         (run,) = lab.claim().tasks
         assert (run.attempt, run.fence) == (1, 2)
 
+    def test_nothing_of_the_waiting_applies_where_a_cancel_was_requested(self, lab: Lab) -> None:
+        task_id = lab.add(start_deadline=lab.now + 9)
+        claim = lab.start(task_id)
+        lab.cancel(task_id, reason="not needed")
+        before = lab.info(task_id)
+        told = {"due_at": lab.now + SECOND_US, "attempt_back": 1, "hold": "undecodable", "reason": "raised"}
+        lab.finish(task_id, claim, TaskState.INITIALIZED, **told)
+        info = lab.info(task_id)
+        assert (info.state, info.hold, info.reason) == (TaskState.CANCELLED, None, "not needed")
+        assert (info.due_at, info.start_deadline, info.attempt) == (before.due_at, before.start_deadline, 1)
+
     def test_undecodable_work_is_held_with_its_reason_until_it_is_released(self, lab: Lab) -> None:
         task_id = lab.add()
         told = {"outcome": "undecodable", "hold": "undecodable", "reason": "no argument x", "attempt_back": 1}

@@ -40,9 +40,10 @@ CREATE TABLE task (
   error TEXT,
   PRIMARY KEY (namespace, id),
   CHECK ((state = 1) = (claim IS NOT NULL AND owner IS NOT NULL))
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE INDEX task_waiting ON task (namespace, queue, rank, due_at, id, work_id) WHERE state = 0 AND hold IS NULL;
+CREATE INDEX task_listed ON task (namespace, due_at, id);
 CREATE INDEX task_working ON task (namespace, owner) WHERE state = 1;
 CREATE INDEX task_ended ON task (namespace, state, finished_at) WHERE state >= 2;
 CREATE INDEX task_deadline ON task (namespace, start_deadline) WHERE state = 0 AND start_deadline IS NOT NULL;

@@ -1,0 +1,79 @@
+"""How SQLite carries out the statements of the hot path: by keys and index ranges, never by walking all tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from kokugen.repository.rows import ClaimRequest
+from kokugen.repository.sqlite import runs, tasks
+from kokugen.repository.sqlite.connection import connect, migrate
+
+QUEUES = ("default", "mail")
+ASKED = ClaimRequest(node_id="n", nonce="c", slots=10, queues=QUEUES, only=frozenset({"a"}), skip=frozenset({"b"}))
+BY_KEY = {
+    "take": tasks._TAKE,
+    "end": runs._END,
+    "wait again": runs._AGAIN,
+    "cancel instead": runs._CANCEL,
+    "remember a finish": runs._TELL_FINISH,
+    "read final claims": runs._FINAL,
+    "write result bodies": runs._FINISH_BODIES,
+    "beat": runs._BEAT,
+    "read beaten": runs._BEATEN,
+    "read recovered": runs._RECOVERED,
+    "remember a loss": runs._TELL_LOST,
+    "recover": runs._RECOVER,
+}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[apsw.Connection]:
+    path = tmp_path / "tasks.db"
+    db = connect(path)
+    migrate(db, path, "cluster")
+    yield db
+    db.close()
+
+
+def plan(db: apsw.Connection, sql: str) -> list[str]:
+    names = dict.fromkeys(re.findall(r":([a-z]\w*)", sql))
+    return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", names)]
+
+
+@pytest.mark.parametrize("sql", BY_KEY.values(), ids=BY_KEY.keys())
+def test_each_row_of_a_batch_is_looked_up_by_its_key(db: apsw.Connection, sql: str) -> None:
+    steps = [step for step in plan(db, sql) if re.search(r"\b(SEARCH|SCAN) (task|t)\b", step)]
+    assert steps
+    assert all("(namespace=? AND id=?)" in step for step in steps), steps
+
+
+def test_a_claim_reads_one_range_a_level_and_queue_in_its_order(db: apsw.Connection) -> None:
+    steps = plan(db, tasks.pick_sql(ASKED))
+    reads = [step for step in steps if re.search(r"\b(SEARCH|SCAN) task\b", step)]
+    assert len(reads) == len(QUEUES) * len(tasks.LEVELS)
+    range_of = "INDEX task_waiting (namespace=? AND queue=? AND rank=? AND due_at<?)"
+    assert all(range_of in step for step in reads), reads
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(db, tasks.pick_sql(ClaimRequest(node_id="n", nonce="c", slots=1)))
+
+
+def test_the_next_due_time_is_one_probe_a_level_and_queue(db: apsw.Connection) -> None:
+    steps = plan(db, tasks.next_due_sql(len(QUEUES)))
+    reads = [step for step in steps if " task " in step]
+    assert len(reads) == len(QUEUES) * len(tasks.LEVELS)
+    assert all("task_waiting (namespace=? AND queue=? AND rank=? AND due_at>?)" in step for step in reads), reads
+
+
+def test_the_runs_of_others_are_read_from_the_index_of_working_tasks(db: apsw.Connection) -> None:
+    steps = [step for step in plan(db, runs._WATCH.replace("?", ":x")) if " task" in step]
+    assert steps
+    assert all("INDEX task_working (namespace=?" in step for step in steps), steps
+
+
+def test_what_is_past_its_start_deadline_is_found_by_index(db: apsw.Connection) -> None:
+    steps = [step for step in plan(db, tasks._EXPIRE) if "start_deadline" in step]
+    assert steps == ["SEARCH task USING INDEX task_deadline (namespace=? AND start_deadline>? AND start_deadline<?)"]

@@ -1,0 +1,160 @@
+"""What both faces share: what they refuse before anything is stored, and what they say where there is no answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kokugen import Middleware, Scheduler, TaskParam, TaskState
+from kokugen import scheduler as face
+from kokugen.clock import Clock, SystemClock
+from kokugen.errors import OptionError, SchedulerStateError, UnknownOutcomeError
+from kokugen.front import QUEUES_MAX
+from kokugen.middleware.base import ScheduleNext, ScheduleRequest
+from kokugen.reply import Reply
+from kokugen.repository.memory import MemoryRepository
+from kokugen.repository.rows import Added, CancelAnswer, CancelRequest, ClaimAnswer, ClaimRequest, NewTask
+from kokugen.testing import FaultyRepository
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+WITHIN = timedelta(seconds=20)
+
+
+class Silent(MemoryRepository):
+    """Takes every write and answers none."""
+
+    def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
+        super().add(tasks)
+        return Reply()
+
+    def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
+        super().cancel(request)
+        return Reply()
+
+
+def test_a_queue_that_is_named_twice_is_served_once(tmp_path: Path) -> None:
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}", queues=("default", "mail", "default"))
+
+    @scheduler.work
+    def remind() -> str:
+        return "reminded"
+
+    with scheduler:
+        assert scheduler.after(timedelta(0), remind).result(WITHIN) == "reminded"
+
+
+@pytest.mark.parametrize("queues", ["default", [f"q{n}" for n in range(QUEUES_MAX + 1)], ["a b"]])
+def test_queues_that_no_claim_could_ask_for_are_refused(queues: Any) -> None:
+    with pytest.raises(OptionError, match="queue"):
+        Scheduler("memory://", queues=queues)
+
+
+def test_as_many_queues_as_are_allowed_can_be_served(tmp_path: Path) -> None:
+    queues = [f"q{n}" for n in range(QUEUES_MAX)]
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}", queues=queues)
+
+    @scheduler.work(queue=queues[-1])
+    def remind() -> str:
+        return "reminded"
+
+    with scheduler:
+        assert scheduler.after(timedelta(0), remind).result(WITHIN) == "reminded"
+
+
+def test_a_write_that_is_not_answered_names_the_task_so_that_it_can_be_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(face, "ANSWER_S", 0.0)
+    store = Silent()
+    scheduler = Scheduler(repository=store)
+    with pytest.raises(UnknownOutcomeError) as unknown:
+        scheduler.schedule(TaskParam(work_id="remind", scheduled_time=LATER))
+    (task_id,) = unknown.value.task_ids
+    assert [info.id for info in store.get([task_id]).peek()] == [task_id]
+    with pytest.raises(UnknownOutcomeError, match=task_id):
+        scheduler.cancel(task_id)
+
+
+class RefuseTwo(Middleware):
+    """Refuses tasks of the work `two`."""
+
+    def schedule(self, request: ScheduleRequest, call_next: ScheduleNext) -> Reply[Any]:
+        if request.work_id == "two":
+            raise OptionError("two is refused")
+        return call_next(request)
+
+
+def test_of_many_tasks_that_middleware_sees_a_bad_one_is_refused_before_the_first_is_stored() -> None:
+    scheduler = Scheduler("memory://", middleware=[RefuseTwo()])
+    good = TaskParam(work_id="one", scheduled_time=LATER)
+    with pytest.raises(OptionError, match="work id"):
+        scheduler.schedule_many([good, TaskParam(work_id="not a name", scheduled_time=LATER)])
+    assert scheduler.count() == 0
+
+
+def test_of_many_tasks_the_one_that_middleware_refuses_keeps_back_no_other() -> None:
+    scheduler = Scheduler("memory://", middleware=[RefuseTwo()])
+    with pytest.raises(OptionError, match="two is refused"):
+        scheduler.schedule_many(TaskParam(work_id=one, scheduled_time=LATER) for one in ("one", "two", "three"))
+    assert {info.work_id for info in scheduler.tasks()} == {"one", "three"}
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+def test_the_reason_of_a_cancellation_is_text_that_every_store_keeps(url: str, tmp_path: Path) -> None:
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}" if url == "sqlite" else url)
+    task = scheduler.schedule(TaskParam(work_id="remind", scheduled_time=LATER))
+    task.cancel("lone \ud800, NUL \0, and " + "long " * 10_000)
+    reason = task.info().reason
+    assert reason is not None
+    assert reason.startswith("lone \\ud800, NUL \\0, and long")
+    assert len(reason.encode()) <= 8 * 1024
+    scheduler.close()
+
+
+class OneClaim(MemoryRepository):
+    """Breaks the engine at its first claim, as a bug of it would."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+
+    def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
+        raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_run_does_not_return_in_peace_where_the_engine_ended_by_an_error() -> None:
+    scheduler = Scheduler(repository=OneClaim(SystemClock()))
+    scheduler.work(id="remind")(lambda: None)
+    with pytest.raises(SchedulerStateError, match="stopped by itself") as stopped:
+        scheduler.run()
+    assert isinstance(stopped.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_retry_marking_writes_the_outcomes_that_the_store_did_not_take(running: bool) -> None:
+    store = FaultyRepository(MemoryRepository())
+    scheduler = Scheduler(repository=store)
+    done = threading.Event()
+
+    @scheduler.work
+    def remind() -> None:
+        store.down = True
+        done.set()
+
+    scheduler.start()
+    task = scheduler.after(timedelta(0), remind)
+    assert done.wait(WITHIN.total_seconds())
+    while not store.faults:
+        threading.Event().wait(0.001)
+    if not running:
+        scheduler.stop(timedelta(0))
+    assert not scheduler.retry_marking()
+    store.down = False
+    assert scheduler.retry_marking()
+    assert task.info().state is TaskState.DONE
+    scheduler.close()
