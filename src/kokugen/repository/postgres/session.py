@@ -6,9 +6,11 @@ deals out connections by the transaction, at the start of every transaction.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -107,6 +109,18 @@ class Session:
         self.unsure = False
         if self.pooled:
             await self._link.execute("ROLLBACK")
+
+    @contextmanager
+    def within(self, until_s: float) -> Iterator[None]:
+        """Hang up if the block is not over at `until_s` on the loop's clock: what it waits for raises then.
+
+        To cancel it would have asyncpg send a request of its own after it, and wait for that.
+        """
+        alarm = asyncio.get_running_loop().call_at(until_s, self.drop)
+        try:
+            yield
+        finally:
+            alarm.cancel()
 
     async def close(self) -> None:
         """Say goodbye and hang up."""

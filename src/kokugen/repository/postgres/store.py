@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -24,6 +23,7 @@ from kokugen.repository.postgres.unsettled import Unsettled
 
 READ_S = 30.0
 TIDY_S = 30.0
+CLOSE_S = 3.0
 CONNECTIONS = {"work": 4, "keep": 1, "read": 2, "listen": 1}
 """How many connections of each kind there are at most: those that keep leases have one that no one else holds up."""
 
@@ -45,7 +45,8 @@ class Store:
         self._random = system_random()
         self._pools = {kind: self._pool(kind, most) for kind, most in CONNECTIONS.items()}
         self._lanes = {name: self._lane(name, width) for name, width in LANES.items()}
-        self._beside: dict[str, asyncio.Task[None]] = {}
+        self._beside: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Event | None = None
 
     def _pool(self, kind: str, most: int) -> Pool:
         limit_s = max(READ_S, self._address.timeout_s) if kind == "read" else self._address.timeout_s
@@ -93,12 +94,12 @@ class Store:
     def listen(self) -> None:
         """Hear from other processes from now on, where connections can be listened on."""
         if not self._address.pooled:
-            self._background.loop.call_soon_threadsafe(self._start, "listen", self._hear)
+            self._background.loop.call_soon_threadsafe(self._begin_to_listen)
 
     def unlisten(self) -> None:
         """Hear from other processes no more."""
         if not self._closed:
-            self._background.loop.call_soon_threadsafe(self._stop, "listen")
+            self._background.loop.call_soon_threadsafe(self._end_listening)
 
     def close(self) -> None:
         """Write what was accepted, then hang up."""
@@ -120,19 +121,18 @@ class Store:
             raise explain(error, self._address.url) from error
         finally:
             pool.give(session)
-        self._start("tidy", self._tidy)
+        self._beside.append(asyncio.create_task(self._tidy()))
 
-    def _start(self, name: str, work: Callable[[], Any]) -> None:
-        if name not in self._beside:
-            self._beside[name] = asyncio.create_task(work())
+    def _begin_to_listen(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.Event()
+            work = self._hints.listen(self._pools["listen"], self._listening)
+            self._beside.append(asyncio.create_task(work))
 
-    def _stop(self, name: str) -> None:
-        task = self._beside.pop(name, None)
-        if task is not None:
-            task.cancel()
-
-    async def _hear(self) -> None:
-        await self._hints.listen(self._pools["listen"])
+    def _end_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.set()
+            self._listening = None
 
     async def _tidy(self) -> None:
         while True:
@@ -142,7 +142,12 @@ class Store:
 
     async def _close(self) -> None:
         await asyncio.gather(*(lane.drain() for lane in self._lanes.values()))
-        for name in list(self._beside):
-            self._stop(name)
+        await self._hints.told()
+        self._end_listening()
+        tidy, *listeners = self._beside or [None]
+        if tidy is not None:
+            tidy.cancel()
+        if listeners:
+            await asyncio.wait(listeners, timeout=CLOSE_S)
         for pool in self._pools.values():
             await pool.close()

@@ -18,13 +18,15 @@ WITH clock AS MATERIALIZED (
 ), written AS (
   UPDATE kokugen.task t
      SET state = m.after, final_claim = t.claim, claim = NULL, owner = NULL, ttl_s = NULL, beat = 0, rev = t.rev + 1,
-         modified_at = (SELECT now FROM clock), due_at = coalesce(m.due_at, t.due_at),
-         start_deadline = t.start_deadline + coalesce(m.due_at - t.due_at, 0),
-         attempt = t.attempt - m.attempt_back, started_at = m.began_at,
+         modified_at = (SELECT now FROM clock), started_at = m.began_at, error = m.error,
+         -- Of what a waiting state brings nothing applies where a cancel was requested.
+         due_at = CASE WHEN m.after = 0 THEN coalesce(m.due_at, t.due_at) ELSE t.due_at END,
+         start_deadline = t.start_deadline + CASE WHEN m.after = 0 THEN coalesce(m.due_at - t.due_at, 0) ELSE 0 END,
+         attempt = t.attempt - CASE WHEN m.after = 0 THEN m.attempt_back ELSE 0 END,
          hold = CASE WHEN m.after = 0 THEN m.hold END,
-         reason = CASE WHEN t.cancel_requested AND (m.state = 0 OR m.state = 3 AND m.reason IS NULL)
+         reason = CASE WHEN m.state < m.after OR m.state = 3 AND m.reason IS NULL AND t.cancel_requested
                        THEN t.reason ELSE m.reason END,
-         error = m.error, result = m.result,
+         result = CASE WHEN m.state >= 2 THEN m.result ELSE t.result END,
          finished_at = CASE WHEN m.after >= 2 THEN (SELECT now FROM clock) END
     FROM mine m
    WHERE t.ctid = m.place
