@@ -1,4 +1,4 @@
-"""The servers that tests share. One that is missing is a skip that says what to install, and a failure where CI=true."""
+"""The servers that tests share. A missing one is a skip that says what to install, and a failure where CI=true."""
 
 from __future__ import annotations
 

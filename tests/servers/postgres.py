@@ -174,8 +174,11 @@ def _unprivileged() -> dict[str, Any]:
 
 def _reachable(programs: Path, folder: Path, user: dict[str, Any]) -> Path:
     """Return programs that the user may run: these, or, where they are in a closed home, a copy in its own folder."""
-    look = subprocess.run([programs / "postgres", "--version"], capture_output=True, check=False, cwd="/", **user) \
-        if _may_enter(programs, user) else None
+    look = (
+        subprocess.run([programs / "postgres", "--version"], capture_output=True, check=False, cwd="/", **user)
+        if _may_enter(programs, user)
+        else None
+    )
     if look is not None and look.returncode == 0:
         return programs
     package = programs.parent.parent

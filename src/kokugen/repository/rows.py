@@ -150,6 +150,8 @@ class Beaten(Struct, frozen=True, array_like=True):
     id: str
     claim: str
     cancel_requested: bool
+    extended: bool = True
+    """False where another transaction holds the row locked: it is still the claim's, but nobody sees this beat."""
 
 
 class Observed(Struct, frozen=True, array_like=True):

@@ -1,4 +1,4 @@
-"""What a repository can be asked, as the lanes know it: the statement behind it, its lane, and whether it may be sent again.
+"""What a repository can be asked, as the lanes know it: the statement, its lane, and whether it may be sent again.
 
 A lane has its own order: calls of one lane do not wait for those of another.
 """

@@ -27,9 +27,7 @@ async def cancel(scope: Scope, request: CancelRequest) -> list[CancelAnswer]:
     return [_cancelled(task_id, old.get(task_id), request.force, answers) for task_id in request.ids]
 
 
-def _cancelled(
-    task_id: str, row: list[Any] | None, force: bool, answers: dict[str, CancelAnswer]
-) -> CancelAnswer:
+def _cancelled(task_id: str, row: list[Any] | None, force: bool, answers: dict[str, CancelAnswer]) -> CancelAnswer:
     """Return the answer for a row as it was; for an id that comes again, as the first time left it."""
     if row is None:
         return CancelAnswer(task_id, CancelResult.MISSING)

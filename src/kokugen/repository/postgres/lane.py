@@ -212,9 +212,15 @@ class Lane:
             _settle([(call.reply, self._explained(error)) for call in calls])
             return True
         for call in calls:
-            while not (await self._attempt(session, [call], until_s) or session.closed):
-                await asyncio.sleep(AGAIN_S)
+            await self._alone(session, call, until_s)
         return all(call.reply.done() for call in calls)
+
+    async def _alone(self, session: Session, call: Call, until_s: float) -> None:
+        """Send one call by itself, until it is answered or the session is gone."""
+        while not session.closed:
+            if await self._attempt(session, [call], until_s):
+                return
+            await asyncio.sleep(AGAIN_S)
 
     @staticmethod
     async def _rescue(session: Session) -> None:

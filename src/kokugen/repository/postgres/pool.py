@@ -38,7 +38,7 @@ class Pool:
         self._refusal: KokugenError | None = None
 
     async def take(self, until_s: float) -> Session:
-        """Return a session for one's own use, to be given back. Raises RepositoryError at `until_s` on the loop's clock."""
+        """Return a session for one's own use, to be given back. Raises RepositoryError at `until_s` (loop time)."""
         try:
             async with asyncio.timeout_at(until_s):
                 await self._places.acquire()

@@ -94,31 +94,27 @@ async def beat(scope: Scope, leases: Sequence[Lease]) -> list[list[Beaten]]:
     extended.
     """
     kept: dict[Lease, Beaten] = {}
-    left = set(leases)
+    locked, still = dict.fromkeys(leases), dict[Lease, Beaten]()
     for pause_s in PAUSES_S:
         await asyncio.sleep(pause_s)
-        names = scope.names | {"rows": encode(list(left))}
+        names = scope.names | {"rows": encode(list(locked))}
         (beaten,) = await scope.session.row("beat", names)
-        extended = _beaten(beaten)
-        kept |= {_lease(one): one for one in extended}
-        if len(extended) == len(left):
+        extended = _by_lease(beaten)
+        kept |= extended
+        if len(extended) == len(locked):
             break
         (waiting,) = await scope.session.row("leases", names)
-        locked = {_lease(one): one for one in _beaten(waiting) if _lease(one) not in kept}
-        left = set(locked)
-        if not left:
+        still = {lease: one for lease, one in _by_lease(waiting).items() if lease not in kept}
+        if not still:
             break
+        locked = dict.fromkeys(still)
     else:
-        kept |= locked
+        kept |= still
     return [[kept[lease]] if lease in kept else [] for lease in leases]
 
 
-def _beaten(text: str) -> list[Beaten]:
-    return msgspec.json.decode(text, type=list[Beaten])
-
-
-def _lease(one: Beaten) -> Lease:
-    return Lease(one.id, one.claim)
+def _by_lease(text: str) -> dict[Lease, Beaten]:
+    return {Lease(one.id, one.claim): one for one in msgspec.json.decode(text, type=list[Beaten])}
 
 
 async def watch(scope: Scope, node_id: str) -> list[Observed]:

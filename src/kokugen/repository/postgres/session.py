@@ -184,7 +184,7 @@ def _check(facts: Facts, address: Address) -> None:
         )
     if facts.version < VERSION_MIN:
         raise RepositoryError(
-            f"{address.url} is PostgreSQL {facts.version // 10000}: kokugen needs version {VERSION_MIN // 10000} or newer"
+            f"{address.url} is PostgreSQL {facts.version // 10000}: kokugen needs {VERSION_MIN // 10000} or newer"
         )
     if facts.encoding != "UTF8":
         raise RepositoryError(

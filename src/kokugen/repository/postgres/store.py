@@ -45,7 +45,8 @@ class Store:
         self._random = system_random()
         self._pools = {kind: self._pool(kind, most) for kind, most in CONNECTIONS.items()}
         self._lanes = {name: self._lane(name, width) for name, width in LANES.items()}
-        self._beside: list[asyncio.Task[None]] = []
+        self._tidying: asyncio.Task[None] | None = None
+        self._listeners: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Event | None = None
 
     def _pool(self, kind: str, most: int) -> Pool:
@@ -121,13 +122,14 @@ class Store:
             raise explain(error, self._address.url) from error
         finally:
             pool.give(session)
-        self._beside.append(asyncio.create_task(self._tidy()))
+        self._tidying = asyncio.create_task(self._tidy())
 
     def _begin_to_listen(self) -> None:
         if self._listening is None:
             self._listening = asyncio.Event()
-            work = self._hints.listen(self._pools["listen"], self._listening)
-            self._beside.append(asyncio.create_task(work))
+            listener = asyncio.create_task(self._hints.listen(self._pools["listen"], self._listening))
+            self._listeners.add(listener)
+            listener.add_done_callback(self._listeners.discard)
 
     def _end_listening(self) -> None:
         if self._listening is not None:
@@ -144,10 +146,9 @@ class Store:
         await asyncio.gather(*(lane.drain() for lane in self._lanes.values()))
         await self._hints.told()
         self._end_listening()
-        tidy, *listeners = self._beside or [None]
-        if tidy is not None:
-            tidy.cancel()
-        if listeners:
-            await asyncio.wait(listeners, timeout=CLOSE_S)
+        if self._listeners:
+            await asyncio.wait(self._listeners, timeout=CLOSE_S)
+        if self._tidying is not None:
+            self._tidying.cancel()
         for pool in self._pools.values():
             await pool.close()

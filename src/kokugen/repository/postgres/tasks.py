@@ -25,6 +25,28 @@ def encode(value: object) -> str:
 
 
 async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
+    """Add tasks in one statement, or in several where an id comes again."""
+    answers: list[Added] = []
+    for part in _parts(tasks):
+        answers += await _add(scope, part)
+    return answers
+
+
+def _parts(tasks: Sequence[NewTask]) -> list[Sequence[NewTask]]:
+    """Cut before every id that came before, so that each part is added on top of what those before it left."""
+    if len({task.id for task in tasks}) == len(tasks):
+        return [tasks]
+    parts: list[Sequence[NewTask]] = []
+    part: dict[str, NewTask] = {}
+    for task in tasks:
+        if task.id in part:
+            parts.append(list(part.values()))
+            part = {}
+        part[task.id] = task
+    return [*parts, list(part.values())]
+
+
+async def _add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
     """Add tasks in one statement; look only at those that something stands in the way of."""
     answers: dict[int, Added] = {}
     left = dict(enumerate(tasks))
@@ -36,7 +58,6 @@ async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
         fresh = set(msgspec.json.decode(added))
         for place, task in list(left.items()):
             if task.id in fresh:
-                fresh.remove(task.id)
                 answers[place] = Added(left.pop(place).id, AddResult.ADDED)
         await _look(scope, left, answers)
     return [answers[place] for place in range(len(tasks))]
@@ -81,7 +102,8 @@ async def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
             scope.unsettled.add(request.nonce, scope.session)
         raise
     tasks = _claimed(row["tasks"])
-    return ClaimAnswer(claim=request.nonce, tasks=tasks, next_due=row["next_due"], more=row["more"], now=row["now"])
+    more = row["more"] or len(tasks) >= request.slots + request.buffer
+    return ClaimAnswer(claim=request.nonce, tasks=tasks, next_due=row["next_due"], more=more, now=row["now"])
 
 
 async def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:

@@ -33,8 +33,10 @@ class Unsettled:
     async def settle(self, nonce: str, session: Session) -> None:
         """Wait until this claim is committed, or never will be."""
         pid, until_s = self._claims.get(nonce, (0, 0.0))
-        while asyncio.get_running_loop().time() < until_s and await self._at_it(pid, session):
-            await asyncio.sleep(LOOK_S)
+        at_it = True
+        while at_it and asyncio.get_running_loop().time() < until_s:
+            at_it = await self._at_it(pid, session)
+            await asyncio.sleep(LOOK_S if at_it else 0)
         self._claims.pop(nonce, None)
 
     @staticmethod

@@ -37,6 +37,7 @@ WITH clock AS MATERIALIZED (
      SELECT t.due_at FROM kokugen.task t
       WHERE t.namespace = :ns AND t.queue = p.queue AND t.care = p.care AND t.rank = p.rank
         AND t.state = 0 AND t.hold IS NULL
+        AND (t.start_deadline IS NULL OR t.start_deadline > (SELECT now FROM clock))
       ORDER BY t.due_at, t.id LIMIT 1) AS f
 ), found AS MATERIALIZED (
   SELECT f.ctid, f.care, f.rank, f.due_at, f.id
@@ -71,6 +72,7 @@ SELECT (SELECT now FROM clock) AS now,
           SELECT t.due_at FROM kokugen.task t
            WHERE t.namespace = :ns AND t.queue = h.queue AND t.care = h.care AND t.rank = h.rank
              AND t.state = 0 AND t.hold IS NULL AND t.due_at > (SELECT until FROM clock)
+             AND (t.start_deadline IS NULL OR t.start_deadline > (SELECT now FROM clock))
            ORDER BY t.due_at, t.id LIMIT 1) END)
           FROM head h) AS next_due,
        EXISTS (SELECT FROM found f GROUP BY f.care
