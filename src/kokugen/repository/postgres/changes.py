@@ -21,7 +21,7 @@ TOLD = ("due_at", "scheduled_time", "zone", "local_time", "rank", "param", "work
 async def cancel(scope: Scope, request: CancelRequest) -> list[CancelAnswer]:
     """Cancel tasks."""
     asked = {"ids": list(request.ids), "force": request.force, "reason": request.reason, "by": request.by}
-    (rows,) = await scope.session.row("cancel", scope.names | asked)
+    rows, _ = await scope.session.row("cancel", scope.names | asked)
     old = {row[0]: row[1:] for row in msgspec.json.decode(rows, type=list[list[Any]])}
     answers: dict[str, CancelAnswer] = {}
     return [_cancelled(task_id, old.get(task_id), request.force, answers) for task_id in request.ids]
@@ -73,7 +73,7 @@ async def transition(
 
 async def revive(scope: Scope, ids: Sequence[str], due_at: int | None, by: str | None) -> list[str]:
     """Make ended tasks wait again."""
-    (revived,) = await scope.session.row("revive", scope.names | {"ids": list(ids), "due": due_at, "by": by})
+    revived, _ = await scope.session.row("revive", scope.names | {"ids": list(ids), "due": due_at, "by": by})
     return msgspec.json.decode(revived, type=list[str])
 
 

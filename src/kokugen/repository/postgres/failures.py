@@ -18,8 +18,13 @@ GONE = (
 )
 """The server ended the session, or is not ready for one."""
 
-AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
-"""Nothing happened, because of another transaction: the same statement may succeed now."""
+AGAIN = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.UniqueViolationError,
+    asyncpg.DivisionByZeroError,
+)
+"""Nothing happened, because of another transaction: the same may succeed now. (The division: see `cancel`.)"""
 
 STALE = (
     asyncpg.ReadOnlySQLTransactionError,
@@ -48,6 +53,7 @@ UNAVAILABLE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.OperatorInterventionError, "it is being stopped or started: try again later"),
     (asyncpg.SerializationError, "other transactions were in the way: try again"),
     (asyncpg.DeadlockDetectedError, "other transactions were in the way: try again"),
+    (asyncpg.DivisionByZeroError, "other transactions were in the way: try again"),
 )
 
 

@@ -56,6 +56,12 @@ class _Row(Struct, array_like=True):
 _ROW = f"json_build_array({', '.join(f't.{name}' for name in _Row.__struct_fields__)})"
 
 
+_GET = (
+    f"SELECT json_agg({_ROW})::text FROM unnest(:ids::text[]) AS asked (id) CROSS JOIN LATERAL"
+    " (SELECT * FROM kokugen.task WHERE namespace = :ns::text AND id = asked.id LIMIT 1) t"
+)
+
+
 async def _tasks(scope: Scope, where: str, names: dict[str, Any], order: str) -> list[TaskInfo]:
     """Return the tasks of a condition that is written here, never by a caller, in order; all, or up to `:limit`."""
     limit = " LIMIT :limit::bigint" if "limit" in names else ""
@@ -64,14 +70,18 @@ async def _tasks(scope: Scope, where: str, names: dict[str, Any], order: str) ->
         f" WHERE namespace = :ns::text AND {where} ORDER BY {order}{limit}) t"
     )
     (found,) = await scope.session.fetch(compiled(sql, scope.schema), scope.names | names)
+    return _infos(found, scope.namespace)
+
+
+def _infos(found: str | None, namespace: str) -> list[TaskInfo]:
     rows = msgspec.json.decode(found, type=list[_Row]) if found else []
-    return [_info(row, scope.namespace) for row in rows]
+    return [_info(row, namespace) for row in rows]
 
 
 async def get(scope: Scope, ids: Sequence[str]) -> list[TaskInfo | None]:
     """Return the tasks of ids, None where there is none."""
-    found = await _tasks(scope, "id = ANY (:ids::text[])", {"ids": list(dict.fromkeys(ids))}, "id")
-    by_id = {info.id: info for info in found}
+    (found,) = await scope.session.fetch(compiled(_GET, scope.schema), scope.names | {"ids": list(dict.fromkeys(ids))})
+    by_id = {info.id: info for info in _infos(found, scope.namespace)}
     return [by_id.get(task_id) for task_id in ids]
 
 

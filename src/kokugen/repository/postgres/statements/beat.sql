@@ -4,7 +4,7 @@ WITH mine AS MATERIALIZED (
     FROM (SELECT j->>0 AS id, j->>1 AS claim FROM jsonb_array_elements(:rows::jsonb) AS j ORDER BY 1) AS lease
    CROSS JOIN LATERAL (
      SELECT t.ctid FROM kokugen.task t
-      WHERE t.namespace = :ns::text AND t.id = lease.id AND t.state = 1 AND t.claim = lease.claim
+      WHERE t.namespace = :ns::text AND t.id = lease.id AND t.claim = lease.claim
       LIMIT 1 FOR UPDATE SKIP LOCKED) AS t
 ), beaten AS (
   UPDATE kokugen.task SET beat = beat + 1 WHERE ctid = ANY (ARRAY(SELECT ctid FROM mine))

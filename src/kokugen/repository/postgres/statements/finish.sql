@@ -13,7 +13,7 @@ WITH clock AS MATERIALIZED (
    CROSS JOIN LATERAL (
      SELECT t.ctid, t.fence, t.attempt, t.owner, t.claimed_at, t.started_at, t.cancel_requested
        FROM kokugen.task t
-      WHERE t.namespace = :ns::text AND t.id = run.id AND t.state = 1 AND t.claim = run.claim
+      WHERE t.namespace = :ns::text AND t.id = run.id AND t.claim = run.claim
       LIMIT 1 FOR UPDATE SKIP LOCKED) AS t
 ), written AS (
   UPDATE kokugen.task t
@@ -39,9 +39,13 @@ WITH clock AS MATERIALIZED (
    WHERE m.outcome NOT IN ('done', 'released')
   ON CONFLICT (namespace, task_id, fence) DO NOTHING
 ), forgotten AS (
-  DELETE FROM kokugen.attempt a
-   USING mine m
-   WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint
-     AND m.outcome NOT IN ('done', 'released')
+  DELETE FROM kokugen.attempt
+   WHERE ctid = ANY (ARRAY(
+     SELECT old.ctid
+       FROM mine m
+      CROSS JOIN LATERAL (
+        SELECT a.ctid FROM kokugen.attempt a
+         WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint OFFSET 0) AS old
+      WHERE m.outcome NOT IN ('done', 'released')))
 )
 SELECT count(*) FROM written

@@ -8,7 +8,12 @@ WITH past AS MATERIALIZED (
       ORDER BY t.finished_at LIMIT :most::bigint FOR UPDATE SKIP LOCKED) AS p
    LIMIT :most
 ), history AS (
-  DELETE FROM kokugen.attempt a USING past p WHERE a.namespace = :ns AND a.task_id = p.id
+  DELETE FROM kokugen.attempt
+   WHERE ctid = ANY (ARRAY(
+     SELECT old.ctid
+       FROM past p
+      CROSS JOIN LATERAL (
+        SELECT a.ctid FROM kokugen.attempt a WHERE a.namespace = :ns AND a.task_id = p.id OFFSET 0) AS old))
 ), gone AS (
   DELETE FROM kokugen.task WHERE ctid = ANY (ARRAY(SELECT ctid FROM past)) RETURNING 1
 )

@@ -10,7 +10,7 @@ WITH clock AS MATERIALIZED (
      SELECT t.ctid AS place, t.id, t.fence, t.attempt, t.owner, t.claimed_at, t.started_at, t.cancel_requested,
             t.mode, t.lost, t.max_lost
        FROM kokugen.task t
-      WHERE t.namespace = :ns::text AND t.id = seen.id AND t.state = 1 AND t.claim = seen.claim AND t.beat = seen.beat
+      WHERE t.namespace = :ns::text AND t.id = seen.id AND t.claim = seen.claim AND t.beat = seen.beat
       LIMIT 1 FOR UPDATE SKIP LOCKED) AS t
 ), recovered AS (
   UPDATE kokugen.task t
