@@ -1,39 +1,16 @@
-"""The servers that tests share. A missing one is a skip that says what to install, and a failure where CI=true."""
+"""What every test relies on."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import signal
 
 import pytest
 
-from tests.servers.postgres import URL_VARIABLE, MissingServer, installed, newest, running
-from tests.servers.stores import drop_stores
+from tests.servers.fixtures import postgres, postgres_15  # noqa: F401 - fixtures
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Yield the URL of a PostgreSQL server: the packaged one, or the one that KOKUGEN_TEST_POSTGRES names."""
-    if url := os.environ.get(URL_VARIABLE):
-        yield url
-        drop_stores(url)
-        return
-    try:
-        with running(newest) as server:
-            yield server.url
-    except MissingServer as error:
-        missing(error)
-
-
-@pytest.fixture(scope="session")
-def postgres_15() -> Iterator[str]:
-    """Yield the URL of a server of an older version, where the system has it."""
-    with running(lambda: installed(15)) as server:
-        yield server.url
-
-
-def missing(error: MissingServer) -> None:
-    """Skip the test, or fail it where nothing may be missing."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(str(error))
-    pytest.skip(str(error))
+@pytest.fixture(autouse=True, scope="session")
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to a command in the background: the processes that tests start must hear SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

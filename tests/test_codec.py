@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +27,7 @@ from kokugen.codec import (
     decode_value,
     encode_params,
     encode_value,
+    split_params,
 )
 from kokugen.errors import CodecError, LimitExceededError
 from kokugen.task import Params
@@ -153,9 +154,10 @@ def test_text_that_is_not_arguments_is_refused(text: str) -> None:
         '{"kwargs":{"a":1,"\\u0061":2}}',
     ],
 )
-def test_a_key_that_stands_twice_is_refused(text: str) -> None:
+@pytest.mark.parametrize("read", [decode_params, split_params])
+def test_a_key_that_stands_twice_is_refused(text: str, read: Callable[[str], object]) -> None:
     with pytest.raises(CodecError, match="twice"):
-        decode_params(text)
+        read(text)
 
 
 def test_other_ways_to_write_the_same_are_read() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -14,12 +16,13 @@ from kokugen import Middleware, Scheduler, TaskParam, TaskState
 from kokugen import scheduler as face
 from kokugen.clock import Clock, SystemClock
 from kokugen.errors import OptionError, SchedulerStateError, UnknownOutcomeError
-from kokugen.front import QUEUES_MAX
+from kokugen.front import BATCH, BATCHES_AHEAD, QUEUES_MAX
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.rows import Added, CancelAnswer, CancelRequest, ClaimAnswer, ClaimRequest, NewTask
-from kokugen.testing import FaultyRepository
+from kokugen.settings import Settings
+from kokugen.testing import Fault, FaultyRepository
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 WITHIN = timedelta(seconds=20)
@@ -104,6 +107,30 @@ def test_of_many_tasks_the_one_that_middleware_refuses_keeps_back_no_other() -> 
     assert {info.work_id for info in scheduler.tasks()} == {"one", "three"}
 
 
+class Counting(MemoryRepository):
+    """Counts the calls that add tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adds = 0
+
+    def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
+        self.adds += 1
+        return super().add(tasks)
+
+
+def test_of_a_great_many_tasks_a_few_batches_are_on_their_way_at_once_so_that_others_get_a_turn() -> None:
+    store = Counting()
+    replies = Scheduler(repository=store)._front.accept_many(
+        TaskParam(work_id="one", scheduled_time=LATER) for _ in range(BATCH * (BATCHES_AHEAD + 3))
+    )
+    assert len(next(replies).result()) == BATCH
+    assert store.adds == BATCHES_AHEAD
+    next(replies).result()
+    assert store.adds == BATCHES_AHEAD + 1
+    assert sum(len(reply.result()) for reply in replies) == BATCH * (BATCHES_AHEAD + 1)
+
+
 @pytest.mark.parametrize("url", ["memory://", "sqlite"])
 def test_the_reason_of_a_cancellation_is_text_that_every_store_keeps(url: str, tmp_path: Path) -> None:
     scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}" if url == "sqlite" else url)
@@ -114,6 +141,29 @@ def test_the_reason_of_a_cancellation_is_text_that_every_store_keeps(url: str, t
     assert reason.startswith("lone \\ud800, NUL \\0, and long")
     assert len(reason.encode()) <= 8 * 1024
     scheduler.close()
+
+
+def test_run_closes_the_store_though_a_signal_handler_was_set_by_no_python_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handlers: dict[Any, Any] = {}
+
+    def set_handler(number: int, handler: Any) -> None:
+        if handler is None:
+            raise TypeError("as the real one does")
+        handlers[number] = handler
+
+    monkeypatch.setattr(signal, "signal", set_handler)
+    store = MemoryRepository()
+    monkeypatch.setattr(store, "close", lambda: handlers.update(closed=True))
+    scheduler = Scheduler(repository=store)
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
+    while not scheduler.running:
+        threading.Event().wait(0.001)
+    handlers[signal.SIGTERM]()
+    thread.join(WITHIN.total_seconds())
+    assert handlers == {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL, "closed": True}
 
 
 class OneClaim(MemoryRepository):
@@ -133,6 +183,28 @@ def test_run_does_not_return_in_peace_where_the_engine_ended_by_an_error() -> No
     with pytest.raises(SchedulerStateError, match="stopped by itself") as stopped:
         scheduler.run()
     assert isinstance(stopped.value.__cause__, ZeroDivisionError)
+
+
+def test_an_outcome_that_was_not_written_before_a_stop_is_written_after_the_next_start() -> None:
+    store = FaultyRepository(MemoryRepository())
+    settings = Settings(beat_s=0.2, ttl_s=2.0, margin_s=0.5, rpc_s=0.5, watch_s=0.1)
+    scheduler = Scheduler(repository=store, settings=settings)
+    runs = SimpleQueue[None]()
+
+    @scheduler.work
+    def remind() -> None:
+        store.plan = lambda verb: Fault.REFUSED if verb == "finish" else None
+        runs.put(None)
+
+    with scheduler:
+        task = scheduler.after(timedelta(0), remind)
+        runs.get(timeout=WITHIN.total_seconds())
+        scheduler.stop(timedelta(0))
+        store.plan = None
+        scheduler.start()
+        assert task.wait(WITHIN).state is TaskState.DONE
+    assert runs.empty()
+    assert task.info().fence == 1
 
 
 @pytest.mark.parametrize("running", [True, False])

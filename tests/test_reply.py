@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kokugen.reply import Reply, resolve_all
+from kokugen.reply import Reply, gather, resolve_all
 
 
 def boom() -> None:
@@ -53,3 +53,32 @@ def test_an_answer_for_a_loop_that_was_just_closed_harms_nobody(
         reply.resolve(1)
     assert reply.result() == 1
     monkeypatch.undo()
+
+
+def test_a_gathering_is_answered_once_all_are_whatever_they_answered() -> None:
+    replies = [Reply[int]() for _ in range(3)]
+    gathered = gather([*replies, Reply.of(0)])
+    replies[0].resolve(1)
+    replies[1].fail(KeyError("gone"))
+    assert not gathered.done()
+    replies[2].resolve(3)
+    assert gathered.done()
+    assert gather([]).done()
+
+
+def test_an_answer_may_ask_on_and_what_fails_on_the_way_is_the_answer() -> None:
+    first, second = Reply[int](), Reply[str]()
+    followed = first.and_then(lambda _: second)
+    first.resolve(1)
+    assert not followed.done()
+    second.resolve("b")
+    assert followed.result() == "b"
+    failed: Reply[str] = Reply[int].of(1).and_then(lambda _: Reply.failed(KeyError("second")))
+    never: Reply[str] = Reply[int].failed(KeyError("first")).and_then(lambda _: second)
+    for reply, name in ((failed, "second"), (never, "first")):
+        with pytest.raises(KeyError, match=name):
+            reply.result()
+
+
+def test_what_follows_an_answer_is_about_the_same_tasks() -> None:
+    assert Reply[int]().on(("a", "b")).then(str).about == ("a", "b")

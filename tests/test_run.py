@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 
 from kokugen.run import Signal
+from tests.dispatcher.runs import run_of
 
 NOT_AT_ALL = timedelta(0)
 
@@ -42,6 +43,11 @@ def test_who_waits_in_vain_leaves_nothing_behind() -> None:
 
     asyncio.run(give_up())
     assert signal._callbacks == []
+
+
+def test_what_is_logged_of_a_run_is_one_line_whatever_the_store_has() -> None:
+    run = run_of(print, work_id="a\nforged: line\x1b[31m")
+    assert repr(run) == "<Run 'a\\nforged: line\\x1b[31m' task='task' attempt=1 fence=1>"
 
 
 def test_a_thread_and_a_coroutine_hear_of_it() -> None:

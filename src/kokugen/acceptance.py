@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -35,16 +35,24 @@ def check_time(when: datetime) -> tuple[int, str | None, str | None]:
         )
     if when.year not in YEARS:
         raise ScheduledTimeError(f"{when.isoformat()} is out of range: use the years 1970 to 8999")
-    us = to_us(when)
-    zone = when.tzinfo
-    if not isinstance(zone, ZoneInfo) or zone.key == "UTC":
+    us, zone, local = to_us(when), when.tzinfo, when.replace(tzinfo=None).isoformat()
+    if _is_skipped(when):
+        raise ScheduledTimeError(f"{local} does not exist in {zone}: clocks skip it")
+    if not isinstance(zone, ZoneInfo) or zone.key in {"UTC", None}:
         return us, None, None
-    if when.astimezone(UTC).astimezone(zone).replace(tzinfo=None, fold=0) != when.replace(tzinfo=None, fold=0):
-        raise ScheduledTimeError(
-            f"{when.replace(tzinfo=None).isoformat()} does not exist in {zone.key}: clocks skip it"
-        )
-    local = when.replace(tzinfo=None).isoformat()
     return us, zone.key, f"{local}/{when.fold}" if when.fold else local
+
+
+def _is_skipped(when: datetime) -> bool:
+    """Return whether the clocks of its zone never show this local time: then there and back leads elsewhere."""
+    zone = when.tzinfo
+    if zone is None or isinstance(zone, timezone):
+        return False
+    try:
+        back = when.astimezone(UTC).astimezone(zone)
+    except (ValueError, NotImplementedError):  # a class of a user's, which knows the one way only
+        return False
+    return back.replace(tzinfo=None, fold=0) != when.replace(tzinfo=None, fold=0)
 
 
 def check_delay(delay: timedelta) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,8 +13,9 @@ from typing import Any, ParamSpec, Self, TypeVar
 from kokugen.acceptance import check_delay, check_time, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
-from kokugen.errors import NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.front import ASYNC_WORKERS, WORKERS, Front, task_query
+from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
+from kokugen.filters import task_query
+from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
@@ -25,6 +27,7 @@ from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHeal
 from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
+from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +54,7 @@ class AsyncScheduler:
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[AsyncTaskHandle] = Front(
             lambda task_id, work_id, time_us: AsyncTaskHandle(self, task_id, work_id, time_us),
@@ -67,6 +71,7 @@ class AsyncScheduler:
             label=label,
             shared=shared,
             should_restore=should_restore,
+            task_storage=task_storage,
         )
         self._open = False
 
@@ -115,12 +120,17 @@ class AsyncScheduler:
     async def schedule_many(self, params: Iterable[TaskParam]) -> list[AsyncTaskHandle]:
         """Schedule many in batches. All are checked first; a taken unique key raises after the rest was added."""
         front = await self._opened()
-        replies = front.accept_many(params)
-        answers = await asyncio.gather(*(_answer(reply, "scheduling") for reply in replies), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return [handle for batch in answers if not isinstance(batch, BaseException) for handle in batch]
+        handles: list[AsyncTaskHandle] = []
+        failed: KokugenError | None = None
+        for reply in front.accept_many(params):
+            try:
+                batch = await _answer(reply, "scheduling")
+                handles += batch
+            except KokugenError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return handles
 
     def schedule_request(self, request: ScheduleRequest) -> Reply[AsyncTaskHandle]:
         """Schedule what a task storage restores: the form that its `sync` takes."""
@@ -293,6 +303,29 @@ class AsyncScheduler:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
         return await asyncio.to_thread(self._front.retry_marking)
 
+    async def run(self) -> None:
+        """Start if needed, wait for SIGTERM or SIGINT, stop. Only a loop in the main thread can.
+
+        Returns early where it is stopped meanwhile, and raises SchedulerStateError where it stopped by an error.
+        """
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+
+        def ask(*_: object) -> None:
+            loop.call_soon_threadsafe(asked.set)
+
+        previous = {one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            if not self.running:
+                await self.start()
+            while not await _is_set(asked, within_s=0.5):
+                if not self.running:
+                    self._front.check_alive()
+                    return
+        finally:
+            for one, handler in previous.items():
+                signal.signal(one, handler)
+            await self.close()
+
     async def _opened(self) -> Front[AsyncTaskHandle]:
         """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""
         if not self._open:
@@ -315,11 +348,19 @@ class AsyncScheduler:
         await self.close()
 
 
+async def _is_set(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            return await event.wait()
+    except TimeoutError:
+        return event.is_set()
+
+
 async def _answer(reply: Reply[T], what: str) -> T:
     try:
         async with asyncio.timeout(ANSWER_S):
             return await reply
     except TimeoutError as error:
-        if reply.done():
-            raise
+        if reply.done():  # it came at the last moment, or is such an error itself
+            return reply.peek()
         raise UnknownOutcomeError(what, reply.about) from error

@@ -73,8 +73,9 @@ def decode_params(text: str) -> Params:
 
 
 def split_params(text: str) -> RawParams:
-    """Return stored arguments, each to be read as its own type by a `Reader`. Raises CodecError."""
+    """Return stored arguments, each to be read as its own type by a `Reader`. Raises CodecError as `decode_params`."""
     split: RawParams = _SPLIT.read(text)
+    _refuse_duplicates(text, _ANY.read(text))
     return split
 
 

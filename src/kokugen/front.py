@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from threading import Event, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import check_time, request_of, row_of
 from kokugen.clock import Clock, SystemClock
@@ -24,13 +25,13 @@ from kokugen.engine.engine import Engine
 from kokugen.engine.hooks import Hooks
 from kokugen.errors import DuplicateTaskError, OptionError, SchedulerStateError, TaskFailedError
 from kokugen.ids import IdSource, system_random
-from kokugen.middleware.base import Middleware, ScheduleRequest, WorkNext, schedule_chain, work_chain
+from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, WorkNext, schedule_chain, work_chain
 from kokugen.options import check_name
 from kokugen.process import this_node
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.registry.work import as_work
-from kokugen.reply import Reply
+from kokugen.reply import Reply, gather
 from kokugen.repository.locate import open_repository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
@@ -43,16 +44,19 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.settings import Settings
-from kokugen.task import QUEUE_DEFAULT, TaskInfo, TaskParam, TaskQuery, TaskState
+from kokugen.task import QUEUE_DEFAULT, TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.leasing import LeasedTasks
+from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 VERSION = "0.1.0"
 WORKERS = 10
 ASYNC_WORKERS = 100
 QUEUES_MAX = 100
 BATCH = 1000
+BATCHES_AHEAD = 10
 
 H = TypeVar("H")
+T = TypeVar("T")
 
 
 class Front(Generic[H]):
@@ -75,7 +79,13 @@ class Front(Generic[H]):
         label: str | None,
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
+        task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
+        if task_storage is not None:
+            works = works or task_storage.work_registry
+            middleware = (*task_storage.middleware(), *middleware)
+            shared, should_restore = task_storage.shared, task_storage.should_restore
+            url, repository = self._store_of(task_storage, url, repository)
         self.works: WorkRegistry = FunctionRegistry() if works is None else works
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
@@ -102,8 +112,32 @@ class Front(Generic[H]):
         self._pid = 0
         self._clean = True
         self._chain = schedule_chain(self.middleware, self._add_one) if self.middleware else None
+        self._cancel_watchers = [one for one in self.middleware if isinstance(one, CancelWatcher)]
 
     # -- The store
+
+    def _store_of(
+        self, task_storage: SingleNodeTaskStorage, url: str | None, repository: DurableRepository | None
+    ) -> tuple[str | None, DurableRepository | None]:
+        """Return where tasks are: in the storage's repository, or in memory where the storage mirrors them there."""
+        if url is not None or repository is not None:
+            raise OptionError("the task storage says where tasks are: give no url and no repository beside it")
+        if task_storage.mirrors:
+            return "memory://", None
+        task_storage.durable = self
+        return None, cast("DurableRepository", task_storage.repository)
+
+    async def sync(self) -> tuple[dict[str, TaskInfo], dict[str, Exception]]:
+        """Do what a task storage's `sync` does over a repository that is leased from."""
+        if self.storage is None or self.engine is None:
+            raise SchedulerStateError("only a scheduler that runs restores tasks: start it first")
+        found = await self.storage.sync()
+        self.engine.hint(0)
+        return found
+
+    async def flush(self) -> bool:
+        """Do what a task storage's `retry_marking` does over a repository that is leased from."""
+        return await asyncio.to_thread(self.retry_marking)
 
     @property
     def repository(self) -> DurableRepository:
@@ -136,16 +170,19 @@ class Front(Generic[H]):
         """Accept a task given in plain data."""
         return self.accept(self._request(param))
 
-    def accept_many(self, params: Iterable[TaskParam]) -> list[Reply[list[H]]]:
+    def accept_many(self, params: Iterable[TaskParam]) -> Iterator[Reply[list[H]]]:
         """Accept many tasks in batches; each batch is one statement. All are checked before the first is stored.
 
-        Middleware sees them one by one; one that it refuses keeps back no other.
+        Wait for each reply before you take the next: a few batches are always on their way, but never all, so that
+        other calls, claims among them, need not wait for the last. Middleware sees tasks one by one; one that it
+        refuses keeps back no other.
         """
         requests = [self._request(param) for param in params]
         if self._chain is not None:
-            return [self._in_turn(request) for request in requests]
+            return _ahead(map(self._in_turn, requests), BATCH)
         rows = [self._row(request) for request in requests]
-        return [self._add_batch(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+        batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+        return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
     def _in_turn(self, request: ScheduleRequest) -> Reply[list[H]]:
         try:
@@ -161,7 +198,19 @@ class Front(Generic[H]):
         return row_of(request, self.ids.task_id(), self.work_of(request.work_id))
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
-        return self._add(self._row(request))
+        row = self._row(request)
+        return self._add(row) if not request.restored else self._restore(row)
+
+    def _restore(self, row: NewTask) -> Reply[H]:
+        """Add a task that waits elsewhere; where it is over here, from an earlier life of it, it waits again."""
+
+        def wait_again(answers: list[Added]) -> Reply[H]:
+            handle = self._to_handle(row, answers[0])
+            if answers[0].result is not AddResult.EXISTED:
+                return Reply.of(handle)
+            return self.repository.revive([row.id], due_at=row.due_at).then(lambda _: handle)
+
+        return self.repository.add([row]).on((row.id,)).and_then(wait_again)
 
     def _add(self, row: NewTask) -> Reply[H]:
         added = self.repository.add([row]).on((row.id,))
@@ -185,9 +234,21 @@ class Front(Generic[H]):
         why = None if reason is None else cut_error(reason)
         request = CancelRequest(ids=tuple(ids), reason=why, force=force, by=by)
         answer = self.repository.cancel(request).on(request.ids)
-        return answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
+        stopped = answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
+        return self._watched(stopped) if self._cancel_watchers else stopped
+
+    def _watched(self, stopped: Reply[list[CancelAnswer]]) -> Reply[list[CancelAnswer]]:
+        """Return the same answers once all who watch have taken note of what was cancelled."""
+
+        def tell(answers: list[CancelAnswer]) -> Reply[list[CancelAnswer]]:
+            ids = [one.id for one in answers if one.result is CancelResult.CANCELLED]
+            noted = [watcher.task_cancelled(task_id) for watcher in self._cancel_watchers for task_id in ids]
+            return gather(noted).then(lambda _: answers)
+
+        return stopped.and_then(tell)
 
     def _stop_here(self, answer: CancelAnswer, reason: str | None) -> CancelAnswer:
+        self._leave_parent()
         engine = self.engine
         if answer.claim is None or engine is None or not engine.drop(answer.id, answer.claim, reason):
             return answer
@@ -224,20 +285,34 @@ class Front(Generic[H]):
         """Return whether the engine runs in this process."""
         return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
 
+    def _leave_parent(self) -> None:
+        """Forget the engine of a parent process: a forked child has copies of its runs, which are not its own."""
+        if self._pid not in (0, os.getpid()):
+            self.engine = self.storage = self._thread = self._loop = None
+            self._dispatchers = []
+            self._pid = 0
+
     def make_engine(self, dispatchers: Sequence[Dispatcher]) -> Engine:
         """Assemble storage and engine over the given dispatchers."""
+        self._leave_parent()
+        self._pid = os.getpid()
         self.repository.open()
         self._dispatchers = list(dispatchers)
         node = this_node(self.ids.node_id(), label=self._label, version=VERSION, now_us=self.clock.wall_us())
-        self.storage = LeasedTasks(
-            self.repository,
-            node=node,
-            clock=self.clock,
-            ids=self.ids,
-            settings=self.settings,
-            shared=self._shared,
-            should_restore=self._should_restore,
+        before, self.storage = (
+            self.storage,
+            LeasedTasks(
+                self.repository,
+                node=node,
+                clock=self.clock,
+                ids=self.ids,
+                settings=self.settings,
+                shared=self._shared,
+                should_restore=self._should_restore,
+            ),
         )
+        if before is not None:
+            self.storage.inherit(before)
         self.engine = Engine(
             self.storage,
             dispatchers,
@@ -263,8 +338,7 @@ class Front(Generic[H]):
                 LoopDispatcher(self._async_workers, loop=loop, clock=self.clock, chain=self._work_chain(is_async=True)),
             ]
         )
-        ready, refusal = Event(), list[BaseException]()
-        self._pid, self._failure = os.getpid(), None
+        ready, refusal, self._failure = Event(), list[BaseException](), None
         self._thread = Thread(target=self._run, args=(engine, ready, refusal), name="kokugen-engine", daemon=True)
         self._thread.start()
         ready.wait()
@@ -299,6 +373,7 @@ class Front(Generic[H]):
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written, also after a stop; return whether all are."""
+        self._leave_parent()
         storage, loop = self.storage, self._loop
         if storage is None or not storage.unwritten:
             return True
@@ -326,6 +401,7 @@ class Front(Generic[H]):
 
     def resize(self, change: int) -> int:
         """Add workers for sync work, or remove them while running; return how many there are."""
+        self._leave_parent()
         self._workers = max(1, self._workers + change)
         for dispatcher in self._dispatchers:
             if dispatcher.accepts(is_async=False):
@@ -337,42 +413,18 @@ class Front(Generic[H]):
     @property
     def active(self) -> int:
         """Return how many runs are under way in this process."""
+        self._leave_parent()
         return sum(dispatcher.active for dispatcher in self._dispatchers)
 
 
-def task_query(
-    *,
-    state: TaskState | str | Collection[TaskState | str] | None = None,
-    work: object = None,
-    queue: str | None = None,
-    tag: str | None = None,
-    unique: str | None = None,
-    held: bool | None = None,
-    due_before: datetime | None = None,
-    due_from: datetime | None = None,
-    limit: int = 1000,
-) -> TaskQuery:
-    """Return the query for a face's filters. Raises OptionError for one that is not allowed."""
-    for bound in (due_before, due_from):
-        if bound is not None:
-            check_time(bound)
-    return TaskQuery(
-        states=None if state is None else _states(state),
-        work_id=work.id if isinstance(work, Work) else None if work is None else str(work),
-        queue=queue,
-        tag=tag,
-        unique=unique,
-        held=held,
-        due_before=due_before,
-        due_from=due_from,
-        limit=limit,
-    )
-
-
-def _states(state: TaskState | str | Collection[TaskState | str]) -> frozenset[TaskState]:
-    if isinstance(state, TaskState | str):
-        state = (state,)
-    return frozenset(TaskState.parse(one) if isinstance(one, str) else one for one in state)
+def _ahead(replies: Iterator[Reply[T]], count: int) -> Iterator[Reply[T]]:
+    """Yield replies, so many of which are asked for before the first of them is taken."""
+    asked: deque[Reply[T]] = deque()
+    for reply in replies:
+        asked.append(reply)
+        if len(asked) >= count:
+            yield asked.popleft()
+    yield from asked
 
 
 def _queues(queues: Sequence[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import weakref
+from functools import cache
 from threading import Lock
 
 from kokugen.clock import Clock
@@ -68,14 +69,23 @@ class IdSource:
         self._random.seed()
 
 
+_sources: weakref.WeakSet[IdSource] = weakref.WeakSet()
+"""Those that are alive: Python never forgets what is registered for a fork, so that is one function for all of them."""
+
+
 def _when_forked(source: IdSource) -> None:
     """Reseed `source` in every child process, for as long as it lives."""
     if sys.platform == "win32":
         return
-    held = weakref.ref(source)
+    _register_once()
+    _sources.add(source)
 
-    def reseed() -> None:
-        if (alive := held()) is not None:
-            alive.reseed()
 
-    os.register_at_fork(after_in_child=reseed)
+@cache
+def _register_once() -> None:
+    os.register_at_fork(after_in_child=_reseed_all)
+
+
+def _reseed_all() -> None:
+    for source in tuple(_sources):
+        source.reseed()

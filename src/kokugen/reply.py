@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any, Generic, Self, TypeVar, cast
@@ -126,6 +126,29 @@ class Reply(Awaitable[T], Generic[T]):
         self.when_done(settle)
         return after
 
+    def and_then(self, ask: Callable[[T], Reply[U]]) -> Reply[U]:
+        """Return a reply with the answer to `ask(answer)`; an error of this reply, or of `ask`, becomes its error."""
+        after: Reply[U] = Reply()
+        after.about = self.about
+
+        def settle() -> None:
+            try:
+                following = ask(self.peek())
+            except Exception as error:  # noqa: BLE001 - it is the answer, and raised where that is read
+                after.fail(error)
+            else:
+                following.when_done(lambda: following.pass_on(after))
+
+        self.when_done(settle)
+        return after
+
+    def pass_on(self, other: Reply[T]) -> None:
+        """Answer another reply as this one was answered. Only after `done()`."""
+        if self._error is not None:
+            other.fail(self._error)
+        else:
+            other.resolve(self._value)
+
 
 def _call(callback: Callable[[], object]) -> None:
     try:
@@ -156,6 +179,25 @@ def _release(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)
+
+
+def gather(replies: Sequence[Reply[Any]]) -> Reply[None]:
+    """Return a reply that is answered once all of these are, whatever their answers."""
+    left, lock, done = len(replies), Lock(), Reply[None]()
+
+    def one_less() -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            done.resolve(None)
+
+    if not replies:
+        return Reply.of(None)
+    for reply in replies:
+        reply.when_done(one_less)
+    return done
 
 
 def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:

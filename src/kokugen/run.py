@@ -213,7 +213,7 @@ class Run:
         self._begun = Lock()
 
     def __repr__(self) -> str:
-        return f"<Run {self.work_id} task={self.task_id} attempt={self.attempt} fence={self.fence}>"
+        return f"<Run {self.work_id!r} task={self.task_id!r} attempt={self.attempt} fence={self.fence}>"
 
     @property
     def task_id(self) -> str:
@@ -351,6 +351,10 @@ class Snooze(TaskControl):
         super().__init__(reason or f"snoozed for {delay}")
         self.delay = _checked(delay)
         self.reason = reason
+
+
+class NotCalled(Snooze):
+    """A snooze from before the work was called, by kokugen itself: a task that may run once may still come again."""
 
 
 class Cancel(TaskControl):

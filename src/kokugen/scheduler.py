@@ -13,7 +13,8 @@ from kokugen.acceptance import check_delay, check_time, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.front import ASYNC_WORKERS, WORKERS, Front, task_query
+from kokugen.filters import task_query
+from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
@@ -24,6 +25,7 @@ from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
+from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +42,7 @@ class Scheduler:
 
     `url` is `sqlite:///file.db`, `memory://`, or, left out, the environment's KOKUGEN_URL. The store is opened at
     first use. Any number of schedulers, in any number of processes, may share one store: nothing runs twice.
+    A `task_storage` (the seed's) says instead where tasks are, how they are shared, and which come back.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Scheduler:
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[TaskHandle] = Front(
             lambda task_id, work_id, time_us: TaskHandle(self, task_id, work_id, time_us),
@@ -74,6 +78,7 @@ class Scheduler:
             label=label,
             shared=shared,
             should_restore=should_restore,
+            task_storage=task_storage,
         )
 
     # -- Declaring
@@ -330,7 +335,7 @@ class Scheduler:
                     return
         finally:
             for one, handler in previous.items():
-                signal.signal(one, handler)
+                signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python
             self.close()
 
     def __enter__(self) -> Self:
@@ -347,6 +352,6 @@ def _answer(reply: Reply[T], what: str) -> T:
     try:
         return reply.result(ANSWER_S)
     except TimeoutError as error:
-        if isinstance(error, KokugenError) or reply.done():
-            raise
+        if reply.done():  # it came at the last moment, or is such an error itself
+            return reply.peek()
         raise UnknownOutcomeError(what, reply.about) from error

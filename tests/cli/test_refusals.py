@@ -8,7 +8,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from kokugen import Scheduler
 
 from .conftest import Add, CommandLine
 
+NOBODY = 65534
 SOON = ("--in", "5m")
 PARTS = ("schedule", "remind")
 FAR_BACK, FAR_OFF = "1969-12-31T23:59Z", "9500-01-01T00:00Z"
@@ -206,11 +209,30 @@ def test_a_schema_from_the_future_is_refused(full: CommandLine, words: tuple[str
     assert rows(full.path) == before
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs a user whom file rights bind")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file rights")
 @EACH
 def test_an_unreadable_file_is_refused(full: CommandLine, words: tuple[str, ...]) -> None:
-    full.path.chmod(0)
-    full.refused(*words)
+    full("list")  # whatever a command imports, it has imported now
+    with tempfile.TemporaryDirectory() as folder, bound_by_rights(Path(folder)):
+        path = Path(folder, "tasks.db")
+        path.touch()
+        path.chmod(0)
+        full.path, full.url = path, f"sqlite:///{path}"
+        assert str(path) in full.refused(*words)
+
+
+@contextmanager
+def bound_by_rights(folder: Path) -> Iterator[None]:
+    """Act as a user whom file rights bind: for root, as nobody, to whom the folder is given."""
+    if os.geteuid():
+        yield
+        return
+    os.chown(folder, NOBODY, -1)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 HOLD_THE_LOCK = """

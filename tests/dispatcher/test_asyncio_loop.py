@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -184,7 +185,21 @@ async def test_a_loop_with_a_task_factory_of_its_own_keeps_it(stage: Stage) -> N
     asyncio.get_running_loop().set_task_factory(factory)
     await stage.outcome_of(nothing)
     asyncio.get_running_loop().set_task_factory(None)
-    assert "call_async" in made
+    assert "_serve" in made
+
+
+async def test_what_one_run_sets_in_its_context_no_other_sees() -> None:
+    colour: ContextVar[str] = ContextVar("colour")
+    seen: list[str] = []
+
+    async def paint() -> None:
+        seen.append(colour.get("none"))
+        colour.set("red")
+
+    async with staged(workers=1) as stage:
+        stage.dispatcher.dispatch([run_of(paint) for _ in range(5)])
+        await stage.take(5)
+    assert seen == ["none"] * 5
 
 
 def test_without_a_loop_work_runs_on_one_of_its_own_which_ends_after_the_last_run() -> None:
@@ -270,6 +285,7 @@ def test_a_run_on_a_loop_that_was_closed_in_mid_run_is_reported_unasked() -> Non
     dispatcher.dispatch([run])
     loop.run_until_complete(briefly())
     task = dispatcher._tasks[run]
+    assert task is not None
     loop.close()
     outcome = outcomes.one()
     assert (outcome.ending, outcome.run.interrupt) == (Ending.INTERRUPTED, Interrupt.STOP)

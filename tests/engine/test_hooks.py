@@ -36,7 +36,7 @@ def test_a_hook_that_raises_is_logged_and_hears_of_the_next_event(caplog: pytest
         hooks.tell("dead", event(error))
     assert [heard.get(timeout=PATIENCE_S) for _ in range(2)] == ["first", "second"]
     hooks.close()
-    assert "a hook raised for task a" in caplog.text
+    assert "a hook raised for task 'a'" in caplog.text
 
 
 def test_closed_hooks_tell_what_they_were_handed_and_leave_no_thread() -> None:

@@ -59,6 +59,9 @@ def test_a_dead_nodes_task_is_taken_over_once_it_was_seen_unchanged_for_its_ttl(
         assert taken_s - last_sign_s >= TTL_S
         assert taken_s - began_s <= TTL_S + 2 * WATCH_S + 0.1
         assert lab.outcomes(task_id) == ["lost"]
+        await later(1)
+        running = lab.state(task_id) is TaskState.WORKING
+        assert lab.info(task_id).attempt == int(running), "a crash used an attempt up"
         await other.stop()
 
     virtually(main)
@@ -136,11 +139,11 @@ def test_a_node_cut_off_from_the_store_stops_its_run_before_another_starts_it() 
 
 
 def test_what_was_claimed_long_ago_is_not_started_on_trust() -> None:
-    """A claim whose answer comes after its ttl is past is given back: another node may hold it."""
+    """What a claim took is given back where that is only heard after its ttl is past: another node may hold it."""
 
     async def main(lab: Lab) -> None:
         node = await lab.node()
-        node.line.slow_s["claim"] = TTL_S
+        node.line.slow_s.update(claim=TTL_S, held=TTL_S)
         task_id = lab.add()
         await later(TTL_S + 1)
         assert lab.ledger.starts == []

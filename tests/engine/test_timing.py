@@ -112,6 +112,23 @@ def test_nothing_starts_early_where_the_clock_is_set_back_after_the_claim() -> N
     assert early_us >= 0
 
 
+def test_what_was_claimed_before_the_clock_was_set_back_takes_no_room_from_what_is_due_now() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node(workers=2)
+        waiting = lab.add_many(2, after_s=1.0)
+        await later(0.99)
+        assert lab.states(waiting) == {TaskState.WORKING}
+        lab.clock.step_wall(timedelta(hours=-1))
+        due = lab.add_many(20)
+        await later(2)
+        assert (lab.states(due), lab.states(waiting)) == ({TaskState.DONE}, {TaskState.INITIALIZED})
+        await later(HOUR_S)
+        assert lab.states(waiting) == {TaskState.DONE}
+        await node.stop()
+
+    virtually(main)
+
+
 def test_an_idle_engine_asks_no_more_than_once_a_poll() -> None:
     async def main(lab: Lab) -> int:
         node = await lab.node()

@@ -281,10 +281,10 @@ def test_the_whole_family_is_killed_even_if_it_ignores_the_polite_signal() -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_what_a_program_leaves_behind_is_killed_with_it() -> None:
-    source = (
-        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-ISc', 'import time; time.sleep(60)']).pid)"
-    )
+@pytest.mark.parametrize("output", ["None", "subprocess.DEVNULL"], ids=["with its output", "with none"])
+def test_what_a_program_leaves_behind_is_killed_with_it(output: str) -> None:
+    child = f"[sys.executable, '-ISc', 'import time; time.sleep(60)'], stdout={output}, stderr={output}"
+    source = f"import subprocess, sys; print(subprocess.Popen({child}).pid)"
     output = run(python(source))["output"]
     assert gone(int(output))
 

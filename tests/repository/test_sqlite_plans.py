@@ -10,8 +10,9 @@ import apsw
 import pytest
 
 from kokugen.repository.rows import ClaimRequest
-from kokugen.repository.sqlite import runs, tasks
+from kokugen.repository.sqlite import SQLiteRepository, operations, runs, tasks
 from kokugen.repository.sqlite.connection import connect, migrate
+from kokugen.task import TaskQuery, TaskState
 
 QUEUES = ("default", "mail")
 ASKED = ClaimRequest(node_id="n", nonce="c", slots=10, queues=QUEUES, only=frozenset({"a"}), skip=frozenset({"b"}))
@@ -74,6 +75,32 @@ def test_the_runs_of_others_are_read_from_the_index_of_working_tasks(db: apsw.Co
     assert all("INDEX task_working (namespace=?" in step for step in steps), steps
 
 
+def test_what_is_past_its_retention_is_found_by_index(db: apsw.Connection) -> None:
+    reads = [step for step in plan(db, operations._PAST) if " task " in step]
+    assert reads == ["SEARCH task USING INDEX task_ended (namespace=? AND state=? AND finished_at<?)"]
+
+
 def test_what_is_past_its_start_deadline_is_found_by_index(db: apsw.Connection) -> None:
     steps = [step for step in plan(db, tasks._EXPIRE) if "start_deadline" in step]
     assert steps == ["SEARCH task USING INDEX task_deadline (namespace=? AND start_deadline>? AND start_deadline<?)"]
+
+
+def test_the_tasks_that_are_working_are_listed_without_a_walk_through_all(tmp_path: Path) -> None:
+    repository = SQLiteRepository(tmp_path / "tasks.db")
+    repository.open()
+    reader = repository._reader
+    assert reader is not None
+    asked: list[str] = []
+
+    def note(_cursor: object, sql: str, _values: object) -> bool:
+        asked.append(sql)
+        return True
+
+    reader.exec_trace = note
+    repository.page(TaskQuery(states=frozenset({TaskState.WORKING}))).result()
+    repository.count(TaskQuery(states=frozenset({TaskState.WORKING}))).result()
+    reader.exec_trace = None
+    plans = [plan(reader, sql) for sql in asked]
+    repository.close()
+    assert len(plans) == 2
+    assert all(any("INDEX task_working (namespace=?)" in step for step in steps) for steps in plans), plans

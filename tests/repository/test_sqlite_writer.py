@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(path: Path) -> Iterator[Writer]:
-    opened = Writer(path, "default", ManualClock(), lambda: None)
+    opened = Writer(path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     yield opened
     opened.close()
 
@@ -120,14 +120,14 @@ def test_an_urgent_call_goes_before_what_was_queued_earlier(opened: Writer, monk
 
 
 def test_what_is_accepted_before_a_close_is_written(path: Path) -> None:
-    closing = Writer(path, "default", ManualClock(), lambda: None)
+    closing = Writer(path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     replies = [ask(closing, note(str(n)), urgent=n % 2 == 1) for n in range(6)]
     closing.close()
     assert [reply.result(0) for reply in replies] == [str(n) for n in range(6)]
 
 
 def test_a_call_that_comes_while_the_store_closes_is_refused_not_forgotten(path: Path) -> None:
-    closing = Writer(path, "default", ManualClock(), lambda: None)
+    closing = Writer(path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     closing.close()
     closing._closed = False  # as a caller sees it who looked just before the close
     for urgent in (False, True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import Random
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.registry.work import make_work
-from kokugen.run import Run, Signal
+from kokugen.run import NotCalled, Run, Signal
 from kokugen.task import Mode, TaskState
 from kokugen.task_storage.settlement import settle, stored_options
 from tests.dispatcher.runs import run_of
@@ -32,6 +33,12 @@ def settled(run: Run, ending: Ending, **more: object) -> tuple[TaskState, int | 
 def test_work_that_may_run_once_is_never_called_again_even_where_it_asks_for_it(ending: Ending) -> None:
     run = run_with(mode=Mode.AT_MOST_ONCE, max_attempts=1)
     assert settled(run, ending, delay_us=5) == (TaskState.FAILED, None)
+
+
+def test_work_that_may_run_once_and_was_not_called_may_still_come_again() -> None:
+    error = NotCalled(timedelta(seconds=1))
+    run = run_with(mode=Mode.AT_MOST_ONCE, max_attempts=1)
+    assert settled(run, Ending.SNOOZED, error=error, delay_us=5) == (TaskState.INITIALIZED, NOW_US + 5)
 
 
 def test_a_snooze_waits_as_long_as_it_says() -> None:

@@ -9,14 +9,15 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
 from functools import partial
+from typing import Any
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.call import call_async, call_work, cut_off, loop_is_ending, not_started
 from kokugen.dispatcher.loop_thread import LoopThread
 from kokugen.dispatcher.paced import STOPPED, PacedDispatcher, checked_workers, logger
 from kokugen.dispatcher.pacer import Pacer, Pacing
-from kokugen.dispatcher.protocol import Outcome
 from kokugen.middleware.base import WorkNext
 from kokugen.run import Interrupt, Run
 
@@ -24,6 +25,7 @@ LOOP_ENDS = "its event loop is ending"
 LOOP_CLOSED = "its event loop was closed"
 LOOP_STOPPED = "its event loop does not run"
 CANCELLED_EARLY = "its asyncio task was cancelled before it started"
+EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class LoopDispatcher(PacedDispatcher):
@@ -49,7 +51,8 @@ class LoopDispatcher(PacedDispatcher):
         self._loop = loop
         self._own = LoopThread("kokugen-async") if loop is None else None
         self._waiting: deque[Run] = deque()
-        self._tasks: dict[Run, asyncio.Task[Outcome]] = {}
+        self._tasks: dict[Run, asyncio.Task[None] | None] = {}
+        self._pumping = False
         self._guarded = False
 
     @property
@@ -102,50 +105,61 @@ class LoopDispatcher(PacedDispatcher):
 
     def _pump(self) -> None:
         """Start what there is room for; in rounds, so that work that never waits does not keep the loop to itself."""
+        if self._pumping:  # by way of a run that began and ended within this round
+            return
+        self._pumping = True
         for _ in range(self._capacity - len(self._tasks)):
             run = self._next()
             if run is None:
                 break
             if run.begin():
                 self._launch(run)
+        self._pumping = False
         if self._waiting and len(self._tasks) < self._capacity:
             asyncio.get_running_loop().call_soon(self._pump)
         self._let_go()
 
     def _launch(self, run: Run) -> None:
+        self._tasks[run] = None
         task = self._make_task(run)
-        if task.done():
-            self._report(_outcome(run, task))
-            return
-        self._tasks[run] = task
-        task.add_done_callback(partial(self._ended, run))
-        run.when_interrupted(self._interrupt)
+        if run in self._tasks:
+            self._tasks[run] = task
+            task.add_done_callback(partial(self._forsaken, run))
+            run.when_interrupted(self._interrupt)
 
-    def _make_task(self, run: Run) -> asyncio.Task[Outcome]:
+    def _make_task(self, run: Run) -> asyncio.Task[None]:
+        """Make its asyncio task, in a context of its own: what one run sets, no other sees."""
         loop = asyncio.get_running_loop()
-        work = call_async(run, self._chain, self._clock) if run.timeout_us is None else self._limited(run)
-        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-            return asyncio.Task(work, loop=loop, name=run.work_id, eager_start=True)
-        return loop.create_task(work, name=run.work_id)
+        if loop.get_task_factory() is not None:
+            return Context().run(loop.create_task, self._serve(run), name=run.work_id)
+        return asyncio.Task(self._serve(run), loop=loop, name=run.work_id, context=Context(), **EAGER)
 
-    async def _limited(self, run: Run) -> Outcome:
-        """Call the work within its time limit, which begins here and not while the task waits for its first step."""
+    async def _serve(self, run: Run) -> None:
+        """Run it, within its time limit, which begins here and not while the task waits for its first step.
+
+        The run that waits next is started in this very step: another turn of the loop costs more than the run.
+        """
         limit = self._limit(run)
         outcome = await call_async(run, self._chain, self._clock)
         if limit is not None:
             limit.cancel()
-        return outcome
-
-    def _ended(self, run: Run, task: asyncio.Task[Outcome]) -> None:
         run.on_interrupt = None
-        if self._tasks.pop(run, None) is not None:
-            self._report(_outcome(run, task))
-        if (task.cancelled() or run.interrupt is Interrupt.STOP) and loop_is_ending():
+        if run not in self._tasks:  # it was given up as lost
+            return
+        del self._tasks[run]
+        self._report(outcome)
+        if run.interrupt is Interrupt.STOP and loop_is_ending():
             self._give_up(LOOP_ENDS)
-        if self._waiting:
+        self._pump()
+
+    def _forsaken(self, run: Run, _task: asyncio.Task[None]) -> None:
+        """Report a run whose asyncio task was cancelled before its first step."""
+        if run in self._tasks:
+            del self._tasks[run]
+            self._report(not_started(run, CANCELLED_EARLY))
+            if loop_is_ending():
+                self._give_up(LOOP_ENDS)
             self._pump()
-        else:
-            self._let_go()
 
     def _interrupt(self, run: Run) -> None:
         """Cancel the run's task, from any thread. Once the run is over it has none, and nothing else is cancelled."""
@@ -191,8 +205,3 @@ class LoopDispatcher(PacedDispatcher):
             run, _ = self._tasks.popitem()
             run.on_interrupt = None
             self._report(cut_off(run, LOOP_CLOSED))
-
-
-def _outcome(run: Run, task: asyncio.Task[Outcome]) -> Outcome:
-    """Return the outcome of a task that is done; one that was cancelled before its first step called no work."""
-    return not_started(run, CANCELLED_EARLY) if task.cancelled() else task.result()

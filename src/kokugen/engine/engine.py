@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from random import Random
 
 from kokugen.clock import SECOND_US, Clock
@@ -17,20 +18,20 @@ from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
 from kokugen.engine.hooks import Hooks, RunEvent
 from kokugen.engine.lane import Lane
-from kokugen.engine.timer import Timer
+from kokugen.engine.lanes import Lanes, make_run
 from kokugen.errors import KokugenError, RepositoryError
-from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
-from kokugen.registry.work import as_work
+from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
-from kokugen.task_storage.leasing import LeasedTasks
-from kokugen.task_storage.settlement import Settlement, give_back, settle, stored_options
+from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
+from kokugen.task_storage.settlement import Settlement, give_back, settle
 
 logger = logging.getLogger("kokugen")
 
 FINISH_MAX = 4096
 STOP_S = 2.0
+PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
 
 
@@ -53,7 +54,6 @@ class Engine:
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
         self._dispatchers = dispatchers
-        self._registry = registry
         self._queues = queues
         self._clock = clock
         self._random = random
@@ -62,11 +62,12 @@ class Engine:
         self._skip: set[str] = set()
         self._lane_of: dict[Lease, Lane] = {}
         self._lost = 0
+        self._turn: Lane | None = None
         self._outcomes: deque[Outcome] = deque()
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lanes = self._make_lanes()
+        self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
 
     # -- From any thread
@@ -104,7 +105,7 @@ class Engine:
 
     @staticmethod
     def _call(loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object) -> None:
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed: nobody is there to be told any more
             loop.call_soon_threadsafe(what, *args)
 
     # -- On the loop
@@ -132,7 +133,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.margin_s / 2, self._keeper.mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
-            asyncio.create_task(self._every(self._settings.prune_s, self.storage.prune), name="prune"),
+            asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
         ]
         started()
         try:
@@ -143,6 +144,8 @@ class Engine:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            for run in list(self.runs.values()):  # nobody extends their leases any more
+                run.ask_to_stop(Interrupt.LEASE_LOST)
             for dispatcher in self._dispatchers:
                 dispatcher.stop()
             self._loop = None
@@ -167,32 +170,35 @@ class Engine:
 
     # -- Claim
 
-    def _make_lanes(self) -> list[Lane]:
-        """One lane a dispatcher, where the registry lists its works; else one for all."""
-        if isinstance(self._registry, ListedWorkRegistry):
-            return [self._lane([one]) for one in self._dispatchers]
-        return [self._lane(self._dispatchers)]
-
-    def _lane(self, dispatchers: Sequence[Dispatcher]) -> Lane:
-        settings = self._settings
-        timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_s=settings.poll_s)
-        return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
-
     async def _claims(self) -> None:
         backoff_s = 0.0
         while not self._stop_asked.is_set():
             self._wake_claims.clear()
-            self._share_works()
+            self._lanes.share_works()
+            self._skip = {work_id for work_id in self._skip if self._lanes.load(work_id) is None}
             ready = [lane for lane in self._lanes if self._is_ready(lane)]
             if not ready:
                 await self._wait(self._wake_claims, self._idle_s())
                 continue
-            answers = await asyncio.gather(*(self._claim(lane) for lane in ready))
+            answers = await self._claim_all(ready)
             failed = {lane: error for lane, error in zip(ready, answers, strict=True) if error is not None}
             backoff_s = min(10.0, max(0.1, backoff_s * 2 + self._random.random() * 0.1)) if failed else 0.0
             for lane, error in failed.items():
                 logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
                 lane.timer.failed(self._clock.boot_s(), backoff_s)
+
+    async def _claim_all(self, ready: list[Lane]) -> list[RepositoryError | None]:
+        """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
+
+        Where there is none for the lane whose turn it is, the next one asks right away.
+        """
+        turn = None if self._lost else self._turn if self._turn in ready else ready[0]
+        answers = await asyncio.gather(*(self._claim(lane, lost_max=int(lane is turn)) for lane in ready))
+        if turn is not None:
+            self._turn = self._lanes.after(turn)
+            if not self._lost and self._turn is not turn and self._turn in ready:
+                self._turn.timer.hint(0)
+        return answers
 
     def _is_ready(self, lane: Lane) -> bool:
         return self._may_claim(lane) and lane.timer.wait_s(self._clock.wall_us(), self._clock.boot_s()) <= 0
@@ -208,27 +214,7 @@ class Engine:
         waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
         return max(0.0, min(waits, default=self._settings.poll_s))
 
-    def _share_works(self) -> None:
-        """Tell each lane which works it claims; works may be declared while running."""
-        if not isinstance(self._registry, ListedWorkRegistry):
-            return
-        ids = self._registry.work_ids()
-        if all(lane.only is not None for lane in self._lanes) and ids == frozenset().union(
-            *(lane.only or frozenset() for lane in self._lanes)
-        ):
-            return
-        works = {work_id: self._load(work_id) for work_id in ids}
-        for lane in self._lanes:
-            accepts = lane.dispatchers[0].accepts
-            lane.only = frozenset(
-                work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
-            )
-
-    def _load(self, work_id: str) -> Work | None:
-        found = self._registry.load(work_id)
-        return None if found is None else as_work(work_id, found)
-
-    async def _claim(self, lane: Lane) -> RepositoryError | None:
+    async def _claim(self, lane: Lane, *, lost_max: int) -> RepositoryError | None:
         """Claim for a lane and hand out what was claimed; return what kept it from that."""
         slots = lane.slots
         lane.timer.asked(self._clock.boot_s())
@@ -237,7 +223,7 @@ class Engine:
                 asker=self._lanes.index(lane),
                 slots=slots,
                 buffer=lane.room - slots,
-                lost_max=0 if self._lost else 1,
+                lost_max=lost_max,
                 queues=self._queues,
                 only=lane.only,
                 skip=frozenset(self._skip),
@@ -260,11 +246,12 @@ class Engine:
             if self._stop_asked.is_set() or (task.lost and self._lost):  # it was claimed meanwhile
                 self._return(task, answer.claim)
                 continue
-            run = self._make_run(task, answer.claim, trusted_until_s)
-            dispatcher = lane.dispatcher_of(run) if run is not None else None
-            if run is None or dispatcher is None:
+            work = self._lanes.load(task.work_id)
+            dispatcher = lane.dispatcher_of(work) if work is not None else None
+            if work is None or dispatcher is None:
                 self._leave(task, answer.claim)
                 continue
+            run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
@@ -275,23 +262,8 @@ class Engine:
             lane.took(len(runs))
             dispatcher.dispatch(runs)
 
-    def _make_run(self, task: Claimed, claim: str, trusted_until_s: float) -> Run | None:
-        work = self._load(task.work_id)
-        if work is None:
-            return None
-        run = Run(
-            task,
-            claim,
-            work,
-            stopping=self.stopping,
-            trusted_until_s=trusted_until_s,
-            not_before_us=task.due_at,
-        )
-        run.timeout_us = _timeout_us(task, work)
-        return run
-
     def _leave(self, task: Claimed, claim: str) -> None:
-        """Give back work that is unknown here, for nodes that know it, and do not ask for it again."""
+        """Give back work that is unknown here, for nodes that know it, and do not ask for it until it is known."""
         self._skip.add(task.work_id)
         self._return(task, claim)
 
@@ -322,17 +294,16 @@ class Engine:
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
-        ended: dict[Lane, int] = {}
+        ended: dict[Lane, list[bool]] = {}
         lost = self._lost
         for outcome in outcomes:
             lease = Lease(outcome.run.task.id, outcome.run.claim)
             if self.runs.pop(lease, None) is not None:
-                lane = self._lane_of.pop(lease)
-                ended[lane] = ended.get(lane, 0) + 1
+                ended.setdefault(self._lane_of.pop(lease), []).append(outcome.ending is not Ending.NOT_STARTED)
                 self._lost -= outcome.run.task.lost > 0
         now_s = self._clock.boot_s()
-        for lane, count in ended.items():
-            lane.ended(count, now_s)
+        for lane, ran in ended.items():
+            lane.ended(len(ran), sum(ran), now_s)
         for lane in self._lanes:
             if self._lost < lost or (lane.crowded and lane in ended):
                 lane.timer.hint(0)
@@ -360,13 +331,21 @@ class Engine:
     # -- Beside it
 
     async def _every(self, period_s: float, step: Callable[[], Awaitable[object]]) -> None:
-        """Do a step now and again. A store that does not answer is tried again the next time."""
+        """Do a step once in every period. A store that does not answer is tried again the next time."""
+        pause_s = period_s
         while True:
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(pause_s)
+            begun_s = self._clock.boot_s()
             try:
                 await step()
             except KokugenError as error:
                 logger.warning("%s: %s", getattr(step, "__name__", "step"), error)
+            pause_s = max(0.0, period_s - (self._clock.boot_s() - begun_s))
+
+    async def _prune(self) -> None:
+        """Delete what is past retention, pass by pass: with a pause, so that no claim waits long behind them."""
+        while await self.storage.prune() >= PRUNED_MAX:  # noqa: ASYNC110 - no event is waited for
+            await asyncio.sleep(PRUNE_PAUSE_S)
 
     async def _watch(self) -> None:
         recovered = await self.storage.watch()
@@ -375,12 +354,21 @@ class Engine:
             self._on_hint(0)
 
     async def _give_back(self) -> None:
-        """Release what was claimed into the buffer and has waited too long for a slot (T10)."""
-        if not any(lane.surplus for lane in self._lanes):
-            return
-        before = self._clock.wall_us() - int(self._settings.surplus_s * SECOND_US)
-        for run in [run for run in self.runs.values() if not run.begun and run.not_before_us < before]:
+        """Release what has waited too long for a slot, and what is due much later, for the clock was set back (T10)."""
+        now_us, now_s, settings = self._clock.wall_us(), self._clock.boot_s(), self._settings
+        far_us = now_us + int((settings.ahead_s + settings.poll_s) * SECOND_US)
+        for run in [run for run in self.runs.values() if run.not_before_us > far_us]:
             self._release(run)
+        crowded = [lane for lane in self._lanes if lane.surplus]
+        if not crowded:
+            return
+        claimed_before_s = now_s - settings.surplus_s + settings.ttl_s - settings.margin_s
+        waiting = [run for run in self.runs.values() if not run.begun and run.not_before_us <= now_us]
+        stale = [run for run in waiting if run.trusted_until_s <= claimed_before_s]
+        for run in stale:
+            self._release(run)
+        for lane in crowded if stale else ():
+            lane.gave_back(now_s)
 
     def _release(self, run: Run) -> None:
         if run.begin():
@@ -438,9 +426,3 @@ class Engine:
                 await event.wait()
         except TimeoutError:
             return
-
-
-def _timeout_us(task: Claimed, work: Work) -> int | None:
-    own = stored_options(task.options).timeout_us
-    declared = work.declared.timeout
-    return own if own is not None else None if declared is None else int(declared.total_seconds() * SECOND_US)

@@ -69,4 +69,4 @@ def _tell_all(queue: SimpleQueue[tuple[Hook, RunEvent] | None]) -> None:
         try:
             hook(event)
         except BaseException:
-            logger.exception("a hook raised for task %s", event.run.task_id)
+            logger.exception("a hook raised for task %r", event.run.task_id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.timer import Timer
-from kokugen.run import Run
+from kokugen.registry.protocol import Work
 
 BUFFER_MIN = 16
 
@@ -23,6 +23,7 @@ class Lane:
         self.only: frozenset[str] | None = None
         self.outstanding = 0
         self.crowded = False
+        self._slow = False
         self._buffer_s = buffer_s
         self._buffer_max = buffer_max
         self._rate = 0.0
@@ -40,10 +41,10 @@ class Lane:
 
     @property
     def buffer(self) -> int:
-        """Return how many may wait for a slot."""
+        """Return how many may wait for a slot: what soon starts, and some anyway, unless they waited too long."""
         if not self.capacity:
             return 0
-        return max(BUFFER_MIN, min(self._buffer_max, int(self._rate * self._buffer_s)))
+        return max(0 if self._slow else BUFFER_MIN, min(self._buffer_max, int(self._rate * self._buffer_s)))
 
     @property
     def room(self) -> int:
@@ -57,21 +58,36 @@ class Lane:
         """Return whether more was claimed than can be under way."""
         return self.outstanding > self.capacity
 
+    def serve(self, only: frozenset[str]) -> None:
+        """Claim these works alone from now on: at once where they are others than before, and never where none."""
+        if only == self.only:
+            return
+        self.only = only
+        if only:
+            self.timer.hint(0)
+        else:
+            self.timer.rest()
+
     def took(self, count: int) -> None:
         self.outstanding += count
 
-    def ended(self, count: int, now_s: float) -> None:
-        """Take note of runs that are over, and measure the rate over spans of at least 20 ms."""
+    def ended(self, count: int, ran: int, now_s: float) -> None:
+        """Take note of runs that are over, and of how many of them had started: the rate, over 20 ms or more."""
         self.outstanding -= count
         assert self.outstanding >= 0, "more runs ended than were claimed"
-        self._ended += count
+        self._ended += ran
         span = now_s - self._since_s
         if span < 0.02:
             return
         self._rate = self._ended / span if span > 1 else 0.5 * self._rate + 0.5 * self._ended / span
         self._ended, self._since_s = 0, now_s
+        self._slow = self._slow and self._rate * self._buffer_s < 1
 
-    def dispatcher_of(self, run: Run) -> Dispatcher | None:
+    def gave_back(self, now_s: float) -> None:
+        """Take note that what waited for a slot waited too long: claim no more of it until slots come free quickly."""
+        self._slow = True
+        self._rate, self._ended, self._since_s = 0.0, 0, now_s
+
+    def dispatcher_of(self, work: Work) -> Dispatcher | None:
         """Return the dispatcher of this lane that runs this kind of work."""
-        is_async = run.work.is_async
-        return next((one for one in self.dispatchers if one.accepts(is_async=is_async)), None)
+        return next((one for one in self.dispatchers if one.accepts(is_async=work.is_async)), None)

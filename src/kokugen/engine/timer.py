@@ -41,6 +41,10 @@ class Timer:
         elif next_due_us is not None:
             self.hint(next_due_us)
 
+    def rest(self) -> None:
+        """There is nothing to claim: from now on only hints count."""
+        self._next_us = FAR
+
     def failed(self, now_s: float, backoff_s: float) -> None:
         """The claim was not answered: try again after a while, whatever is hinted."""
         self._next_us = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
@@ -30,6 +30,17 @@ class ScheduleRequest(Struct, frozen=True, kw_only=True):
     local_time: str | None = None
     freed: bool = False
     """Whether `params` were left out on purpose, to be loaded right before the work; then nothing checks them."""
+    restored: bool = False
+    """Whether it comes from a repository that has it waiting: then an end of it here does not count any more."""
+
+
+@runtime_checkable
+class CancelWatcher(Protocol):
+    """A middleware that also takes note of cancellations, such as one that keeps tasks elsewhere too."""
+
+    def task_cancelled(self, task_id: str) -> Reply[Any]:
+        """Take note that a task was cancelled and will never run; whoever cancelled it waits for the answer."""
+        ...
 
 
 T = TypeVar("T")

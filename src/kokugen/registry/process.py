@@ -54,19 +54,16 @@ def run_process(launch: Launch, arguments: list[str], cancelled: Signal | None) 
     process = _started(launch, arguments)
     assert process.stdout is not None, "asked for"
     tail = _Tail(launch.output_max)
-    drain, wake = _thread(tail.drain, process.stdout), Event()
-    _thread(_reap, process, wake)
+    drain, wake, ended = _thread(tail.drain, process.stdout), Event(), Event()
+    _thread(_reap, process, ended, wake)
     if cancelled is not None:
         cancelled.when_set(wake.set)
     wake.wait(launch.timeout.total_seconds())
     stopped = None
-    if process.poll() is None:
+    if not ended.is_set():
         stopped = f"cancelled: {cancelled.reason}" if cancelled else f"it took longer than {launch.timeout}"
-        _stop(process)
+        _stop(process, ended)
     drain.join(_LINGER_S)
-    if drain.is_alive():
-        _kill_group(process, _LAST_SIGNAL)
-        drain.join(_LINGER_S)
     return Ended(process.returncode, tail.text(), stopped)
 
 
@@ -104,13 +101,12 @@ def _started(launch: Launch, arguments: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], ended: Event) -> None:
     """End a process group: first politely, then not."""
     _kill_group(process, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_S)
-    _kill_group(process, _LAST_SIGNAL)
-    process.wait()
+    if not ended.wait(_GRACE_S):
+        _kill_group(process, _LAST_SIGNAL)
+        ended.wait()
 
 
 if sys.platform == "win32":
@@ -121,6 +117,12 @@ if sys.platform == "win32":
         subprocess.run(  # noqa: S603
             [rf"{_PATH}\taskkill.exe", "/F", "/T", "/PID", str(process.pid)], check=False, capture_output=True
         )
+
+    def _kill_rest(process: subprocess.Popen[bytes]) -> None:
+        """Do nothing: an ended process names no children here."""
+
+    def _await_end(process: subprocess.Popen[bytes]) -> None:
+        process.wait()
 else:
     _LAST_SIGNAL = signal.SIGKILL
 
@@ -129,9 +131,24 @@ else:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
 
+    def _kill_rest(process: subprocess.Popen[bytes]) -> None:
+        _kill_group(process, _LAST_SIGNAL)
 
-def _reap(process: subprocess.Popen[bytes], wake: Event) -> None:
+    def _await_end(process: subprocess.Popen[bytes]) -> None:
+        """Wait without reaping it where that can be done: until then its pid names its group, and no other."""
+        if hasattr(os, "waitid"):
+            with suppress(ChildProcessError):  # somebody has the system reap all children
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            process.wait()
+
+
+def _reap(process: subprocess.Popen[bytes], ended: Event, wake: Event) -> None:
+    """Wait for the program's end, and kill what it left behind."""
+    _await_end(process)
+    _kill_rest(process)
     process.wait()
+    ended.set()
     wake.set()
 
 

@@ -187,7 +187,10 @@ class OperatorRepository(Protocol):
         ...
 
     def prune(self, retention: Retention) -> Reply[int]:
-        """Delete up to `limit` tasks past retention, with their bodies and history; return how many (T14)."""
+        """Delete up to `limit` tasks past retention, with their bodies and history; return how many (T14).
+
+        Nodes go too that were last seen before `failed_before`, unless a run is still theirs.
+        """
         ...
 
     def register(self, node: NodeInfo) -> Reply[None]:

@@ -116,7 +116,10 @@ class Finish(Struct, frozen=True, kw_only=True, array_like=True):
     claim: str
     state: int
     outcome: str
-    """done, retry, snooze, failed, cancelled, released, undecodable, unknown: what the history says of the attempt."""
+    """done, retry, snooze, failed, cancelled, released, undecodable, unknown: what the history says of the attempt.
+
+    It says nothing of one that is done, or released before it started.
+    """
     due_at: int | None = None
     """Only for `state` Initialized: when it may start next; None keeps it."""
     attempt_back: int = 0
@@ -126,6 +129,11 @@ class Finish(Struct, frozen=True, kw_only=True, array_like=True):
     reason: str | None = None
     error: str | None = None
     result: str | None = None
+
+
+def is_told(row: Finish) -> bool:
+    """Return whether the history tells of this attempt."""
+    return row.outcome != "done" and (row.outcome != "released" or row.started_at is not None)
 
 
 class Finished(IntEnum):

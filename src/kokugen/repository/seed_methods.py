@@ -24,10 +24,11 @@ from kokugen.errors import (
     ScheduledTimeError,
 )
 from kokugen.ids import IdSource
-from kokugen.options import check_name
+from kokugen.options import Options, check_name
 from kokugen.reply import Reply
 from kokugen.repository.rows import Added, AddResult, NewTask, Revision
-from kokugen.task import ParamLike, Params, TaskInfo, TaskState, UpdateDiff
+from kokugen.retry import ATTEMPTS_MAX
+from kokugen.task import Mode, ParamLike, Params, TaskInfo, TaskState, UpdateDiff
 
 BY_ID_OWNER = "by-id"
 """The owner of a run that `update_state` claimed: it has no lease, so nobody watches it or takes it over."""
@@ -171,8 +172,25 @@ def _check_entry(info: TaskInfo) -> None:
     if info.state != TaskState.INITIALIZED:
         raise InvalidEntryError(f"{TaskState(info.state).label} tasks cannot be inserted: insert it Initialized")
     _check_names(work_id=info.work_id, queue=info.queue)
+    _check_options(info)
     for name in ("scheduled_time", "due_at", "start_deadline"):
         _check_aware(name, getattr(info, name))
+
+
+def _check_options(info: TaskInfo) -> None:
+    """Raise InvalidEntryError for what no task may be given: a store would keep it, and no claim might ever find it."""
+    if not 1 <= info.max_attempts <= ATTEMPTS_MAX:
+        raise InvalidEntryError(f"max_attempts={info.max_attempts!r} cannot be stored: use 1 to {ATTEMPTS_MAX:,}")
+    try:
+        Options().merged(
+            priority=info.priority,
+            mode=Mode(info.mode),
+            tags=info.tags,
+            unique=info.unique,
+            max_lost=info.max_lost,
+        )
+    except (KokugenError, ValueError) as error:
+        raise InvalidEntryError(f"the task cannot be stored: {error}") from None
 
 
 def _check_names(**names: str) -> None:

@@ -25,7 +25,7 @@ from kokugen.ids import system_random
 from kokugen.middleware.base import Middleware, ScheduleNext, ScheduleRequest, WorkNext
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.reply import Reply
-from kokugen.run import Cancel, Run, Snooze
+from kokugen.run import Cancel, NotCalled, Run
 from kokugen.task import Params, TaskInfo, TaskState
 from kokugen.task_storage.mirror import RETRY_DELAY, Mirrored, MirroredTasks, params_of
 from kokugen.task_storage.settlement import settle
@@ -88,6 +88,10 @@ class StoreTask(Middleware):
         if entry is not None:
             entry.handle = handle
         accepted.resolve(handle)
+
+    def task_cancelled(self, task_id: str) -> Reply[bool]:
+        """Mark a task that was cancelled before it ran: else it would come back after a restart, and run."""
+        return self._mirror.mark_cancelled(task_id)
 
     def work(self, run: Run, call_next: WorkNext) -> Any:
         if run.is_async:
@@ -169,11 +173,11 @@ def _text_of(info: TaskInfo) -> str:
         raise UndecodableError(str(error)) from error
 
 
-def _unloaded(run: Run, error: Exception) -> Cancel | Snooze:
+def _unloaded(run: Run, error: Exception) -> Cancel | NotCalled:
     """Return what becomes of a run whose arguments did not come: they may come later, unless the task is gone."""
     if isinstance(error, NoEntryError):
         return Cancel(str(error))
-    return Snooze(RETRY_DELAY, f"the repository did not give the arguments of task {run.task_id}: {error}")
+    return NotCalled(RETRY_DELAY, f"the repository did not give the arguments of task {run.task_id}: {error}")
 
 
 def _wrong_order(found: str) -> MiddlewareOrderError:

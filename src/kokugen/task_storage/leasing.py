@@ -7,13 +7,16 @@ unchanged for their ttl on this node's boot clock. No wall clock decides that.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from kokugen.clock import Clock, duration_us, from_us, to_us
-from kokugen.errors import KokugenError, RepositoryError
+from kokugen.errors import RepositoryError, UnknownOutcomeError
 from kokugen.ids import IdSource
 from kokugen.process import is_gone
+from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
     Beaten,
@@ -33,10 +36,14 @@ from kokugen.task_storage.settlement import give_back
 
 NOT_RESTORED = "not restored"
 PAGE = 1000
+PRUNED_MAX = 1000
+"""How many tasks one pass deletes."""
+
+T = TypeVar("T")
 
 
 class LeasedTasks:
-    """One node's dealings with a durable repository."""
+    """One node's dealings with a durable repository. No answer is waited for longer than `rpc_s`."""
 
     def __init__(
         self,
@@ -69,6 +76,10 @@ class LeasedTasks:
     def pending_leases(self) -> list[Lease]:
         """Return the leases whose outcome waits to be written: they are kept by beats like running ones."""
         return list(self._outbox)
+
+    def inherit(self, before: LeasedTasks) -> None:
+        """Take over what an earlier start of this scheduler could not write: no outcome is dropped."""
+        self._outbox.update(before._outbox)
 
     async def start(self) -> list[Recovered]:
         """Join: write down this node, take over what dead nodes left, hold back what is not to be restored."""
@@ -110,13 +121,13 @@ class LeasedTasks:
         )
         sent_s = self._clock.boot_s()
         self._unanswered[asker] = request.nonce, sent_s
-        answer = await self.repository.claim(request)
+        answer = await self._answered(self.repository.claim(request), "claiming")
         del self._unanswered[asker]
         return answer, sent_s
 
     async def _adopt(self, asker: int) -> tuple[ClaimAnswer, float]:
         nonce, sent_s = self._unanswered[asker]
-        answer = await self.repository.held(self.node.node_id, nonce)
+        answer = await self._answered(self.repository.held(self.node.node_id, nonce), "adopting a claim")
         del self._unanswered[asker]
         return replace(answer, more=True), sent_s
 
@@ -137,7 +148,7 @@ class LeasedTasks:
         for row in rows:
             self._outbox[Lease(row.id, row.claim)] = row
         try:
-            answers = await self.repository.finish(rows)
+            answers = await self._answered(self.repository.finish(rows), "finishing")
         except RepositoryError:
             return []
         for row in rows:
@@ -153,23 +164,28 @@ class LeasedTasks:
         return not self._outbox
 
     async def beat(self, leases: Sequence[Lease]) -> list[Beaten]:
-        """Extend leases, and tell the store that this node is alive."""
-        await self.repository.register(replace(self.node, seen_at=self._clock.wall_us()))
-        return await self.repository.beat(leases) if leases else []
+        """Extend leases."""
+        return await self._answered(self.repository.beat(leases), "beating") if leases else []
+
+    async def announce(self) -> None:
+        """Tell the store, for those who look at it, that this node is alive."""
+        seen = replace(self.node, seen_at=self._clock.wall_us())
+        await self._answered(self.repository.register(seen), "announcing this node")
 
     async def watch(self, *, everything: bool = False) -> list[Recovered]:
         """Look at the runs of other nodes and recover the lost ones; `everything`: all of them."""
-        observed = await self.repository.watch(self.node.node_id)
+        observed = await self._answered(self.repository.watch(self.node.node_id), "watching")
         if not observed:
             self._seen.clear()
             return []
-        dead = await self._dead_nodes()
+        dead = await self._dead_nodes({one.owner for one in observed})
         lost = [one for one in observed if everything or one.owner in dead or self._is_stale(one)]
         self._forget({Lease(one.id, one.claim) for one in observed})
-        return await self.repository.recover(lost) if lost else []
+        return await self._answered(self.repository.recover(lost), "recovering") if lost else []
 
-    async def _dead_nodes(self) -> set[str]:
-        return {node.node_id for node in await self.repository.nodes() if is_gone(node, self.node)}
+    async def _dead_nodes(self, owners: set[str]) -> set[str]:
+        nodes = await self._answered(self.repository.nodes(), "listing nodes")
+        return {node.node_id for node in nodes if node.node_id in owners and is_gone(node, self.node)}
 
     def _is_stale(self, one: Observed) -> bool:
         """Return whether this node itself saw the run unchanged for its ttl, on the boot clock."""
@@ -202,10 +218,8 @@ class LeasedTasks:
             limit=PAGE,
         )
         while page := await self.repository.page(query):
-            for info in page:
-                await self._restore(info, restored, errors)
-            last = page[-1]
-            query = replace(query, after=_position(last))
+            await asyncio.gather(*(self._restore(info, restored, errors) for info in page))  # in few transactions
+            query = replace(query, after=_position(page[-1]))
         return restored, errors
 
     async def _restore(self, info: TaskInfo, restored: dict[str, TaskInfo], errors: dict[str, Exception]) -> None:
@@ -215,19 +229,29 @@ class LeasedTasks:
                 restored[info.id] = info
             else:
                 await self.repository.revise(info.id, Revision(hold=NOT_RESTORED, rev=info.rev))
-        except KokugenError as error:
+        except Exception as error:  # noqa: BLE001 - the user's should_restore may raise anything
             errors[info.id] = error
 
     async def prune(self) -> int:
         """Delete one batch of what is past retention; return how many."""
         keep = self._settings
-        return await self.repository.prune(
-            Retention(
-                done_before=self._past(keep.keep_done),
-                cancelled_before=self._past(keep.keep_cancelled),
-                failed_before=self._past(keep.keep_failed),
-            )
+        retention = Retention(
+            done_before=self._past(keep.keep_done),
+            cancelled_before=self._past(keep.keep_cancelled),
+            failed_before=self._past(keep.keep_failed),
+            limit=PRUNED_MAX,
         )
+        return await self._answered(self.repository.prune(retention), "pruning")
+
+    async def _answered(self, reply: Reply[T], what: str) -> T:
+        """Wait for an answer, but not for ever. Raises UnknownOutcomeError."""
+        try:
+            async with asyncio.timeout(self._settings.rpc_s):
+                return await reply
+        except TimeoutError as error:
+            if reply.done():  # it came at the last moment, or is such an error itself
+                return reply.peek()
+            raise UnknownOutcomeError(what) from error
 
     def _past(self, span: timedelta) -> int:
         return self._clock.wall_us() - duration_us(span)

@@ -31,7 +31,7 @@ from kokugen.errors import (
 from kokugen.middleware.base import ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.protocol import Repository, StateUpdater
-from kokugen.run import Cancel, Run, Snooze
+from kokugen.run import Cancel, NotCalled, Run
 from kokugen.task import Params, TaskInfo, TaskState
 from kokugen.task_storage.state_store import SyncStateStore
 from kokugen.task_storage.task_map import TaskMap
@@ -133,7 +133,7 @@ class MirroredTasks:
     # -- When it runs
 
     def begin(self, run: Run) -> Reply[Mirrored]:
-        """Answer with the task that may run now. Raises Cancel where it must not, Snooze where nobody can tell."""
+        """Answer with the task that may run now. Raises Cancel where it must not, NotCalled where nobody can tell."""
         return self._submit(self._begin(run))
 
     def finish(self, entry: Mirrored, run: Run, state: TaskState) -> Reply[KokugenError | None]:
@@ -165,7 +165,7 @@ class MirroredTasks:
             raise Cancel(str(error)) from error
         except Exception as error:
             entry.run = None
-            raise Snooze(RETRY_DELAY, f"the repository could not say whose task {entry.id} is: {error}") from error
+            raise NotCalled(RETRY_DELAY, f"the repository could not say whose task {entry.id} is: {error}") from error
         if not taken:
             self.forget(entry)
             other = OtherNodeWorkingError(entry.id)
@@ -190,7 +190,7 @@ class MirroredTasks:
         except (NoEntryError, NotUpdatableStateError):
             entry.holds = False
         except Exception as error:  # noqa: BLE001 - the user's repository may raise anything
-            _log.warning("task %s could not be given back, this node goes on with it: %s", entry.id, error)
+            _log.warning("task %r could not be given back, this node goes on with it: %r", entry.id, error)
         else:
             entry.holds = False
 
@@ -217,7 +217,7 @@ class MirroredTasks:
         try:
             return await self._mark(entry.id, state)
         except Exception as error:  # noqa: BLE001 - the user's repository may raise anything
-            _log.warning("task %s could not be marked as %s: %s", entry.id, state.label, error)
+            _log.warning("task %r could not be marked as %s: %r", entry.id, state.label, error)
             self._past[entry.id] = entry
             self.unmarked.put(entry.id, state)
             return None
@@ -240,7 +240,7 @@ class MirroredTasks:
             try:
                 await self._retry(one.key, one.value)
             except Exception as error:  # noqa: BLE001 - one that fails again must not keep back the others
-                _log.warning("task %s still cannot be marked as %s: %s", one.key, one.value.label, error)
+                _log.warning("task %r still cannot be marked as %s: %r", one.key, one.value.label, error)
         return self.unmarked.len() == 0
 
     async def _retry(self, task_id: str, state: TaskState) -> None:

@@ -12,7 +12,7 @@ from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.options import StoredOptions
 from kokugen.repository.rows import Finish
 from kokugen.retry import ATTEMPTS_MAX, Retry
-from kokugen.run import Interrupt, Run
+from kokugen.run import Interrupt, NotCalled, Run
 from kokugen.task import Mode, TaskState
 
 UNDECODABLE = "undecodable"
@@ -33,7 +33,7 @@ def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
         return Settlement(_row(run, TaskState.DONE, "done", result=outcome.result))
     if ending is Ending.CANCELLED:
         return Settlement(_row(run, TaskState.CANCELLED, "cancelled", reason=outcome.text))
-    if ending is Ending.SNOOZED and run.task.mode == Mode.AT_LEAST_ONCE:
+    if ending is Ending.SNOOZED and (run.task.mode == Mode.AT_LEAST_ONCE or isinstance(outcome.error, NotCalled)):
         return Settlement(_row(run, TaskState.INITIALIZED, "snooze", due_at=now_us + outcome.delay_us, attempt_back=1))
     if ending is Ending.UNDECODABLE:
         return Settlement(

@@ -168,6 +168,7 @@ def _request(info: TaskInfo, work: object) -> ScheduleRequest:
         options=declared.merged(id=info.id),
         zone=info.zone,
         local_time=info.local_time,
+        restored=True,
     )
 
 

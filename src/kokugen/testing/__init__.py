@@ -1,8 +1,9 @@
 """What tests of kokugen, of code that uses it, and of repositories written for it need: a part on its own, with pytest.
 
 `RepositorySuite` is the contract of a repository as tests; `ManualClock` is a clock that stands still. `run_virtual`
-runs code in virtual time, where a month passes in a moment; `InlineDispatcher` runs work there, without threads.
-`FaultyRepository` is a store that refuses calls, or does not answer them.
+runs code in virtual time, where a month passes in a moment; `VirtualScheduler` is a scheduler there, and
+`InlineDispatcher` runs its work without threads. `FaultyRepository` is a store that refuses calls, or does not answer
+them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kokugen.testing.clock import ManualClock  # noqa: E402 - asserts are rewrit
 from kokugen.testing.faulty_repository import Fault, FaultyRepository, RandomFaults  # noqa: E402
 from kokugen.testing.inline_dispatcher import InlineDispatcher  # noqa: E402
 from kokugen.testing.repository_suite import RepositorySuite  # noqa: E402
+from kokugen.testing.virtual_scheduler import VirtualScheduler  # noqa: E402
 from kokugen.testing.virtual_time import VirtualClock, VirtualTimeLoop, run_virtual  # noqa: E402
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "RandomFaults",
     "RepositorySuite",
     "VirtualClock",
+    "VirtualScheduler",
     "VirtualTimeLoop",
     "run_virtual",
 ]

@@ -33,6 +33,7 @@ from kokugen.repository.rows import (
     Observed,
     Recovered,
     Revision,
+    is_told,
 )
 from kokugen.task import Mode, TaskState, replace
 
@@ -96,7 +97,7 @@ class MemoryClaims(MemoryStore):
         if record.claim != row.claim:
             return Finished.APPLIED if record.final_claim == row.claim else Finished.FENCED
         record.started_at = row.started_at
-        if row.outcome != "done":
+        if is_told(row):
             self._table.remember(record, row.outcome, now, row.error)
         record.final_claim, record.error, record.result = row.claim, row.error, row.result
         self._settle(record, row, now)

@@ -51,7 +51,14 @@ class MemoryOperations(MemoryStore):
             pruned = list(islice(old, retention.limit))
             for record in pruned:
                 self._table.remove(record)
+            self._forget_nodes(retention.failed_before)
         return Reply.of(len(pruned))
+
+    def _forget_nodes(self, before_us: int) -> None:
+        owners = {record.owner for record in self._table.by_state[TaskState.WORKING].values()}
+        gone = [one for one, node in self._nodes.items() if node.seen_at < before_us and one not in owners]
+        for node_id in gone:
+            del self._nodes[node_id]
 
     def _ended(self, state: TaskState, before_us: int) -> Iterator[Record]:
         """Yield the tasks that ended in this state before then: the first ones, in order of their end."""

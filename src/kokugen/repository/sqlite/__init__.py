@@ -1,7 +1,7 @@
 """The repository in one SQLite file, shared by any number of processes of one machine. The only user of apsw.
 
-`connection` opens and migrates the file, `writer` commits batches, `tasks`, `runs`, `changes` and `operations` hold
-its statements, `reading` the queries.
+`connection` opens and migrates the file, `writer` commits batches, `bell` wakes other processes; `tasks`, `runs`,
+`changes` and `operations` hold the writer's statements, `reading` the queries.
 """
 
 from __future__ import annotations
@@ -37,19 +37,27 @@ from kokugen.repository.rows import (
 )
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
-from kokugen.repository.sqlite.connection import connect, explain, migrate
+from kokugen.repository.sqlite.bell import Bell
+from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 T = TypeVar("T")
 
+SOON_US = 2_000_000
+"""Other processes need no hint of what is due later than this: their own poll finds it in time."""
+
 _abandoned: list[object] = []
-"""Connections of a parent process: SQLite forbids even closing them in a forked child, so they are kept for ever."""
+"""What a parent process had open: SQLite forbids a forked child even to close its connections, so it keeps them."""
 
 
 def _wake(scope: Scope) -> None:
     """Do nothing: the writer looks at its queue, and from then on at other processes' commits."""
+
+
+def _nodes(scope: Scope) -> list[NodeInfo]:
+    return reading.nodes(scope.db)
 
 
 class SQLiteRepository(SeedMethods):
@@ -69,6 +77,8 @@ class SQLiteRepository(SeedMethods):
         self._pid = os.getpid()
         self._writer: Writer | None = None
         self._reader: apsw.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._bell = Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
 
     @property
     def url(self) -> str:
@@ -85,7 +95,7 @@ class SQLiteRepository(SeedMethods):
 
     def _opened(self) -> Writer:
         if self._pid != os.getpid():
-            _abandoned.append((self._writer, self._reader))
+            _abandoned.append((self._writer, self._reader, self._bell))
             self._hints.clear()
             self._reset()
         writer = self._writer
@@ -97,12 +107,20 @@ class SQLiteRepository(SeedMethods):
     def _connect(self) -> Writer:
         try:
             self._reader = connect(self._path)
+            self._file = file_identity(self._path)
             migrate(self._reader, self._path, self._ids.task_id())
-            writer = Writer(self._path, self._namespace, self._clock, self._on_change)
+            writer = Writer(self._path, self._namespace, self._clock, waits=self._on_wait, changed=self._on_change)
         except apsw.Error as error:
             raise explain(error, self._path) from error
-        writer.watching = bool(self._hints)
+        if self._hints:
+            self._watch(writer)
         return writer
+
+    def _watch(self, writer: Writer) -> None:
+        """Hear of other processes' commits: by the bell at once, else when the writer looks."""
+        self._bell.listen(self._hint)
+        writer.watching = True
+        writer.submit(Operation(reply=Reply(), run=_wake))
 
     def close(self) -> None:
         if self._pid != os.getpid():
@@ -111,6 +129,7 @@ class SQLiteRepository(SeedMethods):
             writer, self._writer = self._writer, None
             if writer is not None:
                 writer.close()
+                self._bell.close()
         with self._reading:
             reader, self._reader = self._reader, None
             if reader is not None:
@@ -119,8 +138,7 @@ class SQLiteRepository(SeedMethods):
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         writer = self._opened()
         self._hints.append(hint)
-        writer.watching = True
-        writer.submit(Operation(reply=Reply(), run=_wake))
+        self._watch(writer)
 
         def leave() -> None:
             if hint in self._hints:
@@ -129,9 +147,13 @@ class SQLiteRepository(SeedMethods):
 
         return leave
 
+    def _on_wait(self, due_us: int) -> None:
+        self._hint(due_us)
+        if due_us - self._clock.wall_us() < SOON_US:
+            self._bell.ring(due_us)
+
     def _on_change(self) -> None:
-        for hint in tuple(self._hints):
-            hint(0)
+        self._hint(0)
 
     def _hint(self, due_us: int) -> None:
         for hint in tuple(self._hints):
@@ -139,10 +161,10 @@ class SQLiteRepository(SeedMethods):
 
     # -- Asking
 
-    def _submit(self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None) -> Reply[T]:
+    def _submit(self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None, **about: Any) -> Reply[T]:
         reply: Reply[T] = Reply()
         try:
-            self._opened().submit(Operation(reply=reply, run=run, rows=rows, arguments=arguments))
+            self._opened().submit(Operation(reply=reply, run=run, rows=rows, arguments=arguments, **about))
         except KokugenError as error:
             return Reply.failed(error)
         return reply
@@ -153,39 +175,37 @@ class SQLiteRepository(SeedMethods):
             with self._reading:
                 if self._reader is None:
                     raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
+                check_unmoved(self._path, self._file)
                 return Reply.of(query(self._reader, *arguments))
         except apsw.Error as error:
             return Reply.failed(explain(error, self._path))
         except KokugenError as error:
             return Reply.failed(error)
 
-    def _hinting(self, reply: Reply[T], due_us: int) -> Reply[T]:
-        if self._hints:
-            reply.when_done(lambda: self._hint(due_us))
-        return reply
-
     # -- The life of a task
 
     def add(self, tasks_: Sequence[NewTask]) -> Reply[list[Added]]:
         if not tasks_:
             return Reply.of([])
-        reply = self._submit(tasks.add, rows=list(tasks_))
-        return self._hinting(reply, min(task.due_at for task in tasks_))
+        return self._submit(tasks.add, rows=list(tasks_), due_us=min(task.due_at for task in tasks_))
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
         return self._submit(tasks.claim, request)
 
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
-        return self._submit(runs.finish, rows=list(rows)) if rows else Reply.of([])
+        if not rows:
+            return Reply.of([])
+        due_us = min((row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED), default=None)
+        return self._submit(runs.finish, rows=list(rows), due_us=due_us)
 
     def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        return self._submit(runs.beat, leases) if leases else Reply.of([])
+        return self._submit(runs.beat, leases, urgent=True) if leases else Reply.of([])
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._submit(runs.watch, node_id)
 
     def recover(self, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
-        return self._hinting(self._submit(runs.recover, observed), 0) if observed else Reply.of([])
+        return self._submit(runs.recover, observed, due_us=0) if observed else Reply.of([])
 
     def held(self, node_id: str, claim: str) -> Reply[ClaimAnswer]:
         return self._submit(tasks.held, node_id, claim)
@@ -194,7 +214,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(changes.cancel, request)
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
-        return self._hinting(self._submit(changes.revise, task_id, revision), revision.due_at or 0)
+        return self._submit(changes.revise, task_id, revision, due_us=revision.due_at or 0)
 
     # -- Reading
 
@@ -214,7 +234,7 @@ class SQLiteRepository(SeedMethods):
         return self._read(reading.health, self._namespace, self.url, self._clock.wall_us())
 
     def nodes(self) -> Reply[list[NodeInfo]]:
-        return self._read(reading.nodes)
+        return self._submit(_nodes)  # not as a reading: the engine asks, and must not wait behind a long one
 
     def _modified_since(self, since_us: int, limit: int) -> Reply[list[TaskInfo]]:
         return self._read(reading.modified_since, self._namespace, since_us, limit)
@@ -222,7 +242,7 @@ class SQLiteRepository(SeedMethods):
     # -- Operating
 
     def revive(self, task_ids: Sequence[str], *, due_at: int | None = None, by: str | None = None) -> Reply[list[str]]:
-        return self._hinting(self._submit(operations.revive, task_ids, due_at, by), due_at or 0)
+        return self._submit(operations.revive, task_ids, due_at, by, due_us=due_at or 0)
 
     def prune(self, retention: Retention) -> Reply[int]:
         return self._submit(operations.prune, retention)
@@ -231,9 +251,10 @@ class SQLiteRepository(SeedMethods):
         return self._submit(operations.register, node)
 
     def retire(self, node_id: str) -> Reply[None]:
-        return self._hinting(self._submit(operations.retire, node_id), 0)
+        return self._submit(operations.retire, node_id, due_us=0)
 
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None
     ) -> Reply[TaskState]:
-        return self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce())
+        due_us = 0 if new == TaskState.INITIALIZED else None
+        return self._submit(operations.transition, task_id, old, new, reason, self._ids.nonce(), due_us=due_us)

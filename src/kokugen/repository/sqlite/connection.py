@@ -45,6 +45,26 @@ def connect(path: Path) -> apsw.Connection:
     return db
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at this path from any other; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check_unmoved(path: Path, identity: tuple[int, int] | None) -> None:
+    """Refuse to go on with an open file that is no longer the one at its path: what it is told would be lost.
+
+    Raises RepositoryUnavailableError.
+    """
+    if file_identity(path) != identity:
+        raise RepositoryUnavailableError(
+            f"the store {path} was moved, deleted or replaced while it was open: put it back, or restart what uses it"
+        )
+
+
 def explain(error: apsw.Error, path: Path) -> RepositoryError:
     """Return what SQLite said as an error of ours, with what to do."""
     for kind, advice in FAILURES:
@@ -125,6 +145,13 @@ def _fact(db: apsw.Connection, key: str) -> int:
 
 
 def _check_place(path: Path) -> None:
+    try:
+        _check_file(path)
+    except OSError as error:
+        raise RepositoryError(f"the store {path} cannot be looked at: {error.strerror}") from error
+
+
+def _check_file(path: Path) -> None:
     if path.is_symlink():
         raise RepositoryError(f"{path} is a symbolic link, which a store may not be: name the file itself")
     if path.is_dir():

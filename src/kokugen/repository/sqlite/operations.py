@@ -25,6 +25,7 @@ _PAST = (
     "SELECT json_group_array(id) FROM (SELECT id FROM task INDEXED BY task_ended"
     " WHERE namespace = :ns AND state = :state AND state >= 2 AND finished_at < :before LIMIT :max)"
 )
+_FORGET_NODES = "DELETE FROM node WHERE seen_at < ? AND node_id NOT IN (SELECT owner FROM task WHERE state = 1)"
 
 
 def revive(scope: Scope, ids: Sequence[str], due_at: int | None, by: str | None) -> list[str]:
@@ -43,7 +44,7 @@ def _revive(scope: Scope, task_id: str, due_at: int | None, by: str | None) -> b
 
 
 def prune(scope: Scope, retention: Retention) -> int:
-    """Delete one batch of what ended before its instant."""
+    """Delete one batch of what ended before its instant, and the nodes that were last seen before the last of them."""
     befores = {
         TaskState.DONE: retention.done_before,
         TaskState.CANCELLED: retention.cancelled_before,
@@ -59,6 +60,7 @@ def prune(scope: Scope, retention: Retention) -> int:
                 f"DELETE FROM {table} WHERE namespace = :ns AND {column} IN (SELECT value FROM json_each(:ids))",
                 {"ns": scope.namespace, "ids": ids},
             )
+    scope.db.execute(_FORGET_NODES, (retention.failed_before,))
     return deleted
 
 

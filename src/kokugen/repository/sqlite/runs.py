@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kokugen.errors import InvalidEntryError
-from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered
+from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered, is_told
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
 from kokugen.task import TaskState
@@ -72,7 +72,7 @@ def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
     """Write outcomes, a statement a kind; read again only where some did not apply. Raises InvalidEntryError."""
     if any(row.state == TaskState.WORKING for row in rows):
         raise InvalidEntryError("a run cannot end as Working: name the state after it")
-    told = [row for row in rows if row.outcome not in ("done", "released")]
+    told = [row for row in rows if is_told(row)]
     if told:
         _write(scope, told, _TELL_FINISH, _FORGET)
     over = [row for row in rows if row.state != TaskState.INITIALIZED]

@@ -21,7 +21,7 @@ from msgspec import Struct
 from kokugen.clock import Clock
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
-from kokugen.repository.sqlite.connection import connect, explain, one
+from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, one
 from kokugen.repository.sqlite.tasks import Scope
 
 ROWS_MAX = 5000
@@ -31,7 +31,8 @@ LOOK_S = 0.25
 class Operation(Struct, eq=False):
     """One call. `rows` of neighbours with the same `run` are put together, and the answers dealt out again.
 
-    An `urgent` one goes before all that is queued: a beat must not wait for the rows of a whole import.
+    An `urgent` one goes before all that is queued: a beat must not wait for the rows of a whole import. `due_us` is
+    when tasks are due that it makes wait (0: unknown); None where it makes none.
     """
 
     reply: Reply[Any]
@@ -39,19 +40,33 @@ class Operation(Struct, eq=False):
     rows: list[Any] | None = None
     arguments: tuple[Any, ...] = ()
     urgent: bool = False
+    due_us: int | None = None
 
 
 class Writer:
-    """Owns the writing connection. `submit` may be called from any thread."""
+    """Owns the writing connection. `submit` may be called from any thread.
 
-    def __init__(self, path: Path, namespace: str, clock: Clock, changed: Callable[[], object]) -> None:
+    After a commit it calls `waits(due_us)` where tasks wait now, and `changed()` when another process has committed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        namespace: str,
+        clock: Clock,
+        *,
+        waits: Callable[[int], object],
+        changed: Callable[[], object],
+    ) -> None:
         self._path = path
         self._namespace = namespace
         self._clock = clock
+        self._waits = waits
         self._changed = changed
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._urgent: deque[Operation] = deque()
         self._db = connect(path)
+        self._file = file_identity(path)
         self._version = one(self._db, "PRAGMA data_version")
         self._closed = self._ended = False
         self.watching = False
@@ -81,6 +96,7 @@ class Writer:
             batch, last = self._gather()
             if batch:
                 resolve_all(self._answers(batch))
+                self._hint(batch)
         self._db.close()
         self._ended = True
         self._refuse_rest()
@@ -106,6 +122,11 @@ class Writer:
                 self._look()
             return batch, False
         return batch, True
+
+    def _hint(self, batch: list[Operation]) -> None:
+        due_us = min((one.due_us for one in batch if one.due_us is not None), default=None)
+        if due_us is not None:
+            self._waits(due_us)
 
     def _hurried(self) -> list[Operation]:
         """Take out the urgent operations; each is in the queue too, which wakes the thread."""
@@ -136,8 +157,12 @@ class Writer:
     def _answers(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
         """Commit operations and return their answers; where that fails, each alone, so that one spoils no other."""
         try:
+            check_unmoved(self._path, self._file)
             self._db.execute("BEGIN IMMEDIATE")
-        except apsw.Error as error:  # it keeps all of them waiting: trying them one by one would wait once for each
+        except (
+            apsw.Error,
+            RepositoryUnavailableError,
+        ) as error:  # it keeps all of them waiting: trying them one by one would wait once for each
             return [(operation.reply, self._told(error)) for operation in batch]
         try:
             answers = self._run(batch)

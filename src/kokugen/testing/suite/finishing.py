@@ -97,6 +97,13 @@ class FinishingCases:
         (run,) = lab.claim().tasks
         assert (run.attempt, run.fence) == (1, 2)
 
+    @pytest.mark.parametrize("started", [True, False])
+    def test_the_history_tells_of_a_release_only_where_the_run_had_started(self, lab: Lab, started: bool) -> None:
+        task_id = lab.add()
+        told = {"outcome": "released", "attempt_back": 1, "started_at": lab.now if started else None}
+        lab.finish(task_id, lab.start(task_id), TaskState.INITIALIZED, **told)
+        assert [attempt.outcome for attempt in lab.attempts(task_id)] == ["released"] * started
+
     def test_nothing_of_the_waiting_applies_where_a_cancel_was_requested(self, lab: Lab) -> None:
         task_id = lab.add(start_deadline=lab.now + 9)
         claim = lab.start(task_id)

@@ -195,6 +195,17 @@ class OperatingCases:
         stopped = {one.node_id: one.stopped_at for one in ask(lab.repo.nodes())}
         assert stopped == {NODE: lab.now, OTHER_NODE: None}
 
+    def test_a_node_that_was_not_seen_for_long_is_forgotten_unless_it_holds_a_run(self, lab: Lab) -> None:
+        for node_id in ("gone", NODE):
+            ask(lab.repo.register(node(node_id)))
+        lab.start(lab.add())
+        lab.pass_time()
+        ask(lab.repo.register(node(OTHER_NODE)))
+        _prune(lab, done_before=lab.now)
+        assert {one.node_id for one in ask(lab.repo.nodes())} == {"gone", NODE, OTHER_NODE}
+        assert _prune(lab, failed_before=lab.now) == 0
+        assert {one.node_id for one in ask(lab.repo.nodes())} == {NODE, OTHER_NODE}
+
     @pytest.mark.parametrize("state", STATES, ids=lambda state: state.label)
     def test_a_node_with_nothing_running_changes_no_task_when_it_is_retired(self, lab: Lab, state: TaskState) -> None:
         task_id = lab.in_state(state)

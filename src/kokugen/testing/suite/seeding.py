@@ -26,6 +26,13 @@ INVALID: dict[str, dict[str, Any]] = {
     "bad_work": {"work_id": "a b"},
     "bad_queue": {"queue": "a\nb"},
     "bad_param": {"param": {"x": object()}},
+    "bad_priority": {"priority": 4},
+    "bad_mode": {"mode": 2},
+    "bad_tag": {"tags": ("a b",)},
+    "bad_unique": {"unique": ""},
+    "no_attempt": {"max_attempts": 0},
+    "endless_attempts": {"max_attempts": 1 << 62},
+    "no_loss": {"max_lost": 0},
     "naive_deadline": {"start_deadline": datetime(2027, 1, 1)},  # noqa: DTZ001 - it is to be refused
     **{state.label: {"state": state} for state in NOT_WAITING},
 }

@@ -39,7 +39,20 @@ CREATE TABLE task (
   result TEXT,
   error TEXT,
   PRIMARY KEY (namespace, id),
-  CHECK ((state = 1) = (claim IS NOT NULL AND owner IS NOT NULL))
+  CHECK ((state = 1) = (claim IS NOT NULL AND owner IS NOT NULL)),
+  -- What no reader could make sense of, whoever writes it: levels and states that there are not, instants of no year.
+  CHECK (state BETWEEN 0 AND 4),
+  CHECK (rank BETWEEN -3 AND 0),
+  CHECK (mode BETWEEN 0 AND 1),
+  CHECK (due_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (scheduled_time BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (start_deadline BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (created_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (modified_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (claimed_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (started_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (finished_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (json_type(tags) = 'array')
 ) STRICT;
 
 CREATE INDEX task_waiting ON task (namespace, queue, rank, due_at, id, work_id) WHERE state = 0 AND hold IS NULL;

@@ -1,0 +1,63 @@
+"""What does a scheduler cost that has nothing to do?
+
+Processor time is the process's own, so the trials run side by side: they do hardly anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from benchmarks.answer import Findings, Scale, at_most, series, tell
+from benchmarks.measure import DAY_US, Contender, Stopwatch, Values, store_folder, together, wall_us
+from benchmarks.subject import Kokugen
+from benchmarks.trials import Store
+
+ASKS = "How much of one core does a running scheduler take with 100,000 tasks stored for later?"
+SIZES = {Scale.FULL: (100_000, 62.0, 3), Scale.QUICK: (100_000, 11.0, 1), Scale.TINY: (100, 0.2, 1)}
+GOAL = at_most(0.3)
+SETTLE_S = 1.0
+
+STORES: tuple[Store, ...] = ("SQLite", "memory")
+
+
+def idle(store: Store, waiting: int, span_s: float) -> Values:
+    """Start a scheduler with tasks that are due tomorrow, and watch it do nothing."""
+    with store_folder() as folder:
+        scheduler = Kokugen(folder if store == "SQLite" else None)
+        scheduler.fill("noop", waiting, wall_us() + DAY_US)
+        scheduler.start()
+        time.sleep(min(SETTLE_S, span_s))
+        with Stopwatch() as watch:
+            time.sleep(span_s)
+        scheduler.close()
+    return {"share": 100 * watch.cpu_s / watch.wall_s}
+
+
+def measure(scale: Scale) -> Findings:
+    waiting, span_s, repetitions = SIZES[scale]
+    names = {f"kokugen, {store}": store for store in STORES}
+    copies = [
+        Contender(f"{name} #{copy}", idle, (store, waiting, span_s))
+        for name, store in names.items()
+        for copy in range(repetitions)
+    ]
+    found = together("idle", copies)
+    trials = {
+        name: [one for copy, ones in found.items() if copy.startswith(f"{name} #") for one in ones] for name in names
+    }
+    return Findings(
+        figures=series(trials, "share", "% of one core", dict.fromkeys(names, GOAL)),
+        notes=[
+            f"{waiting:,} waiting tasks, {span_s:g} s after the start: a few beats, watches and polls, and in a full"
+            " run one pass of pruning. The repetitions run at the same time."
+        ],
+    )
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    tell("idle", ASKS, words, measure)
+
+
+if __name__ == "__main__":
+    main()

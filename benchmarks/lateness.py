@@ -1,0 +1,132 @@
+"""How late do tasks start that are due at random instants?
+
+A start before its time would be a broken promise, and fails the benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from threading import Condition
+
+from benchmarks import work
+from benchmarks.answer import Figure, Findings, Goal, Scale, at_most, figure, tell
+from benchmarks.histogram import Bins, bins
+from benchmarks.measure import DAY_US, Contender, Trials, Values, interleave, percentile, store_folder, wall_us
+from benchmarks.peers import INSTALLED
+from benchmarks.subject import Subject
+from benchmarks.trials import Kind, Store, subject
+
+ASKS = "How many milliseconds after its due time does a task start, and does none start early?"
+SIZES = {Scale.FULL: (2_000, 20.0, 3), Scale.QUICK: (1_000, 5.0, 1), Scale.TINY: (20, 0.2, 1)}
+LEAD_US = 1_000_000
+SAMPLE = 50
+SEED = 2026
+P50_GOAL, P99_GOAL = at_most(0.5), at_most(2.0)
+
+SQLITE, SQLITE_ASYNC, MEMORY = "kokugen, SQLite, threads", "kokugen, SQLite, async", "kokugen, memory, threads"
+LIMIT = "one thread's timed wait, no scheduler"
+
+
+def lateness(kind: Kind, store: Store, count: int, span_s: float, call: Callable[[int], object]) -> Values:
+    """Schedule tasks at random instants of the coming seconds, and see when they start."""
+    with store_folder() as folder:
+        scheduler = subject(kind, store, folder)
+        scheduler.start()
+        dues = _instants(count, span_s, lead_us=LEAD_US + 3 * count * _adding_us(scheduler, call))
+        work.tally.expect(count)
+        scheduler.add_many(call, [(due_us, (due_us,)) for due_us in dues])
+        added_us = wall_us()
+        work.tally.wait()
+        scheduler.close()
+    assert added_us < dues[0], "all were stored before the first was due"
+    return _told(work.tally.starts)
+
+
+def _adding_us(scheduler: Subject, call: Callable[[int], object]) -> int:
+    """Return about how long it takes to add one task; the tasks that this adds stay for tomorrow."""
+    scheduler.add_many(call, [(wall_us() + DAY_US, (0,))])  # opens the store
+    began_us = wall_us()
+    scheduler.add_many(call, [(began_us + DAY_US, (0,))] * SAMPLE)
+    return (wall_us() - began_us) // SAMPLE
+
+
+def timed_wait(count: int, span_s: float) -> Values:
+    """Wait for each instant in one thread: what the system's timers can do at best."""
+    starts = []
+    condition = Condition()
+    with condition:
+        for due_us in _instants(count, span_s, lead_us=LEAD_US):
+            while (left_us := due_us - wall_us()) > 0:
+                condition.wait(left_us / 1e6)
+            starts.append((due_us, wall_us()))
+    return _told(starts)
+
+
+def _instants(count: int, span_s: float, lead_us: int) -> list[int]:
+    chance = Random(SEED)
+    begin_us = wall_us() + lead_us
+    return sorted(begin_us + chance.randrange(int(span_s * 1e6)) for _ in range(count))
+
+
+def _told(starts: Sequence[tuple[int, int]]) -> Values:
+    late_ms = [(started_us - due_us) / 1000 for due_us, started_us in starts]
+    return {
+        "late_ms": late_ms,
+        "p50": percentile(late_ms, 50),
+        "p99": percentile(late_ms, 99),
+        "max": max(late_ms),
+        "early": sum(late < 0 for late in late_ms),
+    }
+
+
+def contenders(count: int, span_s: float) -> list[Contender]:
+    """Return kokugen, the limit, and those peers that are installed; one turn must do for what takes that long."""
+    ours = [
+        Contender(SQLITE, lateness, ("kokugen", "SQLite", count, span_s, work.record)),
+        Contender(MEMORY, lateness, ("kokugen", "memory", count, span_s, work.record)),
+        Contender(SQLITE_ASYNC, lateness, ("kokugen", "SQLite", count, span_s, work.record_async), 1),
+        Contender(LIMIT, timed_wait, (count, span_s), 1),
+    ]
+    peers = [
+        Contender("APScheduler 3, SQLite", lateness, ("APScheduler", "SQLite", count, span_s, work.record), 1),
+        Contender("APScheduler 3, memory", lateness, ("APScheduler", "memory", count, span_s, work.record), 1),
+        Contender("huey, SQLite", lateness, ("huey", "SQLite", count, span_s, work.record), 1),
+    ]
+    return ours + (peers if INSTALLED else [])
+
+
+def measure(scale: Scale) -> Findings:
+    count, span_s, repetitions = SIZES[scale]
+    trials = interleave("lateness", contenders(count, span_s), repetitions)
+    early = sum(trial["early"] for name, ones in trials.items() if name.startswith("kokugen") for trial in ones)
+    if early:
+        raise AssertionError(f"{early} tasks started before they were due")
+    return Findings(
+        figures=[
+            *_figures(trials, "p50", P50_GOAL),
+            *_figures(trials, "p99", P99_GOAL),
+            *_figures(trials, "max", None),
+        ],
+        notes=[f"{count:,} tasks at random instants of {span_s:g} s; none of kokugen's started early."],
+        histograms={name: _histogram(ones) for name, ones in trials.items()},
+    )
+
+
+def _figures(trials: Trials, key: str, goal: Goal | None) -> list[Figure]:
+    goals = {SQLITE: goal, MEMORY: goal}
+    return [
+        figure(name, f"ms late, {key}", [one[key] for one in ones], goals.get(name)) for name, ones in trials.items()
+    ]
+
+
+def _histogram(ones: Sequence[Values]) -> Bins:
+    return bins([late for trial in ones for late in trial["late_ms"]])
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    tell("lateness", ASKS, words, measure)
+
+
+if __name__ == "__main__":
+    main()

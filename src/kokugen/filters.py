@@ -1,0 +1,45 @@
+"""Which tasks a caller means: the filters of both faces, as a query of the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from kokugen.acceptance import check_time
+from kokugen.registry.protocol import Work
+from kokugen.task import TaskQuery, TaskState
+
+
+def task_query(
+    *,
+    state: TaskState | str | Collection[TaskState | str] | None = None,
+    work: object = None,
+    queue: str | None = None,
+    tag: str | None = None,
+    unique: str | None = None,
+    held: bool | None = None,
+    due_before: datetime | None = None,
+    due_from: datetime | None = None,
+    limit: int = 1000,
+) -> TaskQuery:
+    """Return the query for a face's filters. Raises OptionError for one that is not allowed."""
+    for bound in (due_before, due_from):
+        if bound is not None:
+            check_time(bound)
+    return TaskQuery(
+        states=None if state is None else _states(state),
+        work_id=work.id if isinstance(work, Work) else None if work is None else str(work),
+        queue=queue,
+        tag=tag,
+        unique=unique,
+        held=held,
+        due_before=due_before,
+        due_from=due_from,
+        limit=limit,
+    )
+
+
+def _states(state: TaskState | str | Collection[TaskState | str]) -> frozenset[TaskState]:
+    if isinstance(state, TaskState | str):
+        state = (state,)
+    return frozenset(TaskState.parse(one) if isinstance(one, str) else one for one in state)

@@ -1,0 +1,87 @@
+"""Registries that users wrote: what they cannot load waits for a node that can, and stops nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kokugen.run import Interrupt
+from kokugen.task import TaskState
+from tests.engine.node import Lab, later, virtually
+
+
+async def good() -> str:
+    return "done"
+
+
+def yields() -> Iterator[int]:
+    yield 1
+
+
+class Unlisted:
+    """A registry that has a `load` and nothing else."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Any] = {"good": good, "yields": yields, "number": 5}
+
+    def load(self, work_id: str) -> Callable[..., Any] | None:
+        if work_id == "broken":
+            raise RuntimeError("cannot load it")
+        return self.works.get(work_id)
+
+
+class Listed(Unlisted):
+    """One that lists its ids too."""
+
+    def work_ids(self) -> frozenset[str]:
+        return frozenset({*self.works, "broken"})
+
+
+@pytest.mark.parametrize("registry", [Unlisted, Listed])
+@pytest.mark.parametrize("bad", ["broken", "yields", "number"])
+def test_work_that_cannot_be_loaded_waits_and_stops_no_other(registry: type[Unlisted], bad: str) -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node(works=registry())
+        waiting = lab.add_many(3, bad)
+        done = lab.add_many(3, "good")
+        await later(5)
+        assert (lab.states(waiting), lab.states(done)) == ({TaskState.INITIALIZED}, {TaskState.DONE})
+        await node.stop()
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("registry", [Unlisted, Listed])
+def test_work_that_comes_to_be_known_is_run_from_then_on(registry: type[Unlisted]) -> None:
+    async def main(lab: Lab) -> None:
+        works = registry()
+        node = await lab.node(works=works)
+        task_id = lab.add("late")
+        await later(5)
+        assert lab.state(task_id) is TaskState.INITIALIZED
+        works.works["late"] = good
+        await later(2)
+        assert lab.state(task_id) is TaskState.DONE
+        await node.stop()
+
+    virtually(main)
+
+
+def test_an_engine_that_ends_by_an_error_tells_its_runs_that_nobody_keeps_their_leases() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        lab.add("hang")
+        await later(2)
+
+        def fail(verb: str) -> None:
+            raise ZeroDivisionError(verb)
+
+        node.line.plan = fail
+        await later(20)
+        with pytest.raises(ZeroDivisionError):
+            await node.stop()
+        assert [run.interrupt for run in lab.ledger.runs] == [Interrupt.LEASE_LOST]
+
+    virtually(main)

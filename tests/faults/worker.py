@@ -1,0 +1,84 @@
+"""A worker process of these tests: it runs what is due, and its work writes every run into the journal.
+
+`Crew` starts it; it ends by SIGTERM as `Scheduler.run` does, or by whatever the test does to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kokugen import AsyncScheduler, FunctionRegistry, Scheduler, Settings, current_run
+from tests.faults.journal import END, REFUSED, START, Journal
+
+WORKERS = 4
+GATE_LOOK_S = 0.005
+
+
+def works_of(journal: Journal) -> FunctionRegistry:
+    """The work of the tests. Each takes as long as it is told, so that whatever happens happens amid runs."""
+    works = FunctionRegistry()
+
+    @works.work
+    def step(pause_us: int) -> None:
+        run = current_run()
+        journal.write(START, run.task_id, run.fence, run.attempt)
+        run.cancelled.wait(timedelta(microseconds=pause_us))
+        journal.write(END, run.task_id, run.fence, run.attempt)
+
+    @works.work
+    async def async_step(pause_us: int) -> None:
+        run = current_run()
+        journal.write(START, run.task_id, run.fence, run.attempt)
+        await asyncio.sleep(pause_us / 1e6)
+        journal.write(END, run.task_id, run.fence, run.attempt)
+
+    @works.work
+    def wait_for(gate: str) -> None:
+        run = current_run()
+        journal.write(START, run.task_id, run.fence, run.attempt)
+        while not Path(gate).exists():
+            threading.Event().wait(GATE_LOOK_S)
+        journal.write(END, run.task_id, run.fence, run.attempt)
+
+    @works.work
+    def die() -> None:
+        run = current_run()
+        journal.write(START, run.task_id, run.fence, run.attempt)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return works
+
+
+class Refusals(logging.Handler):
+    """Writes down that the engine logged an outcome as refused."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.WARNING)
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "is refused" in record.getMessage():
+            self._journal.write(REFUSED, "-")
+
+
+async def _serve_async(url: str, written: Journal, settings: Settings) -> None:
+    await AsyncScheduler(url, works=works_of(written), workers=WORKERS, settings=settings).run()
+
+
+def serve_async(url: str, journal: Path, numbers: dict[str, Any]) -> None:
+    """As `serve`, on an event loop."""
+    asyncio.run(_serve_async(url, Journal(journal), Settings(**numbers)))
+
+
+def serve(url: str, journal: Path, numbers: dict[str, Any]) -> None:
+    """Run what is due until SIGTERM."""
+    written = Journal(journal)
+    logging.getLogger("kokugen").addHandler(Refusals(written))
+    Scheduler(url, works=works_of(written), workers=WORKERS, settings=Settings(**numbers)).run()
