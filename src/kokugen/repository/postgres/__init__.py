@@ -146,7 +146,11 @@ class PostgresRepository(SeedMethods):
         return self._ask(actions.CLAIM, request)
 
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
-        return self._ask(actions.FINISH, rows) if rows else Reply.of([])
+        if not rows:
+            return Reply.of([])
+        reply = self._ask(actions.FINISH, rows)
+        waiting = [row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED]
+        return self._hinting(reply, min(waiting)) if waiting else reply
 
     def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
         if not leases:

@@ -94,26 +94,29 @@ class Hints:
     # -- From others
 
     async def listen(self, pool: Pool, until: asyncio.Event) -> None:
-        """Listen until then; what came while nobody listened is made good by one hint of an unknown time."""
+        """Listen until then; what came while the connection was lost is made good by one hint of an unknown time."""
+        again = False
         while not until.is_set():
             try:
                 session = await pool.take(asyncio.get_running_loop().time() + CHECK_S)
             except KokugenError:
                 continue
             try:
-                await self._attend(session, until)
+                await self._attend(session, until, again=again)
             except BROKEN:
                 pass
             finally:
+                again = True
                 session.drop()
                 pool.give(session)
 
-    async def _attend(self, session: Session, until: asyncio.Event) -> None:
+    async def _attend(self, session: Session, until: asyncio.Event, *, again: bool) -> None:
         """Listen, and ask now and again whether the other end is still there; raises once it is not."""
         now_s = asyncio.get_running_loop().time
         with session.within(now_s() + SEND_S):
             await session.link.add_listener(self._channel, self._on_notification)
-        self.hear(0)
+        if again:
+            self.hear(0)
         while not until.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_S):

@@ -180,7 +180,7 @@ def _info(row: _Row, namespace: str) -> TaskInfo:
         queue=row.queue,
         priority=Priority(-row.rank),
         mode=Mode(row.mode),
-        tags=tuple(msgspec.json.decode(row.tags)) if row.tags else (),
+        tags=tuple(map(str, msgspec.json.decode(row.tags))) if row.tags else (),
         unique=row.unique_key,
         due_at=from_us(row.due_at),
         start_deadline=_when(row.start_deadline),

@@ -22,7 +22,7 @@ CREATE TABLE task (
   state smallint NOT NULL DEFAULT 0,
   rank smallint NOT NULL,
   mode smallint NOT NULL,
-  care smallint NOT NULL, -- 0 may wait in a buffer, 1 runs at most once, 2 was lost before: CASE WHEN lost > 0 THEN 2 ELSE mode END
+  care smallint NOT NULL, -- 0: it may wait in a buffer, 1: it runs at most once, 2: it was lost before
   cancel_requested boolean NOT NULL DEFAULT false,
   namespace text COLLATE "C" NOT NULL,
   id text COLLATE "C" NOT NULL,
@@ -42,7 +42,21 @@ CREATE TABLE task (
   result text,
   error text,
   PRIMARY KEY (namespace, id),
-  CHECK ((state = 1) = (claim IS NOT NULL AND owner IS NOT NULL))
+  CHECK ((state = 1) = (claim IS NOT NULL AND owner IS NOT NULL)),
+  -- What no reader could make sense of, whoever writes it: levels and states that there are not, instants of no year.
+  CHECK (state BETWEEN 0 AND 4),
+  CHECK (rank BETWEEN -3 AND 0),
+  CHECK (mode BETWEEN 0 AND 1),
+  CHECK (care = CASE WHEN lost > 0 THEN 2 ELSE mode END),
+  CHECK (due_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (scheduled_time BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (start_deadline BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (created_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (modified_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (claimed_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (started_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (finished_at BETWEEN -62135596800000000 AND 253402300799999999),
+  CHECK (json_typeof(tags::json) = 'array')
 ) WITH (
   autovacuum_vacuum_scale_factor = 0.01,
   autovacuum_vacuum_threshold = 1000,

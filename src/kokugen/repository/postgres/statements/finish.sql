@@ -5,7 +5,8 @@ WITH clock AS MATERIALIZED (
 ), mine AS MATERIALIZED (
   SELECT run.*, t.ctid AS place, t.fence, t.attempt, t.owner, t.claimed_at,
          coalesce(run.started_at, t.started_at) AS began_at,
-         CASE WHEN t.cancel_requested AND run.state = 0 THEN 3 ELSE run.state END AS after
+         CASE WHEN t.cancel_requested AND run.state = 0 THEN 3 ELSE run.state END AS after,
+         run.outcome <> 'done' AND (run.outcome <> 'released' OR run.started_at IS NOT NULL) AS told
     FROM (SELECT j->>0 AS id, j->>1 AS claim, (j->>2)::smallint AS state, j->>3 AS outcome,
                  (j->>4)::bigint AS due_at, (j->>5)::integer AS attempt_back, (j->>6)::bigint AS started_at,
                  j->>7 AS hold, j->>8 AS reason, j->>9 AS error, j->>10 AS result
@@ -36,7 +37,7 @@ WITH clock AS MATERIALIZED (
     namespace, task_id, fence, attempt, outcome, node, claimed_at, started_at, finished_at, error)
   SELECT :ns, m.id, m.fence, m.attempt, m.outcome, m.owner, m.claimed_at, m.began_at, (SELECT now FROM clock), m.error
     FROM mine m
-   WHERE m.outcome NOT IN ('done', 'released')
+   WHERE m.told
   ON CONFLICT (namespace, task_id, fence) DO NOTHING
 ), forgotten AS (
   DELETE FROM kokugen.attempt
@@ -46,6 +47,6 @@ WITH clock AS MATERIALIZED (
       CROSS JOIN LATERAL (
         SELECT a.ctid FROM kokugen.attempt a
          WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint OFFSET 0) AS old
-      WHERE m.outcome NOT IN ('done', 'released')))
+      WHERE m.told))
 )
 SELECT count(*) FROM written

@@ -1,4 +1,4 @@
--- T14. Deletes one batch of what ended before its instant, with its history.
+-- T14. Deletes one batch of what ended before its instant, with its history, and nodes that were not seen for long.
 WITH past AS MATERIALIZED (
   SELECT p.ctid, p.id
     FROM (VALUES (2, :done::bigint), (3, :cancelled::bigint), (4, :failed::bigint)) AS over (state, before)
@@ -14,6 +14,10 @@ WITH past AS MATERIALIZED (
        FROM past p
       CROSS JOIN LATERAL (
         SELECT a.ctid FROM kokugen.attempt a WHERE a.namespace = :ns AND a.task_id = p.id OFFSET 0) AS old))
+), forgotten AS (
+  DELETE FROM kokugen.node n
+   WHERE n.seen_at < :failed AND NOT EXISTS (
+     SELECT FROM kokugen.task t WHERE t.owner = n.node_id AND t.state = 1 OFFSET 0)
 ), gone AS (
   DELETE FROM kokugen.task WHERE ctid = ANY (ARRAY(SELECT ctid FROM past)) RETURNING 1
 )
