@@ -134,8 +134,8 @@ class PostgresServer:
         self.start()
 
     def remove(self) -> None:
-        """Stop it and delete its folder."""
-        self.stop()
+        """Stop it at once and delete its folder."""
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, *command: object) -> None:
