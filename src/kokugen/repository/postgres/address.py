@@ -8,19 +8,18 @@ PGUSER and so on, where the URL leaves them out.
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
 
 from kokugen.errors import OptionError
+from kokugen.repository.locate import POSTGRES, mask
 
-SCHEMES = ("postgresql", "postgres")
 SCHEMA_DEFAULT = "kokugen"
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 TIMEOUT_S = 4.0
 TIMEOUT_MAX_S = 600.0
 SWITCH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
-SECRETS = ("password", "sslpassword")
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -53,23 +52,12 @@ def parse(url: str) -> Address:
     ours = {name: options.pop(name) for name in ("schema", "pooled", "timeout") if name in options}
     rest = urlencode(options, quote_via=quote)
     return Address(
-        dsn=urlunsplit((SCHEMES[0], parts.netloc, parts.path, rest, "")),
-        url=_masked(url),
+        dsn=urlunsplit((POSTGRES[0], parts.netloc, parts.path, rest, "")),
+        url=mask(url),
         schema=_schema(ours.get("schema", SCHEMA_DEFAULT)),
         pooled=_switch("pooled", ours.get("pooled", "false")),
         timeout_s=_timeout(ours.get("timeout", str(TIMEOUT_S))),
     )
-
-
-def _masked(url: str) -> str:
-    """Return a URL with its passwords hidden, wherever they stand in it."""
-    parts = urlsplit(url)
-    credentials, at, place = parts.netloc.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    netloc = f"{user}:***@{place}" if colon else f"{credentials}{at}{place}"
-    pairs = (pair.partition("=") for pair in parts.query.split("&"))
-    query = "&".join(f"{name}=***" if unquote(name) in SECRETS else name + is_ + value for name, is_, value in pairs)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
 
 
 def _schema(name: str) -> str:

@@ -34,14 +34,16 @@ STALE = (
 )
 """Nothing happened, and this session is not the right one any more."""
 
+POOLED = "behind a pooler such as PgBouncer add pooled=true to its URL"
 ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidPasswordError, "check the user and password in its URL, or in PGPASSWORD or the passfile"),
     (asyncpg.InvalidAuthorizationSpecificationError, "check the user and password in its URL, and pg_hba.conf"),
     (asyncpg.InvalidCatalogNameError, "make the database first: createdb"),
     (asyncpg.InsufficientPrivilegeError, "grant its role the rights that the manual lists"),
     (asyncpg.UndefinedTableError, "its tables are gone: restore them from a backup"),
-    (asyncpg.InvalidSQLStatementNameError, "behind a pooler such as PgBouncer add pooled=true to its URL"),
-    (asyncpg.DuplicatePreparedStatementError, "behind a pooler such as PgBouncer add pooled=true to its URL"),
+    (asyncpg.InvalidSQLStatementNameError, POOLED),
+    (asyncpg.DuplicatePreparedStatementError, POOLED),
+    (asyncpg.ProtocolViolationError, POOLED),
 )
 UNAVAILABLE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.TooManyConnectionsError, "raise max_connections, or put a pooler before it"),
