@@ -71,7 +71,7 @@ def explain(error: BaseException, url: str) -> RepositoryError | InvalidEntryErr
         return RepositoryUnavailableError(
             f"the store {url} cannot be reached ({_said(error)}): check that the server runs, and the host and port"
         )
-    if isinstance(error, asyncpg.DataError):
+    if isinstance(error, asyncpg.DataError | UnicodeError):
         return InvalidEntryError(f"the store {url} cannot hold a value that it was given: {_said(error)}")
     return RepositoryError(f"the store {url} refused: {_said(error)}")
 

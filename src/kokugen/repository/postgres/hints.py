@@ -7,6 +7,7 @@ a lock of the whole server at its commit. Listening needs a connection of its ow
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -28,6 +29,8 @@ FAR = 1 << 62
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 NOTIFY = Statement("SELECT pg_notify($1::text, $2::text)", ("channel", "payload"))
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 Hint = Callable[[int], object]
 
@@ -113,19 +116,27 @@ class Hints:
     async def _attend(self, session: Session, until: asyncio.Event, *, again: bool) -> None:
         """Listen, and ask now and again whether the other end is still there; raises once it is not."""
         now_s = asyncio.get_running_loop().time
+        over = asyncio.Event()
+        session.link.add_termination_listener(lambda _: over.set())
         with session.within(now_s() + SEND_S):
             await session.link.add_listener(self._channel, self._on_notification)
         if again:
             self.hear(0)
         while not until.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S):
-                    await until.wait()
+            await _first_of(over, until)
             with session.within(now_s() + SEND_S):
                 await session.link.execute("SELECT 1")
 
     def _on_notification(self, _link: Any, _pid: int, _channel: str, payload: str) -> None:
         name, _, rest = payload.partition(" ")
         due, _, namespace = rest.partition(" ")
-        if name != self._name and namespace == self._namespace and due.lstrip("-").isdigit():
+        if name != self._name and namespace == self._namespace and _NUMBER.fullmatch(due):
             self.hear(int(due))
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set, or it is time to look."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()

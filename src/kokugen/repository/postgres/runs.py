@@ -16,7 +16,7 @@ from kokugen.repository.postgres.tasks import encode
 from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered
 from kokugen.task import TaskState
 
-PAUSES_S = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+PAUSES_S = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
 """How long to wait for rows that someone else holds locked, time after time."""
 
 NUL = "\0"
