@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from tests.servers.fixtures import pooler, postgres, postgres_15, postgres_server  # noqa: F401 - fixtures
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _hear_ctrl_c() -> None:

@@ -1,7 +1,7 @@
 """The store that a command works on: `--url` or KOKUGEN_URL. Called by every command but demo and worker.
 
-Commands that only look at tasks, or change some, refuse a SQLite file that is not there: a slip of the pen must not
-make an empty store. `schedule` and `migrate` make one.
+Commands that only look at tasks, or change some, refuse a store that is not there: a slip of the pen must not make an
+empty one. `schedule` and `migrate` make one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from kokugen.repository.locate import mask, stored_version
 
 if TYPE_CHECKING:
     from kokugen import Scheduler
@@ -38,7 +40,7 @@ def opened(url: str | None, make: bool = False) -> Iterator[Scheduler]:
 
     scheduler = Scheduler(usable(url))
     if not make:
-        refuse_missing(scheduler.url)
+        refuse_missing(usable(url))
     try:
         scheduler.open()
         yield scheduler
@@ -64,7 +66,8 @@ def file_of(url: str) -> Path | None:
 
 
 def refuse_missing(url: str) -> None:
-    """Refuse a SQLite file that is not there. Raises UsageError."""
+    """Refuse a SQLite file, or a schema of a server, that is not there. Raises UsageError, RepositoryError."""
     path = file_of(url)
-    if path is not None and not path.exists():
-        raise click.UsageError(f"there is no store at {path}: `kokugen migrate` makes one")
+    gone = not path.exists() if path is not None else stored_version(url) is None
+    if gone:
+        raise click.UsageError(f"there is no store at {path or mask(url)}: `kokugen migrate` makes one")

@@ -50,7 +50,8 @@ class Beat:
             if lease not in kept:
                 run.ask_to_stop(Interrupt.LEASE_LOST)
                 continue
-            run.trusted_until_s = sent_s + settings.ttl_s - settings.margin_s
+            if kept[lease].extended:
+                run.trusted_until_s = sent_s + settings.ttl_s - settings.margin_s
             if kept[lease].cancel_requested:
                 self._drop(lease.id, lease.claim, None)
         await self._storage.flush()

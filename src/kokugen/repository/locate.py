@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from kokugen.clock import Clock
 from kokugen.errors import OptionError
@@ -13,7 +16,12 @@ if TYPE_CHECKING:
     from kokugen.repository.sqlite.library import Library
 
 SQLITE = ("sqlite", "sqlite+sqlite3")
-SCHEMES = "sqlite:///file.db (relative), sqlite:////full/path.db, sqlite+sqlite3:///file.db, or memory://"
+POSTGRES = ("postgresql", "postgres")
+SECRETS = ("password", "sslpassword")
+SCHEMES = (
+    "sqlite:///file.db (relative), sqlite:////full/path.db, sqlite+sqlite3:///file.db, "
+    "postgresql://user@host/database, or memory://"
+)
 
 
 def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableRepository:
@@ -27,6 +35,10 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
         from kokugen.repository.sqlite import SQLiteRepository
 
         return SQLiteRepository(rest[1:], namespace=namespace, clock=clock, library=sqlite_library(scheme))
+    if separator and scheme in POSTGRES:
+        with _driver():
+            from kokugen.repository.postgres import PostgresRepository
+        return PostgresRepository(url, namespace=namespace, clock=clock)
     raise unknown(url)
 
 
@@ -37,6 +49,10 @@ def stored_version(url: str) -> int | None:
         from kokugen.repository.sqlite.connection import stored_version
 
         return stored_version(sqlite_library(scheme), Path(rest[1:]).absolute())
+    if separator and scheme in POSTGRES:
+        with _driver():
+            from kokugen.repository.postgres.look import version_at
+        return version_at(url)
     raise unknown(url)
 
 
@@ -47,15 +63,31 @@ def sqlite_library(scheme: str) -> Library:
     return Apsw() if scheme == Apsw.scheme else Standard()
 
 
+@contextmanager
+def _driver() -> Iterator[None]:
+    """Say what to install where the driver of a store is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise OptionError("a postgresql:// store needs asyncpg: pip install 'kokugen[postgres]'") from error
+
+
 def unknown(url: str) -> OptionError:
     """Return the refusal of a URL."""
     return OptionError(f"{mask(url)!r} is not a store that is known here: use {SCHEMES}")
 
 
 def mask(url: str) -> str:
-    """Return a URL without the password in it."""
+    """Return a URL without the passwords in it, wherever they stand."""
     scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    if not separator or not at or ":" not in credentials:
+    if not separator:
         return url
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{place}"
+    rest, mark, query = rest.partition("?")
+    credentials, _, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    shown = f"{user}:***@{place}" if colon else rest
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    hidden = "&".join(f"{name}=***" if unquote(name) in SECRETS else name + is_ + value for name, is_, value in pairs)
+    return f"{scheme}://{shown}{mark}{hidden}"

@@ -159,6 +159,8 @@ class Beaten(Struct, frozen=True, array_like=True, gc=False):
     id: str
     claim: str
     cancel_requested: bool
+    extended: bool = True
+    """False where another transaction holds the row locked: it is still the claim's, but nobody sees this beat."""
 
 
 class Observed(Struct, frozen=True, array_like=True):

@@ -1,0 +1,253 @@
+"""Which driver talks to PostgreSQL: asyncpg or psycopg? Both send kokugen's own statements, in batches of 1,000 rows.
+
+`python -m benchmarks.postgres_driver [ROUNDS]` starts a server of its own, durable as users run it, lets the drivers
+take turns, and prints one line of JSON: medians of the rounds. What came out is in docs/explanation/postgres-driver.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import psycopg
+
+from kokugen.clock import SystemClock
+from kokugen.ids import IdSource, system_random
+from kokugen.repository.postgres.address import parse
+from kokugen.repository.postgres.migration import migrate
+from kokugen.repository.postgres.session import PINNED
+from kokugen.repository.postgres.statement import Statement, compiled, load
+from kokugen.repository.rows import Claimed, Finish, NewTask
+from kokugen.task import TaskState
+from tests.servers.postgres import DURABLE, newest, running
+
+BATCH = 1000
+BATCHES = 40
+SINGLES = 300
+SCHEMA = "kokugen"
+SETTINGS = {**PINNED, "jit": "off"}
+IDS = IdSource(SystemClock(), system_random())
+COLUMNS = {
+    "id": "text",
+    "work_id": "text",
+    "due_at": "bigint",
+    "scheduled_time": "bigint",
+    "param": "text",
+    "queue": "text",
+    "rank": "smallint",
+    "mode": "smallint",
+    "max_attempts": "integer",
+    "max_lost": "integer",
+    "start_deadline": "bigint",
+    "unique_key": "text",
+    "tags": "text",
+    "options": "text",
+    "zone": "text",
+    "local_time": "text",
+}
+NAMES = ", ".join(COLUMNS)
+ADD_COLUMNS = compiled(
+    f"WITH added AS (INSERT INTO kokugen.task (namespace, {NAMES}, care, created_at, modified_at)"
+    f" SELECT 'default', {NAMES}, mode, 0, 0"
+    f" FROM unnest({', '.join(f':{n}::{t}[]' for n, t in COLUMNS.items())}) AS n ({NAMES})"
+    " ON CONFLICT DO NOTHING RETURNING id) SELECT count(*) FROM added",
+    SCHEMA,
+)
+"""The same insert with an array for each column, instead of one JSON text."""
+
+Run = Callable[[Statement, Mapping[str, Any]], Any]
+Figures = dict[str, float]
+
+
+class Meter:
+    """Seconds and processor seconds of the block, here and in the server's process."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._server = Path(f"/proc/{server_pid}/schedstat")
+        self.wall = self.client = self.server = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        before = self._now()
+        yield
+        self.wall, self.client, self.server = (after - start for after, start in zip(self._now(), before, strict=True))
+
+    def _now(self) -> tuple[float, float, float]:
+        spent = int(self._server.read_text("ascii").split()[0]) / 1e9 if self._server.exists() else 0.0
+        return time.perf_counter(), time.thread_time(), spent
+
+    def per_row(self, what: str, rows: int) -> Figures:
+        figures = {"wall_us": self.wall, "client_us": self.client, "server_us": self.server}
+        told = {f"{what}_{name}": seconds / rows * 1e6 for name, seconds in figures.items()}
+        return {f"{what}_per_s": rows / self.wall, **told}
+
+
+def new_tasks(count: int) -> list[NewTask]:
+    now = SystemClock().wall_us() - 1_000_000
+    param = '{"args":["Ann"],"kwargs":{"text":"Tea"}}'
+    return [
+        NewTask(id=IDS.task_id(), work_id="remind", due_at=now, scheduled_time=now, param=param) for _ in range(count)
+    ]
+
+
+def text(rows: Sequence[object]) -> str:
+    return msgspec.json.encode(rows).decode()
+
+
+def bind_add(tasks: Sequence[NewTask]) -> Mapping[str, Any]:
+    return {"ns": "default", "now": None, "rows": text(tasks)}
+
+
+def bind_columns(tasks: Sequence[NewTask]) -> Mapping[str, Any]:
+    columns = map(list, zip(*map(msgspec.structs.astuple, tasks), strict=True))
+    return dict(zip(COLUMNS, columns, strict=True))
+
+
+def bind_claim(nonce: str) -> Mapping[str, Any]:
+    counts = {"slots": 10, "buffer": BATCH - 10, "lost_max": 1, "ahead": 20_000, "ttl": 30.0}
+    names = {"ns": "default", "now": None, "queues": ["default"], "only": ["remind"], "skip": []}
+    return {**counts, **names, "node": "n" * 36, "nonce": nonce}
+
+
+def bind_finish(tasks: Sequence[Claimed], nonce: str) -> Mapping[str, Any]:
+    rows = [Finish(id=task.id, claim=nonce, state=TaskState.DONE, outcome="done", started_at=5) for task in tasks]
+    return {"ns": "default", "now": None, "rows": text(rows), "kept": 100}
+
+
+# -- The drivers
+
+
+async def with_asyncpg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, Figures]]) -> Figures:
+    link = await asyncpg.connect(url, server_settings=SETTINGS)
+
+    async def run(statement: Statement, names: Mapping[str, Any]) -> Any:
+        return await link.fetchrow(statement.sql, *statement.values(names))
+
+    try:
+        return await work(run, link.get_server_pid())
+    finally:
+        await link.close()
+
+
+async def with_psycopg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, Figures]]) -> Figures:
+    options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+    link = psycopg.connect(url, options=options, autocommit=True, prepare_threshold=0)
+    cursor = psycopg.RawCursor(link)
+
+    async def run(statement: Statement, names: Mapping[str, Any]) -> Any:
+        return cursor.execute(statement.sql, statement.values(names), binary=True).fetchone()
+
+    try:
+        return await work(run, link.info.backend_pid)
+    finally:
+        link.close()
+
+
+# -- What they do
+
+
+async def life(run: Run, server_pid: int) -> Figures:
+    """Add, claim and finish tasks in batches; add some one by one."""
+    meter = Meter(server_pid)
+    add, claim, finish = (load(name, SCHEMA) for name in ("add", "claim", "finish"))
+    parts = [new_tasks(BATCH) for _ in range(BATCHES)]
+    with meter.running():
+        for part in parts:
+            assert (await run(add, bind_add(part)))[0] is None
+    figures = meter.per_row("add", BATCH * BATCHES)
+    claimed: list[tuple[list[Claimed], str]] = []
+    with meter.running():
+        for _ in range(BATCHES):
+            nonce = IDS.nonce()
+            row = await run(claim, bind_claim(nonce))
+            claimed.append((msgspec.json.decode(row[3], type=list[Claimed]), nonce))
+    figures |= meter.per_row("claim", sum(len(tasks) for tasks, _ in claimed))
+    with meter.running():
+        for tasks, nonce in claimed:
+            assert (await run(finish, bind_finish(tasks, nonce)))[0] == len(tasks) == BATCH
+    return figures | meter.per_row("finish", BATCH * BATCHES)
+
+
+async def columns(run: Run, server_pid: int) -> Figures:
+    """Add tasks with an array for each column."""
+    meter = Meter(server_pid)
+    parts = [new_tasks(BATCH) for _ in range(BATCHES)]
+    with meter.running():
+        for part in parts:
+            assert (await run(ADD_COLUMNS, bind_columns(part)))[0] == BATCH
+    return meter.per_row("add_columns", BATCH * BATCHES)
+
+
+async def singles(run: Run, _server_pid: int) -> Figures:
+    """Add tasks one by one."""
+    took: list[float] = []
+    for task in new_tasks(SINGLES):
+        before = time.perf_counter()
+        await run(load("add", SCHEMA), bind_add([task]))
+        took.append(time.perf_counter() - before)
+    return {"single_add_p50_ms": statistics.median(took) * 1e3}
+
+
+async def one_round(url: str) -> dict[str, Figures]:
+    figures: dict[str, Figures] = {}
+    for name, driver in (("asyncpg", with_asyncpg), ("psycopg", with_psycopg)):
+        figures[name] = {}
+        for work in (life, columns, singles):
+            figures[name] |= await driver(url, work)
+            await with_asyncpg(url, empty)
+    return figures
+
+
+async def empty(run: Run, _server_pid: int) -> Figures:
+    """Begin anew: the drivers find the same table."""
+    for sql in (f"TRUNCATE {SCHEMA}.task", "CHECKPOINT"):
+        await run(Statement(sql, ()), {})
+    return {}
+
+
+async def prepare(url: str) -> str:
+    link = await asyncpg.connect(url)
+    await migrate(link, parse(url), "benchmark")
+    version: str = await link.fetchval("SHOW server_version")
+    await link.close()
+    return version
+
+
+def medians(rounds: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
+    return {
+        driver: {name: round(statistics.median(one[driver][name] for one in rounds), 2) for name in rounds[0][driver]}
+        for driver in rounds[0]
+    }
+
+
+def main(count: int) -> None:
+    with running(newest, DURABLE) as server:
+        version = asyncio.run(prepare(server.url))
+        rounds = [asyncio.run(one_round(server.url)) for _ in range(count)]
+    told = {
+        "benchmark": "postgres_driver",
+        "postgresql": version,
+        "asyncpg": asyncpg.__version__,
+        "psycopg": psycopg.__version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "batch": BATCH,
+        "rounds": count,
+        "medians": medians(rounds),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)

@@ -1,0 +1,218 @@
+"""The repository in a PostgreSQL database, shared by any number of nodes on any number of machines. Uses asyncpg.
+
+`session` and `pool` connect, `migration` makes the tables, `lane` turns calls into statements, which are files of their
+own in `statements`; `tasks`, `runs`, `changes` and `reading` say which, and `hints` wakes other nodes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any, TypeVar
+
+from kokugen.clock import Clock, SystemClock
+from kokugen.errors import KokugenError
+from kokugen.ids import IdSource, system_random
+from kokugen.reply import Reply
+from kokugen.repository.postgres import actions
+from kokugen.repository.postgres.address import Address, parse
+from kokugen.repository.postgres.hints import Hint, Hints
+from kokugen.repository.postgres.lane import Action
+from kokugen.repository.postgres.store import Store
+from kokugen.repository.rows import (
+    Added,
+    Beaten,
+    CancelAnswer,
+    CancelRequest,
+    ClaimAnswer,
+    ClaimRequest,
+    Finish,
+    Finished,
+    Lease,
+    NewTask,
+    Observed,
+    Recovered,
+    Retention,
+    Revision,
+    StoreHealth,
+)
+from kokugen.repository.seed_methods import SeedMethods
+from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
+
+T = TypeVar("T")
+
+_abandoned: list[object] = []
+"""Connections of a parent process: they are the parent's, and closing them in a forked child would end them."""
+
+
+class PostgresRepository(SeedMethods):
+    """Tasks of one namespace in one schema. Any thread may call it; it is opened at first use, also after `close`."""
+
+    def __init__(self, url: str, *, namespace: str = "default", clock: Clock | None = None) -> None:
+        self._address: Address = parse(url)
+        self._namespace = namespace
+        self._clock = clock or SystemClock()
+        self._ids = IdSource(self._clock, system_random())
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = Lock()
+        self._pid = os.getpid()
+        self._store: Store | None = None
+        self._hints = Hints(self._address, self._namespace, self._ids.node_id(), self._clock.wall_us)
+
+    @property
+    def url(self) -> str:
+        return self._address.url
+
+    @property
+    def namespace(self) -> str:
+        return self._namespace
+
+    # -- The server
+
+    def open(self) -> None:
+        self._opened()
+
+    def _opened(self) -> Store:
+        if self._pid != os.getpid():
+            _abandoned.append(self._store)
+            self._reset()
+        store = self._store
+        if store is None:
+            with self._lock:
+                store = self._store = self._store or self._connect()
+        return store
+
+    def _connect(self) -> Store:
+        store = Store(self._address, self._namespace, self._clock, self._hints)
+        store.open(self._ids.task_id())
+        if self._hints.heard_by:
+            store.listen()
+        return store
+
+    def close(self) -> None:
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            store, self._store = self._store, None
+            if store is not None:
+                store.close()
+
+    def listen(self, hint: Hint) -> Callable[[], None]:
+        store = self._opened()
+        heard_by = self._hints.heard_by
+        heard_by.append(hint)
+        store.listen()
+
+        def leave() -> None:
+            if hint in heard_by:
+                heard_by.remove(hint)
+                if not heard_by:
+                    store.unlisten()
+
+        return leave
+
+    # -- Asking
+
+    def _ask(self, action: Action, *arguments: Any, task_ids: tuple[str, ...] = ()) -> Reply[Any]:
+        try:
+            return self._opened().submit(action, *arguments, task_ids=task_ids)
+        except KokugenError as error:
+            return Reply.failed(error)
+
+    def _hinting(self, reply: Reply[T], due_us: int) -> Reply[T]:
+        """Tell here and elsewhere, once it is answered, that tasks due then have come."""
+        store = self._store
+
+        def hint() -> None:
+            self._hints.hear(due_us)
+            if store is not None:
+                store.tell(due_us)
+
+        reply.when_done(hint)
+        return reply
+
+    # -- The life of a task
+
+    def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
+        if not tasks:
+            return Reply.of([])
+        reply = self._ask(actions.ADD, tasks, task_ids=tuple(task.id for task in tasks[:4]))
+        return self._hinting(reply, min(task.due_at for task in tasks))
+
+    def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
+        return self._ask(actions.CLAIM, request)
+
+    def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
+        if not rows:
+            return Reply.of([])
+        reply = self._ask(actions.FINISH, rows)
+        waiting = [row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED]
+        return self._hinting(reply, min(waiting)) if waiting else reply
+
+    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+        if not leases:
+            return Reply.of([])
+        beaten: Reply[list[list[Beaten]]] = self._ask(actions.BEAT, leases)
+        return beaten.then(lambda each: [one for ones in each for one in ones])
+
+    def watch(self, node_id: str) -> Reply[list[Observed]]:
+        return self._ask(actions.WATCH, node_id)
+
+    def recover(self, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
+        return self._hinting(self._ask(actions.RECOVER, observed), 0) if observed else Reply.of([])
+
+    def held(self, node_id: str, claim: str) -> Reply[ClaimAnswer]:
+        return self._ask(actions.HELD, node_id, claim)
+
+    def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
+        return self._ask(actions.CANCEL, request, task_ids=request.ids)
+
+    def revise(self, task_id: str, revision: Revision) -> Reply[int]:
+        return self._hinting(self._ask(actions.REVISE, task_id, revision, task_ids=(task_id,)), revision.due_at or 0)
+
+    # -- Reading
+
+    def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
+        found: Reply[list[TaskInfo | None]] = self._ask(actions.GET, task_ids)
+        return found.then(lambda infos: [info for info in infos if info is not None])
+
+    def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
+        return self._ask(actions.PAGE, query)
+
+    def count(self, query: TaskQuery) -> Reply[int]:
+        return self._ask(actions.COUNT, query)
+
+    def attempts(self, task_id: str) -> Reply[list[Attempt]]:
+        return self._ask(actions.ATTEMPTS, task_id)
+
+    def health(self) -> Reply[StoreHealth]:
+        return self._ask(actions.HEALTH, self.url)
+
+    def nodes(self) -> Reply[list[NodeInfo]]:
+        return self._ask(actions.NODES)
+
+    def _modified_since(self, since_us: int, limit: int) -> Reply[list[TaskInfo]]:
+        return self._ask(actions.MODIFIED_SINCE, since_us, limit)
+
+    # -- Operating
+
+    def revive(self, task_ids: Sequence[str], *, due_at: int | None = None, by: str | None = None) -> Reply[list[str]]:
+        reply = self._ask(actions.REVIVE, task_ids, due_at, by, task_ids=tuple(task_ids[:4]))
+        return self._hinting(reply, due_at or 0)
+
+    def prune(self, retention: Retention) -> Reply[int]:
+        return self._ask(actions.PRUNE, retention)
+
+    def register(self, node: NodeInfo) -> Reply[None]:
+        return self._ask(actions.REGISTER, node)
+
+    def retire(self, node_id: str) -> Reply[None]:
+        return self._hinting(self._ask(actions.RETIRE, node_id), 0)
+
+    def _transition(
+        self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None
+    ) -> Reply[TaskState]:
+        return self._ask(actions.TRANSITION, task_id, old, new, reason, self._ids.nonce(), task_ids=(task_id,))

@@ -1,0 +1,142 @@
+"""Hints that tasks have come: told here at once, and to other processes by NOTIFY. A poll is always beside them.
+
+A notification is sent by a statement of its own once the tasks are committed, not more than one at a time: NOTIFY takes
+a lock of the whole server at its commit. Listening needs a connection of its own, which a pooler cannot lend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from kokugen.errors import KokugenError
+from kokugen.repository.postgres.address import Address
+from kokugen.repository.postgres.pool import Pool
+from kokugen.repository.postgres.session import Session
+from kokugen.repository.postgres.statement import Statement
+
+SOON_US = 1_500_000
+"""What is due later than this is found by every node's own poll in time."""
+DEBOUNCE_S = 0.005
+CHECK_S = 30.0
+SEND_S = 2.0
+FAR = 1 << 62
+
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+NOTIFY = Statement("SELECT pg_notify($1::text, $2::text)", ("channel", "payload"))
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+
+Hint = Callable[[int], object]
+
+
+class Hints:
+    """Who wants to know, and how others are told. Everything but `tell` and `hear` belongs to the loop."""
+
+    def __init__(self, address: Address, namespace: str, name: str, now_us: Callable[[], int]) -> None:
+        self.heard_by: list[Hint] = []
+        self._channel = f"kokugen:{address.schema}"
+        self._namespace = namespace
+        self._name = name
+        self._now_us = now_us
+        self._due_us = FAR
+        self._telling: asyncio.Task[None] | None = None
+
+    def hear(self, due_us: int) -> None:
+        """Tell those of this process."""
+        for hint in tuple(self.heard_by):
+            hint(due_us)
+
+    # -- To others
+
+    def tell(self, loop: asyncio.AbstractEventLoop, pool: Pool, due_us: int) -> None:
+        """Tell other processes, if they could not know in time by themselves."""
+        if due_us < self._now_us() + SOON_US and not loop.is_closed():
+            with suppress(RuntimeError):  # closed just now: they poll
+                loop.call_soon_threadsafe(self._gather, pool, due_us)
+
+    def _gather(self, pool: Pool, due_us: int) -> None:
+        self._due_us = min(self._due_us, due_us)
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._notify(pool))
+
+    async def _notify(self, pool: Pool) -> None:
+        try:
+            while self._due_us < FAR:
+                due_us, self._due_us = self._due_us, FAR
+                await self._send(pool, due_us)
+                await asyncio.sleep(DEBOUNCE_S)
+        finally:
+            self._telling = None
+
+    async def _send(self, pool: Pool, due_us: int) -> None:
+        payload = f"{self._name} {due_us} {self._namespace}"
+        until_s = asyncio.get_running_loop().time() + SEND_S
+        try:
+            session = await pool.take(until_s)
+        except KokugenError:
+            return  # it is only a hint
+        try:
+            with session.within(until_s):
+                await session.fetch(NOTIFY, {"channel": self._channel, "payload": payload})
+        except BROKEN:
+            session.drop()
+        finally:
+            pool.give(session)
+
+    async def told(self) -> None:
+        """Wait until others were told, or could not be."""
+        if self._telling is not None:
+            await self._telling
+
+    # -- From others
+
+    async def listen(self, pool: Pool, until: asyncio.Event) -> None:
+        """Listen until then; what came while the connection was lost is made good by one hint of an unknown time."""
+        again = False
+        while not until.is_set():
+            try:
+                session = await pool.take(asyncio.get_running_loop().time() + CHECK_S)
+            except KokugenError:
+                continue
+            try:
+                await self._attend(session, until, again=again)
+            except BROKEN:
+                pass
+            finally:
+                again = True
+                session.drop()
+                pool.give(session)
+
+    async def _attend(self, session: Session, until: asyncio.Event, *, again: bool) -> None:
+        """Listen, and ask now and again whether the other end is still there; raises once it is not."""
+        now_s = asyncio.get_running_loop().time
+        over = asyncio.Event()
+        session.link.add_termination_listener(lambda _: over.set())
+        with session.within(now_s() + SEND_S):
+            await session.link.add_listener(self._channel, self._on_notification)
+        if again:
+            self.hear(0)
+        while not until.is_set():
+            await _first_of(over, until)
+            with session.within(now_s() + SEND_S):
+                await session.link.execute("SELECT 1")
+
+    def _on_notification(self, _link: Any, _pid: int, _channel: str, payload: str) -> None:
+        name, _, rest = payload.partition(" ")
+        due, _, namespace = rest.partition(" ")
+        if name != self._name and namespace == self._namespace and _NUMBER.fullmatch(due):
+            self.hear(int(due))
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set, or it is time to look."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()

@@ -1,0 +1,76 @@
+"""The URL of a PostgreSQL store: what is kokugen's own in it, what is refused, and that no password is ever told."""
+
+from __future__ import annotations
+
+import pytest
+
+from kokugen.errors import OptionError
+from kokugen.repository.locate import mask
+from kokugen.repository.postgres.address import parse
+
+PASSWORDS = [
+    "postgresql://ann:secret@host/db",
+    "postgresql://ann:secret@host:5432/db?schema=s",
+    "postgresql://ann:p%40secret@host/db",
+    "postgresql://ann:se@cret-secret@host/db",
+    "postgresql://host/db?user=ann&password=secret",
+    "postgresql://host/db?PASSWORD=x&password=secret&sslmode=require",
+    "postgresql://host/db?sslpassword=secret",
+    "postgresql://host/db?%70assword=secret",
+]
+
+
+MEANINGLESS = [
+    "pooled=maybe",
+    "timeout=0",
+    "timeout=x",
+    "timeout=-1",
+    "timeout=nan",
+    "timeout=1e9",
+    "schema=a&schema=b",
+    "x",
+]
+
+
+def test_a_url_names_server_schema_and_the_way_there() -> None:
+    address = parse("postgresql://ann:pw@host:5433/shop?schema=jobs&pooled=true&timeout=1.5&sslmode=require")
+    assert address.dsn == "postgresql://ann:pw@host:5433/shop?sslmode=require"
+    assert (address.schema, address.quoted, address.pooled, address.timeout_s) == ("jobs", '"jobs"', True, 1.5)
+
+
+def test_what_a_url_leaves_out_has_its_default() -> None:
+    address = parse("postgres://host/shop")
+    assert address.dsn == "postgresql://host/shop"
+    assert (address.schema, address.pooled, address.timeout_s) == ("kokugen", False, 4.0)
+
+
+@pytest.mark.parametrize("url", PASSWORDS)
+def test_a_password_is_not_shown_wherever_it_stands(url: str) -> None:
+    assert "secret" not in mask(url)
+    assert "***" in mask(url)
+    assert parse(url).url == mask(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/db?schema=s&host=/run/x", "sqlite:///a?b=c@d.db", "nonsense"])
+def test_a_url_without_a_password_is_shown_as_it_is(url: str) -> None:
+    assert mask(url) == url
+
+
+@pytest.mark.parametrize("name", ["", "A", "1a", "a-b", "a b", 'a"b', "a;b", "ü", "a" * 49, "pg_mine", "a.b"])
+def test_a_schema_of_another_spelling_is_refused(name: str) -> None:
+    from urllib.parse import quote
+
+    with pytest.raises(OptionError, match="schema="):
+        parse(f"postgresql://ann:secret@host/db?schema={quote(name)}")
+
+
+@pytest.mark.parametrize("name", ["a", "_", "a1_b", "a" * 48])
+def test_a_schema_may_be_called_so(name: str) -> None:
+    assert parse(f"postgresql://host/db?schema={name}").schema == name
+
+
+@pytest.mark.parametrize("query", MEANINGLESS)
+def test_a_parameter_that_means_nothing_is_refused_without_telling_the_password(query: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        parse(f"postgresql://ann:secret@host/db?{query}")
+    assert "secret" not in str(refused.value)
