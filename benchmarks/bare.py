@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import apsw
-
 from benchmarks.measure import Stopwatch, wall_us
 from kokugen.clock import SystemClock
 from kokugen.ids import IdSource, system_random
@@ -21,6 +19,7 @@ from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import Claimed, ClaimRequest, Finish, NewTask
 from kokugen.repository.sqlite import runs, tasks
 from kokugen.repository.sqlite.connection import connect, migrate
+from kokugen.repository.sqlite.library import Apsw, Connection
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.task import TaskState
 
@@ -44,10 +43,17 @@ def batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 @contextmanager
-def bare_store(path: Path) -> Iterator[apsw.Connection]:
+def bare_store(path: Path) -> Iterator[Connection]:
     """Open a store as kokugen does; closing it empties its write-ahead log."""
-    db = connect(path)
-    migrate(db, path, "benchmark")
+    with bare_file(path) as db:
+        migrate(db, path, "benchmark")
+        yield db
+
+
+@contextmanager
+def bare_file(path: Path) -> Iterator[Connection]:
+    """Open a file with apsw and the settings that kokugen uses."""
+    db = connect(Apsw(), path)
     try:
         yield db
     finally:
@@ -55,7 +61,7 @@ def bare_store(path: Path) -> Iterator[apsw.Connection]:
 
 
 @contextmanager
-def transaction(db: apsw.Connection) -> Iterator[Scope]:
+def transaction(db: Connection) -> Iterator[Scope]:
     """Run a block in one durable transaction, as the writer does."""
     db.execute("BEGIN IMMEDIATE")
     yield Scope(db, NAMESPACE, wall_us())
@@ -71,14 +77,14 @@ def fill(path: Path, rows: Sequence[NewTask]) -> None:
         add_batches(db, rows)
 
 
-def add_batches(db: apsw.Connection, rows: Sequence[NewTask]) -> None:
+def add_batches(db: Connection, rows: Sequence[NewTask]) -> None:
     """Add tasks, a transaction a batch."""
     for batch in batches(rows):
         with transaction(db) as scope:
             tasks.add(scope, batch)
 
 
-def add_singly(db: apsw.Connection, rows: Sequence[NewTask]) -> None:
+def add_singly(db: Connection, rows: Sequence[NewTask]) -> None:
     """Add tasks, a transaction each."""
     for row in rows:
         with transaction(db) as scope:
@@ -102,7 +108,7 @@ def drain_store(path: Path, call: Callable[[], object]) -> Stopwatch:
             with transaction(db) as scope:
                 if ended:
                     runs.finish(scope, ended)
-                answer = tasks.claim(scope, _request(call, scope.now))
+                answer = tasks.claim(scope, request(call, scope.now))
             if not answer.tasks:
                 return watch
             ended = [_call(task, answer.claim, call) for task in answer.tasks]
@@ -111,13 +117,14 @@ def drain_store(path: Path, call: Callable[[], object]) -> Stopwatch:
 def drain_memory(repository: MemoryRepository, call: Callable[[], object]) -> Stopwatch:
     """Call what is due in memory."""
     with Stopwatch() as watch:
-        while (answer := repository.claim(_request(call, wall_us())).result()).tasks:
+        while (answer := repository.claim(request(call, wall_us())).result()).tasks:
             ended = [_call(task, answer.claim, call) for task in answer.tasks]
             repository.finish(ended).result()
     return watch
 
 
-def _request(call: Callable[[], object], now_us: int) -> ClaimRequest:
+def request(call: Callable[..., object], now_us: int) -> ClaimRequest:
+    """Return the request for a batch of tasks whose work is named as the function."""
     only = frozenset({call.__name__})
     return ClaimRequest(node_id=NODE, nonce=f"{NODE}-{now_us}", slots=BATCH, only=only, ttl_s=TTL_S)
 

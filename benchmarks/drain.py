@@ -32,12 +32,9 @@ def bare_store(count: int) -> Values:
 
 
 def bare_narrow(count: int) -> Values:
-    with store_folder() as folder:
-        db = narrow.create(folder / "narrow.db")
+    with store_folder() as folder, narrow.table(folder / "narrow.db") as db:
         narrow.add_batches(db, _rows(count))
-        watch = narrow.drain(db, work.noop)
-        db.close()
-        return _checked(watch, count)
+        return _checked(narrow.drain(db, work.noop), count)
 
 
 def bare_memory(count: int) -> Values:
@@ -69,9 +66,9 @@ def contenders(count: int) -> list[Contender]:
     ]
     few, some = max(20, count // 25), max(20, count // 5)
     peers = [
-        Contender(f"APScheduler 3, SQLite ({few:,} tasks)", drain, ("APScheduler", "SQLite", few)),
-        Contender(f"APScheduler 3, memory ({some:,} tasks)", drain, ("APScheduler", "memory", some)),
-        Contender(f"huey, SQLite ({few:,} tasks)", drain, ("huey", "SQLite", few)),
+        Contender(f"APScheduler 3, SQLite ({few:,} tasks)", drain, ("APScheduler", "SQLite", few), 2),
+        Contender(f"APScheduler 3, memory ({some:,} tasks)", drain, ("APScheduler", "memory", some), 2),
+        Contender(f"huey, SQLite ({few:,} tasks)", drain, ("huey", "SQLite", few), 2),
     ]
     return ours + (peers if INSTALLED else [])
 

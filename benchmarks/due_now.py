@@ -9,20 +9,22 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
-from benchmarks import work
+from benchmarks import bare, work
 from benchmarks.answer import Figure, Findings, Goal, Scale, at_most, figure, tell
 from benchmarks.histogram import bins
 from benchmarks.measure import Contender, Values, interleave, percentile, store_folder, wall_us
 from benchmarks.peers import INSTALLED
 from benchmarks.trials import Kind, Store, subject
+from kokugen.repository.sqlite import tasks
 
 ASKS = "How many milliseconds pass from scheduling a task that is due now to its start in the same process?"
-SIZES = {Scale.FULL: (300, 3), Scale.QUICK: (100, 1), Scale.TINY: (5, 1)}
+SIZES = {Scale.FULL: (200, 3), Scale.QUICK: (100, 1), Scale.TINY: (5, 1)}
 GOAL = at_most(1.0)
 PAUSE_S_MAX = 0.02
 SEED = 2026
 
 SQLITE, SQLITE_ASYNC, MEMORY = "kokugen, SQLite, threads", "kokugen, SQLite, async", "kokugen, memory, threads"
+LIMIT = "bare loop, SQLite, add and claim"
 
 
 def due_now(kind: Kind, store: Store, count: int, call: Callable[[int], object]) -> Values:
@@ -41,6 +43,25 @@ def due_now(kind: Kind, store: Store, count: int, call: Callable[[int], object])
                 took_ms.append((work.tally.starts[0][1] - called_us) / 1000)
             time.sleep(chance.random() * PAUSE_S_MAX)
         scheduler.close()
+    return _told(took_ms)
+
+
+def bare_commits(count: int) -> Values:
+    """Add one task and claim it, each in a transaction of its own: what must be durable before a start."""
+    took_ms = []
+    with store_folder() as folder, bare.bare_store(folder / "bare.db") as db:
+        for _ in range(count):
+            began_us = wall_us()
+            with bare.transaction(db) as scope:
+                tasks.add(scope, bare.new_tasks(1, work.noop.__name__, began_us))
+            with bare.transaction(db) as scope:
+                claimed = tasks.claim(scope, bare.request(work.noop, scope.now)).tasks
+            took_ms.append((wall_us() - began_us) / 1000)
+            assert len(claimed) == 1, "what was added is claimed"
+    return _told(took_ms)
+
+
+def _told(took_ms: list[float]) -> Values:
     return {"took_ms": took_ms, "p50": percentile(took_ms, 50), "p99": percentile(took_ms, 99)}
 
 
@@ -48,6 +69,7 @@ def contenders(count: int) -> list[Contender]:
     few = max(3, count // 10)
     ours = [
         Contender(SQLITE, due_now, ("kokugen", "SQLite", count, work.record)),
+        Contender(LIMIT, bare_commits, (count,)),
         Contender(SQLITE_ASYNC, due_now, ("kokugen", "SQLite", count, work.record_async)),
         Contender(MEMORY, due_now, ("kokugen", "memory", count, work.record)),
     ]

@@ -44,9 +44,9 @@ def contenders(count: int) -> list[Contender]:
     ]
     few, some = max(20, count // 50), max(20, count // 10)
     peers = [
-        Contender(f"APScheduler 3, SQLite ({few:,} tasks, one by one)", insert, ("APScheduler", "SQLite", few)),
-        Contender(f"APScheduler 3, memory ({some:,} tasks, one by one)", insert, ("APScheduler", "memory", some)),
-        Contender(f"huey, SQLite ({few:,} tasks, one by one)", insert, ("huey", "SQLite", few)),
+        Contender(f"APScheduler 3, SQLite ({few:,} tasks, one by one)", insert, ("APScheduler", "SQLite", few), 2),
+        Contender(f"APScheduler 3, memory ({some:,} tasks, one by one)", insert, ("APScheduler", "memory", some), 2),
+        Contender(f"huey, SQLite ({few:,} tasks, one by one)", insert, ("huey", "SQLite", few), 2),
     ]
     return ours + (peers if INSTALLED else [])
 

@@ -84,7 +84,7 @@ def contenders(count: int, span_s: float) -> list[Contender]:
     """Return kokugen, the limit, and those peers that are installed; one turn must do for what takes that long."""
     ours = [
         Contender(SQLITE, lateness, ("kokugen", "SQLite", count, span_s, work.record)),
-        Contender(MEMORY, lateness, ("kokugen", "memory", count, span_s, work.record)),
+        Contender(MEMORY, lateness, ("kokugen", "memory", count, span_s, work.record), 2),
         Contender(SQLITE_ASYNC, lateness, ("kokugen", "SQLite", count, span_s, work.record_async), 1),
         Contender(LIMIT, timed_wait, (count, span_s), 1),
     ]

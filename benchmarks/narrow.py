@@ -5,25 +5,24 @@ It has no retries, priorities, queues, leases or history: what those cost is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import apsw
 from msgspec.json import decode
 
-from benchmarks.bare import BATCH, batches, transaction
+from benchmarks.bare import BATCH, bare_file, batches, transaction
 from benchmarks.measure import Stopwatch
 from kokugen.repository.rows import NewTask
-from kokugen.repository.sqlite.connection import connect, one
+from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import encode
 
-_SCHEMA = """
-CREATE TABLE job (
-  id TEXT PRIMARY KEY, work TEXT NOT NULL, due INTEGER NOT NULL, state INTEGER NOT NULL, claim TEXT, param TEXT,
-  finished INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE INDEX job_waiting ON job (due, id) WHERE state = 0;
-"""
+_CREATE = (
+    "CREATE TABLE job (id TEXT PRIMARY KEY, work TEXT NOT NULL, due INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " claim TEXT, param TEXT, finished INTEGER) STRICT, WITHOUT ROWID"
+)
+_INDEX = "CREATE INDEX job_waiting ON job (due, id) WHERE state = 0"
 _ADD = (
     "INSERT INTO job (id, work, due, state, param)"
     " SELECT value->>0, value->>1, value->>2, 0, value->>3 FROM json_each(?)"
@@ -38,21 +37,23 @@ _FINISH = (
 )
 
 
-def create(path: Path) -> apsw.Connection:
+@contextmanager
+def table(path: Path) -> Iterator[Connection]:
     """Make the table in a new file, opened with the settings that kokugen uses."""
-    db = connect(path)
-    db.execute(_SCHEMA)
-    return db
+    with bare_file(path) as db:
+        db.execute(_CREATE)
+        db.execute(_INDEX)
+        yield db
 
 
-def add_batches(db: apsw.Connection, rows: Sequence[NewTask]) -> None:
+def add_batches(db: Connection, rows: Sequence[NewTask]) -> None:
     """Add tasks, a transaction a batch."""
     for batch in batches(rows):
         with transaction(db):
             db.execute(_ADD, (encode([(row.id, row.work_id, row.due_at, row.param) for row in batch]),))
 
 
-def drain(db: apsw.Connection, call: Callable[[], object]) -> Stopwatch:
+def drain(db: Connection, call: Callable[[], object]) -> Stopwatch:
     """Call what is due: each transaction finishes a batch and claims the next."""
     ended: list[str] = []
     claim = ""

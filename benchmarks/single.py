@@ -68,9 +68,9 @@ def contenders(count: int) -> list[Contender]:
         Contender(MEMORY_ONE, singly, ("kokugen", "memory", few, 1)),
     ]
     peers = [
-        Contender("APScheduler 3, SQLite, 16 threads", singly, ("APScheduler", "SQLite", few, THREADS)),
-        Contender("APScheduler 3, memory, 16 threads", singly, ("APScheduler", "memory", few, THREADS)),
-        Contender("huey, SQLite, 16 threads", singly, ("huey", "SQLite", few, THREADS)),
+        Contender("APScheduler 3, SQLite, 16 threads", singly, ("APScheduler", "SQLite", few, THREADS), 2),
+        Contender("APScheduler 3, memory, 16 threads", singly, ("APScheduler", "memory", few, THREADS), 2),
+        Contender("huey, SQLite, 16 threads", singly, ("huey", "SQLite", few, THREADS), 2),
     ]
     return ours + (peers if INSTALLED else [])
 

@@ -74,7 +74,7 @@ class JsonRepository:
 def schedule_and_go(path: Path) -> None:
     """A first process: it schedules, and ends before anything is due."""
     storage = SingleNodeTaskStorage(JsonRepository(path), work_registry=works)
-    scheduler = Scheduler("memory://", works=works, middleware=storage.middleware())
+    scheduler = Scheduler(task_storage=storage)
     for who in ("Ann", "Bob"):
         scheduler.after(timedelta(seconds=1), remind, who, text="Tea!")
     scheduler.close()
@@ -85,7 +85,7 @@ def restore_and_run(path: Path) -> None:
     """A second process: it finds the tasks in the file, and runs them."""
     repository = JsonRepository(path)
     storage = SingleNodeTaskStorage(repository, work_registry=works)
-    with Scheduler("memory://", works=works, middleware=storage.middleware()) as scheduler:
+    with Scheduler(task_storage=storage) as scheduler:
         restored, errors = asyncio.run(storage.sync(scheduler.schedule_request))
         assert not errors, errors
         for handle in restored.values():

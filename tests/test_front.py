@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kokugen import Middleware, Scheduler, TaskParam, TaskState
+from kokugen import Middleware, Scheduler, TaskParam, TaskState, current_run
 from kokugen import scheduler as face
 from kokugen.clock import Clock, SystemClock
 from kokugen.errors import OptionError, SchedulerStateError, UnknownOutcomeError
@@ -230,3 +230,21 @@ def test_retry_marking_writes_the_outcomes_that_the_store_did_not_take(running: 
     assert scheduler.retry_marking()
     assert task.info().state is TaskState.DONE
     scheduler.close()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+def test_whoever_asks_hears_of_an_outcome_that_is_refused(url: str, tmp_path: Path) -> None:
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}" if url == "sqlite" else url)
+    entered, superseded = threading.Event(), SimpleQueue[str]()
+
+    @scheduler.work
+    def remind() -> None:
+        entered.set()
+        assert current_run().cancelled.wait(WITHIN)
+
+    scheduler.on_superseded(lambda event: superseded.put(event.run.task_id))
+    with scheduler:
+        task = scheduler.after(timedelta(0), remind)
+        assert entered.wait(WITHIN.total_seconds())
+        scheduler.cancel(task.id, force=True)
+        assert superseded.get(timeout=WITHIN.total_seconds()) == task.id

@@ -22,6 +22,7 @@ AT_ONCE = {
     "on_dead",
     "on_failed",
     "on_late",
+    "on_superseded",
     "remove_workers",
     "schedule_request",
 }

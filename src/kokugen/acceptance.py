@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import astuple
 
 from kokugen.clock import duration_us, to_us
 from kokugen.codec import encode_params
@@ -20,6 +21,8 @@ from kokugen.task import Params, TaskParam
 
 YEARS = range(1970, 9000)
 DELAY_MAX = timedelta(days=366 * 1000)
+OPTION_NAMES = TaskParam.__struct_fields__[TaskParam.__struct_fields__.index("id") :]
+"""The fields of `TaskParam` that are options; they stand at its end."""
 
 
 def check_time(when: datetime) -> tuple[int, str | None, str | None]:
@@ -35,7 +38,10 @@ def check_time(when: datetime) -> tuple[int, str | None, str | None]:
         )
     if when.year not in YEARS:
         raise ScheduledTimeError(f"{when.isoformat()} is out of range: use the years 1970 to 8999")
-    us, zone, local = to_us(when), when.tzinfo, when.replace(tzinfo=None).isoformat()
+    us, zone = to_us(when), when.tzinfo
+    if zone is UTC:
+        return us, None, None
+    local = when.replace(tzinfo=None).isoformat()
     if _is_skipped(when):
         raise ScheduledTimeError(f"{local} does not exist in {zone}: clocks skip it")
     if not isinstance(zone, ZoneInfo) or zone.key in {"UTC", None}:
@@ -67,19 +73,8 @@ def check_delay(delay: timedelta) -> int:
 def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     """Return the request for plain data, with the declared options where it gives none."""
     us, zone, local = check_time(param.scheduled_time)
-    names = (
-        "id",
-        "queue",
-        "priority",
-        "unique",
-        "tags",
-        "mode",
-        "retry",
-        "timeout",
-        "start_within",
-        "max_lost",
-    )
-    given: dict[str, Any] = {name: getattr(param, name) for name in names if getattr(param, name) is not None}
+    options = zip(OPTION_NAMES, astuple(param)[-len(OPTION_NAMES) :], strict=True)
+    given: dict[str, Any] = {name: value for name, value in options if value is not None}
     base = declared or Options()
     return ScheduleRequest(
         work_id=check_name("work id", param.work_id),

@@ -253,6 +253,11 @@ class AsyncScheduler:
         self._front.hooks.add("late", hook)
         return hook
 
+    def on_superseded(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every run whose outcome the store refused: its task is another run's by now."""
+        self._front.hooks.add("superseded", hook)
+        return hook
+
     def configure(self, *, workers: int | None = None, queues: Sequence[str] | None = None) -> None:
         """Change how many workers it starts with, and which queues it serves: `kokugen worker` does.
 

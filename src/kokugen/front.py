@@ -177,10 +177,9 @@ class Front(Generic[H]):
         other calls, claims among them, need not wait for the last. Middleware sees tasks one by one; one that it
         refuses keeps back no other.
         """
-        requests = [self._request(param) for param in params]
         if self._chain is not None:
-            return _ahead(map(self._in_turn, requests), BATCH)
-        rows = [self._row(request) for request in requests]
+            return _ahead(map(self._in_turn, [self._request(param) for param in params]), BATCH)
+        rows = [self._row_of(param) for param in params]
         batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
@@ -196,6 +195,10 @@ class Front(Generic[H]):
 
     def _row(self, request: ScheduleRequest) -> NewTask:
         return row_of(request, self.ids.task_id(), self.work_of(request.work_id))
+
+    def _row_of(self, param: TaskParam) -> NewTask:
+        work = self.work_of(param.work_id)
+        return row_of(request_of(param, work.declared if work is not None else None), self.ids.task_id(), work)
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
         row = self._row(request)

@@ -266,6 +266,11 @@ class Scheduler:
         self._front.hooks.add("late", hook)
         return hook
 
+    def on_superseded(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every run whose outcome the store refused: its task is another run's by now."""
+        self._front.hooks.add("superseded", hook)
+        return hook
+
     # -- Running
 
     def open(self) -> None:

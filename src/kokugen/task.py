@@ -85,9 +85,9 @@ class Params(Struct, frozen=True):
             return cls()
         if isinstance(param, Params):
             return param
-        if isinstance(param, Mapping):
+        if isinstance(param, (dict, Mapping)):  # in this order: to ask an abstract class is slow
             return cls(kwargs=dict(param))
-        if isinstance(param, Sequence) and not isinstance(param, str | bytes):
+        if isinstance(param, (list, Sequence)) and not isinstance(param, str | bytes):
             return cls(args=tuple(param))
         raise OptionError(
             f"param must be a mapping (keyword arguments), a list (positional) or Params, not {type(param).__name__}"

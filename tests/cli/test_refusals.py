@@ -246,7 +246,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kokugen.repository.sqlite.connection.BUSY_MS", 50)
+    monkeypatch.setattr("kokugen.repository.sqlite.library.BUSY_MS", 50)
 
 
 def test_a_locked_file_is_refused_and_unchanged(full: CommandLine, impatient: None) -> None:

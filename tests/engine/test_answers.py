@@ -84,6 +84,7 @@ def test_each_lane_finds_its_own_claim_again() -> None:
         ids = [*lab.add_many(3, "sync"), *lab.add_many(3, "note")]
         await later(5)
         assert lab.states(ids) == {TaskState.DONE}
+        assert {lab.info(one).fence for one in ids} == {1}
         assert sorted(task_id for task_id, _ in lab.ledger.starts) == sorted(ids)
         more = [*lab.add_many(3, "sync"), *lab.add_many(3, "note")]
         await later(2)

@@ -9,7 +9,7 @@ import pytest
 from kokugen.repository.rows import CancelRequest
 from kokugen.run import Interrupt
 from kokugen.task import Mode, TaskState
-from tests.engine.node import Lab, Node, later, virtually
+from tests.engine.node import START_US, Lab, Node, later, virtually
 
 TTL_S, BEAT_S, WATCH_S, MARGIN_S = 30.0, 10.0, 5.0, 5.0
 POLL_S = 1.0
@@ -25,6 +25,24 @@ def test_work_that_outlasts_its_ttl_by_far_is_kept_by_beats() -> None:
         assert len(lab.ledger.starts) == 1
         await owner.stop()
         await other.stop()
+
+    virtually(main)
+
+
+def test_a_lease_counts_from_when_it_was_asked_for_not_from_the_answer() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        node.line.slow_s |= {"claim": 2.0, "beat": 3.0}
+        lab.add("hang")
+        await later(9)
+        (run,) = lab.ledger.runs
+        claimed_s = next(
+            at_s for at_s in node.line.times("claim")[::-1] if at_s < run.started_us / 1e6 - START_US / 1e6
+        )
+        assert run.trusted_until_s == pytest.approx(claimed_s + TTL_S - MARGIN_S)
+        await later(15)
+        assert run.trusted_until_s == pytest.approx(node.line.times("beat")[-1] + TTL_S - MARGIN_S)
+        await node.stop(grace_s=0)
 
     virtually(main)
 

@@ -13,6 +13,7 @@ SAID = {
     "ten_lines.py": ["Ann: Tea!"],
     "async_reminders.py": ["Ann: Tea!", "Bob: Tea!", "Cleo: Tea!", "12 characters were sent"],
     "retries.py": ["attempt 1 of", "attempt 2 of", "attempt 3 of", "fetched", "Cancelled: 'We are hiring' is old news"],
+    "commands.py": ["Hello Ann", "refused: argument 'who'"],
     "seed_repository.py": ["Ann: Tea!", "Bob: Tea!", "Done: 2"],
 }
 SERVED = {"web.py": "tests/integration/test_gunicorn.py"}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -36,7 +37,9 @@ def works_of(journal: Journal) -> FunctionRegistry:
     async def async_step(pause_us: int) -> None:
         run = current_run()
         journal.write(START, run.task_id, run.fence, run.attempt)
-        await asyncio.sleep(pause_us / 1e6)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_us / 1e6):
+                await run.cancelled.wait_async()
         journal.write(END, run.task_id, run.fence, run.attempt)
 
     @works.work

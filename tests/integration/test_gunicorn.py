@@ -47,8 +47,9 @@ def server(tmp_path: Path, url: str) -> Iterator[Path]:
 
 def wait_for(place: Path) -> None:
     for _ in range(3000):
-        if place.exists():
-            return
+        with socket.socket(socket.AF_UNIX) as connection:
+            if connection.connect_ex(str(place)) == 0:  # the socket's file is there before anyone listens
+                return
         Event().wait(0.01)
     raise AssertionError("gunicorn did not come up")
 
@@ -69,8 +70,6 @@ def test_what_requests_schedule_runs_exactly_once(server: Path, url: str, tmp_pa
     ids = [ask(server, f"guest{number}") for number in range(REQUESTS)]
     scheduler = Scheduler(url)
     ended = [scheduler.wait(task_id, LONG) for task_id in ids]
-    nodes = scheduler.nodes()
-    scheduler.close()
     assert {info.state for info in ended} == {TaskState.DONE}
     assert {info.fence for info in ended} == {1}
     log = tmp_path / "log"  # what a worker printed may reach the file a moment after its task is Done
@@ -79,7 +78,10 @@ def test_what_requests_schedule_runs_exactly_once(server: Path, url: str, tmp_pa
         assert next(patience, None) is not None, greeted
         threading.Event().wait(0.05)
     assert greeted == {f"guest{number}": 1 for number in range(REQUESTS)}
-    assert len({node.pid for node in nodes}) >= 4
+    while len({node.pid for node in scheduler.nodes()}) < 4:  # on a busy machine the last worker comes up late
+        assert next(patience, None) is not None, scheduler.nodes()
+        threading.Event().wait(0.05)
+    scheduler.close()
 
 
 def test_a_stopped_server_leaves_nothing_running(server: Path, url: str) -> None:

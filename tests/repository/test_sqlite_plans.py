@@ -12,6 +12,7 @@ import pytest
 from kokugen.repository.rows import ClaimRequest
 from kokugen.repository.sqlite import SQLiteRepository, operations, runs, tasks
 from kokugen.repository.sqlite.connection import connect, migrate
+from kokugen.repository.sqlite.library import Apsw, Connection
 from kokugen.task import TaskQuery, TaskState
 
 QUEUES = ("default", "mail")
@@ -33,27 +34,27 @@ BY_KEY = {
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[apsw.Connection]:
+def db(tmp_path: Path) -> Iterator[Connection]:
     path = tmp_path / "tasks.db"
-    db = connect(path)
+    db = connect(Apsw(), path)
     migrate(db, path, "cluster")
     yield db
     db.close()
 
 
-def plan(db: apsw.Connection, sql: str) -> list[str]:
+def plan(db: Connection, sql: str) -> list[str]:
     names = dict.fromkeys(re.findall(r":([a-z]\w*)", sql))
     return [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", names)]
 
 
 @pytest.mark.parametrize("sql", BY_KEY.values(), ids=BY_KEY.keys())
-def test_each_row_of_a_batch_is_looked_up_by_its_key(db: apsw.Connection, sql: str) -> None:
+def test_each_row_of_a_batch_is_looked_up_by_its_key(db: Connection, sql: str) -> None:
     steps = [step for step in plan(db, sql) if re.search(r"\b(SEARCH|SCAN) (task|t)\b", step)]
     assert steps
     assert all("(namespace=? AND id=?)" in step for step in steps), steps
 
 
-def test_a_claim_reads_one_range_a_level_and_queue_in_its_order(db: apsw.Connection) -> None:
+def test_a_claim_reads_one_range_a_level_and_queue_in_its_order(db: Connection) -> None:
     steps = plan(db, tasks.pick_sql(ASKED))
     reads = [step for step in steps if re.search(r"\b(SEARCH|SCAN) task\b", step)]
     assert len(reads) == len(QUEUES) * len(tasks.LEVELS)
@@ -62,25 +63,25 @@ def test_a_claim_reads_one_range_a_level_and_queue_in_its_order(db: apsw.Connect
     assert "USE TEMP B-TREE FOR ORDER BY" not in plan(db, tasks.pick_sql(ClaimRequest(node_id="n", nonce="c", slots=1)))
 
 
-def test_the_next_due_time_is_one_probe_a_level_and_queue(db: apsw.Connection) -> None:
+def test_the_next_due_time_is_one_probe_a_level_and_queue(db: Connection) -> None:
     steps = plan(db, tasks.next_due_sql(len(QUEUES)))
     reads = [step for step in steps if " task " in step]
     assert len(reads) == len(QUEUES) * len(tasks.LEVELS)
     assert all("task_waiting (namespace=? AND queue=? AND rank=? AND due_at>?)" in step for step in reads), reads
 
 
-def test_the_runs_of_others_are_read_from_the_index_of_working_tasks(db: apsw.Connection) -> None:
+def test_the_runs_of_others_are_read_from_the_index_of_working_tasks(db: Connection) -> None:
     steps = [step for step in plan(db, runs._WATCH.replace("?", ":x")) if " task" in step]
     assert steps
     assert all("INDEX task_working (namespace=?" in step for step in steps), steps
 
 
-def test_what_is_past_its_retention_is_found_by_index(db: apsw.Connection) -> None:
+def test_what_is_past_its_retention_is_found_by_index(db: Connection) -> None:
     reads = [step for step in plan(db, operations._PAST) if " task " in step]
     assert reads == ["SEARCH task USING INDEX task_ended (namespace=? AND state=? AND finished_at<?)"]
 
 
-def test_what_is_past_its_start_deadline_is_found_by_index(db: apsw.Connection) -> None:
+def test_what_is_past_its_start_deadline_is_found_by_index(db: Connection) -> None:
     steps = [step for step in plan(db, tasks._EXPIRE) if "start_deadline" in step]
     assert steps == ["SEARCH task USING INDEX task_deadline (namespace=? AND start_deadline>? AND start_deadline<?)"]
 
@@ -89,7 +90,7 @@ def test_the_tasks_that_are_working_are_listed_without_a_walk_through_all(tmp_pa
     repository = SQLiteRepository(tmp_path / "tasks.db")
     repository.open()
     reader = repository._reader
-    assert reader is not None
+    assert isinstance(reader, apsw.Connection)
     asked: list[str] = []
 
     def note(_cursor: object, sql: str, _values: object) -> bool:

@@ -33,6 +33,7 @@ UNREADABLE = {
 }
 STRANGE = {
     "tags": "tags = '[1, null, [2]]'",
+    "tags that are no JSON": "tags = '[x]'",
     "options": "options = 'x'",
     "param": "param = 'x'",
     "deep": f"param = '{'[' * 5000}'",
@@ -77,3 +78,4 @@ def test_what_is_merely_strange_keeps_nobody_from_reading_all_tasks(
 ) -> None:
     write(tmp_path, changes)
     assert len(store.page(TaskQuery()).result(20)) == 2
+    assert store.page(TaskQuery(tag="blue")).result(20) == []

@@ -14,6 +14,7 @@ from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply
 from kokugen.repository.sqlite import writer
 from kokugen.repository.sqlite.connection import connect, migrate
+from kokugen.repository.sqlite.library import Apsw
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
 from kokugen.testing import ManualClock
@@ -24,7 +25,7 @@ PATIENCE_S = 20
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "tasks.db"
-    db = connect(path)
+    db = connect(Apsw(), path)
     migrate(db, path, "cluster")
     db.close()
     return path
@@ -32,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(path: Path) -> Iterator[Writer]:
-    opened = Writer(path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
+    opened = Writer(Apsw(), path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     yield opened
     opened.close()
 
@@ -89,9 +90,11 @@ def test_a_call_that_raises_is_answered_with_it_and_spoils_no_other(opened: Writ
 
 def test_a_batch_that_cannot_begin_waits_for_the_lock_once_not_once_a_call(path: Path, opened: Writer) -> None:
     begun: list[str] = []
-    opened._db.set_busy_timeout(0)
-    opened._db.set_exec_trace(lambda _cursor, sql, _bindings: not begun.append(sql))  # type: ignore[func-returns-value]
-    other = connect(path)
+    db = opened._db
+    assert isinstance(db, apsw.Connection)
+    db.set_busy_timeout(0)
+    db.set_exec_trace(lambda _cursor, sql, _bindings: not begun.append(sql))  # type: ignore[func-returns-value]
+    other = connect(Apsw(), path)
     other.execute("BEGIN IMMEDIATE")
     answers = opened._answers([Operation(reply=Reply(), run=note(key)) for key in "abc"])
     other.close()
@@ -119,15 +122,25 @@ def test_an_urgent_call_goes_before_what_was_queued_earlier(opened: Writer, monk
     assert order == ["beat", "first", "second"]
 
 
+def test_a_listener_that_raises_keeps_nobody_from_an_answer(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def raise_(*_: int) -> None:
+        raise RuntimeError("its loop was closed")
+
+    opened = Writer(Apsw(), path, "default", ManualClock(), waits=raise_, changed=raise_)
+    assert [ask(opened, note(key), due_us=0).result(PATIENCE_S) for key in "ab"] == ["a", "b"]
+    opened.close()
+    assert "its loop was closed" in caplog.text
+
+
 def test_what_is_accepted_before_a_close_is_written(path: Path) -> None:
-    closing = Writer(path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
+    closing = Writer(Apsw(), path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     replies = [ask(closing, note(str(n)), urgent=n % 2 == 1) for n in range(6)]
     closing.close()
     assert [reply.result(0) for reply in replies] == [str(n) for n in range(6)]
 
 
 def test_a_call_that_comes_while_the_store_closes_is_refused_not_forgotten(path: Path) -> None:
-    closing = Writer(path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
+    closing = Writer(Apsw(), path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     closing.close()
     closing._closed = False  # as a caller sees it who looked just before the close
     for urgent in (False, True):

@@ -10,7 +10,7 @@ import pytest
 
 from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.registry.work import make_work
-from kokugen.run import NotCalled, Run, Signal
+from kokugen.run import Interrupt, NotCalled, Run, Signal
 from kokugen.task import Mode, TaskState
 from kokugen.task_storage.settlement import settle, stored_options
 from tests.dispatcher.runs import run_of
@@ -39,6 +39,20 @@ def test_work_that_may_run_once_and_was_not_called_may_still_come_again() -> Non
     error = NotCalled(timedelta(seconds=1))
     run = run_with(mode=Mode.AT_MOST_ONCE, max_attempts=1)
     assert settled(run, Ending.SNOOZED, error=error, delay_us=5) == (TaskState.INITIALIZED, NOW_US + 5)
+
+
+@pytest.mark.parametrize("interrupt", list(Interrupt))
+@pytest.mark.parametrize("mode", list(Mode))
+def test_work_that_raises_when_it_is_asked_to_make_room_runs_again_and_no_attempt_is_counted(
+    interrupt: Interrupt, mode: Mode
+) -> None:
+    run = run_with(mode=mode, max_attempts=1)
+    run.ask_to_stop(interrupt)
+    row = settle(Outcome(run=run, ending=Ending.RAISED, error=ValueError(), text="half-way"), NOW_US, Random(1)).row
+    makes_room = interrupt in (Interrupt.STOP, Interrupt.LEASE_LOST) and mode is Mode.AT_LEAST_ONCE
+    cancelled = interrupt is Interrupt.CANCEL
+    after = TaskState.INITIALIZED if makes_room else TaskState.CANCELLED if cancelled else TaskState.FAILED
+    assert (row.state, row.attempt_back, row.error) == (after, int(makes_room), None if cancelled else "half-way")
 
 
 def test_a_snooze_waits_as_long_as_it_says() -> None:

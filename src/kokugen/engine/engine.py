@@ -313,7 +313,7 @@ class Engine:
         for outcome, settlement in settled:
             run = outcome.run
             if refused and Lease(run.task.id, run.claim) in refused:
-                logger.warning("the outcome of %r is refused: another node took the task over", run)
+                logger.warning("the outcome of %r is refused: its task was taken over, or ended by force", run)
                 self._hooks.tell("superseded", RunEvent(run, outcome.text))
                 continue
             if settlement.failed:

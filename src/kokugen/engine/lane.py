@@ -90,4 +90,7 @@ class Lane:
 
     def dispatcher_of(self, work: Work) -> Dispatcher | None:
         """Return the dispatcher of this lane that runs this kind of work."""
-        return next((one for one in self.dispatchers if one.accepts(is_async=work.is_async)), None)
+        for one in self.dispatchers:
+            if one.accepts(is_async=work.is_async):
+                return one
+        return None

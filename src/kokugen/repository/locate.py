@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from kokugen.clock import Clock
 from kokugen.errors import OptionError
 from kokugen.repository.protocol import DurableRepository
 
-SCHEMES = "sqlite:///file.db (relative), sqlite:////full/path.db, postgresql://user@host/database, or memory://"
+if TYPE_CHECKING:
+    from kokugen.repository.sqlite.library import Library
+
+SQLITE = ("sqlite", "sqlite+sqlite3")
 POSTGRES = ("postgresql", "postgres")
+SCHEMES = (
+    "sqlite:///file.db (relative), sqlite:////full/path.db, sqlite+sqlite3:///file.db, "
+    "postgresql://user@host/database, or memory://"
+)
 SECRETS = ("password", "sslpassword")
 
 
@@ -23,10 +31,10 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
         from kokugen.repository.memory import MemoryRepository
 
         return MemoryRepository(namespace=namespace, clock=clock)
-    if separator and scheme == "sqlite" and rest.startswith("/") and rest != "/":
+    if scheme in SQLITE and rest.startswith("/") and rest != "/":
         from kokugen.repository.sqlite import SQLiteRepository
 
-        return SQLiteRepository(rest[1:], namespace=namespace, clock=clock)
+        return SQLiteRepository(rest[1:], namespace=namespace, clock=clock, library=sqlite_library(scheme))
     if separator and scheme in POSTGRES:
         with _driver():
             from kokugen.repository.postgres import PostgresRepository
@@ -37,15 +45,22 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
 def stored_version(url: str) -> int | None:
     """Return the schema version of a store as it is; None where there is none yet. Raises as `open_repository`."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite" and rest.startswith("/") and rest != "/":
+    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
         from kokugen.repository.sqlite.connection import stored_version
 
-        return stored_version(Path(rest[1:]).absolute())
+        return stored_version(sqlite_library(scheme), Path(rest[1:]).absolute())
     if separator and scheme in POSTGRES:
         with _driver():
             from kokugen.repository.postgres.look import version_at
         return version_at(url)
     raise unknown(url)
+
+
+def sqlite_library(scheme: str) -> Library:
+    """Return what opens the files of a scheme. Raises OptionError where it is too old."""
+    from kokugen.repository.sqlite.library import Apsw, Standard
+
+    return Apsw() if scheme == Apsw.scheme else Standard()
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What travels between the engine and a repository: narrow frozen rows, instants in microseconds.
 
 They are arrays on the wire (`array_like`): a whole batch is encoded, bound and decoded in one C call each, and the
-order of the fields is the order of the columns.
+order of the fields is the order of the columns. Those that come in thousands hold plain values alone, so the garbage
+collector need not look at them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ ATTEMPTS_KEPT = 100
 """How many attempts, the latest, a store remembers of one task."""
 
 
-class NewTask(Struct, frozen=True, kw_only=True, array_like=True):
+class NewTask(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A task to add (T1). `param` is JSON text (see `kokugen.codec`), `rank` the negated priority level."""
 
     id: str
@@ -50,7 +51,7 @@ class AddResult(IntEnum):
     """Another live task has the unique key: nothing was added."""
 
 
-class Added(Struct, frozen=True, array_like=True):
+class Added(Struct, frozen=True, array_like=True, gc=False):
     """The answer for one task to add; `id` is the existing task's where the unique key is taken."""
 
     id: str
@@ -78,7 +79,7 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
     ttl_s: float = 30.0
 
 
-class Claimed(Struct, frozen=True, kw_only=True, array_like=True):
+class Claimed(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A task that was claimed: all that its run needs."""
 
     id: str
@@ -109,7 +110,7 @@ class ClaimAnswer(Struct, frozen=True, kw_only=True):
     now: int
 
 
-class Finish(Struct, frozen=True, kw_only=True, array_like=True):
+class Finish(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """How a run ends (T3, T4, T5, T9, T10): the new state of the row whose claim is `claim`."""
 
     id: str
@@ -145,14 +146,14 @@ class Finished(IntEnum):
     """The row's claim is another: the outcome is refused and nothing was changed."""
 
 
-class Lease(Struct, frozen=True, array_like=True):
+class Lease(Struct, frozen=True, array_like=True, gc=False):
     """A run: the key of everything that its owner may do."""
 
     id: str
     claim: str
 
 
-class Beaten(Struct, frozen=True, array_like=True):
+class Beaten(Struct, frozen=True, array_like=True, gc=False):
     """A lease that was extended by a beat. A lease that is not in the answer is lost."""
 
     id: str

@@ -16,6 +16,8 @@ from kokugen.run import Interrupt, NotCalled, Run
 from kokugen.task import Mode, TaskState
 
 UNDECODABLE = "undecodable"
+MAKING_ROOM = (Interrupt.STOP, Interrupt.LEASE_LOST)
+"""Why work is asked to stop by no fault of its task, which is to run again."""
 
 
 class Settlement(Struct, frozen=True):
@@ -41,14 +43,19 @@ def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
         )
     if ending is Ending.NOT_STARTED:
         return Settlement(release(run))
-    if ending is Ending.INTERRUPTED or run.interrupt is Interrupt.CANCEL:
+    if ending is Ending.INTERRUPTED or run.interrupt is Interrupt.CANCEL or _gave_up(outcome):
         return _interrupted(outcome, now_us, random)
     return _failed(outcome, now_us, random)
 
 
-def release(run: Run) -> Finish:
+def _gave_up(outcome: Outcome) -> bool:
+    """Return whether work raised after it was asked to make room: that is how sync work, and a command, can stop."""
+    return outcome.ending is Ending.RAISED and outcome.run.interrupt in MAKING_ROOM
+
+
+def release(run: Run, error: str | None = None) -> Finish:
     """Return the row that gives a task back whose run never started, or has surely stopped (T10)."""
-    return _row(run, TaskState.INITIALIZED, "released", attempt_back=1)
+    return _row(run, TaskState.INITIALIZED, "released", attempt_back=1, error=error)
 
 
 def give_back(task_id: str, claim: str) -> Finish:
@@ -60,8 +67,8 @@ def _interrupted(outcome: Outcome, now_us: int, random: Random) -> Settlement:
     run = outcome.run
     if run.interrupt is Interrupt.CANCEL:
         return Settlement(_row(run, TaskState.CANCELLED, "cancelled"))
-    if run.interrupt in (Interrupt.STOP, Interrupt.LEASE_LOST) and run.task.mode == Mode.AT_LEAST_ONCE:
-        return Settlement(release(run))
+    if run.interrupt in MAKING_ROOM and run.task.mode == Mode.AT_LEAST_ONCE:
+        return Settlement(release(run, outcome.text))
     return _failed(outcome, now_us, random)
 
 

@@ -1,7 +1,7 @@
-"""The repository in one SQLite file, shared by any number of processes of one machine. The only user of apsw.
+"""The repository in one SQLite file, shared by any number of processes of one machine.
 
-`connection` opens and migrates the file, `writer` commits batches, `bell` wakes other processes; `tasks`, `runs`,
-`changes` and `operations` hold the writer's statements, `reading` the queries.
+`library` has the two libraries that can open it; `connection` opens and migrates it, `writer` commits batches, `bell`
+wakes other processes; `tasks`, `runs`, `changes` and `operations` hold the writer's statements, `reading` the queries.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
-
-import apsw
 
 from kokugen.clock import Clock, SystemClock
 from kokugen.errors import KokugenError, RepositoryUnavailableError
@@ -39,6 +37,7 @@ from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
+from kokugen.repository.sqlite.library import FAULTS, Apsw, Connection, Library, Occupancy
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
@@ -48,6 +47,7 @@ T = TypeVar("T")
 SOON_US = 2_000_000
 """Other processes need no hint of what is due later than this: their own poll finds it in time."""
 
+_occupancy = Occupancy()
 _abandoned: list[object] = []
 """What a parent process had open: SQLite forbids a forked child even to close its connections, so it keeps them."""
 
@@ -61,10 +61,21 @@ def _nodes(scope: Scope) -> list[NodeInfo]:
 
 
 class SQLiteRepository(SeedMethods):
-    """Tasks of one namespace in one file. Any thread may call it; it is opened at first use, also after `close`."""
+    """Tasks of one namespace in one file. Any thread may call it; it is opened at first use, also after `close`.
 
-    def __init__(self, path: str | os.PathLike[str], *, namespace: str = "default", clock: Clock | None = None) -> None:
+    `library` opens the file: apsw, unless told (`kokugen.repository.sqlite.library`).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        namespace: str = "default",
+        clock: Clock | None = None,
+        library: Library | None = None,
+    ) -> None:
         self._path = Path(path).absolute()
+        self._library = library or Apsw()
         self._namespace = namespace
         self._clock = clock or SystemClock()
         self._ids = IdSource(self._clock, system_random())
@@ -76,13 +87,13 @@ class SQLiteRepository(SeedMethods):
         self._reading = Lock()
         self._pid = os.getpid()
         self._writer: Writer | None = None
-        self._reader: apsw.Connection | None = None
+        self._reader: Connection | None = None
         self._file: tuple[int, int] | None = None
         self._bell = Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self._path}"
+        return f"{self._library.scheme}:///{self._path}"
 
     @property
     def namespace(self) -> str:
@@ -105,16 +116,32 @@ class SQLiteRepository(SeedMethods):
         return writer
 
     def _connect(self) -> Writer:
+        _occupancy.enter(self._path, self._library.scheme)
         try:
-            self._reader = connect(self._path)
-            self._file = file_identity(self._path)
-            migrate(self._reader, self._path, self._ids.task_id())
-            writer = Writer(self._path, self._namespace, self._clock, waits=self._on_wait, changed=self._on_change)
-        except apsw.Error as error:
-            raise explain(error, self._path) from error
+            writer = self._connected()
+        except BaseException:
+            self._leave()
+            raise
         if self._hints:
             self._watch(writer)
         return writer
+
+    def _connected(self) -> Writer:
+        try:
+            self._reader = connect(self._library, self._path)
+            self._file = file_identity(self._path)
+            migrate(self._reader, self._path, self._ids.task_id())
+            where = (self._library, self._path, self._namespace, self._clock)
+            return Writer(*where, waits=self._on_wait, changed=self._on_change)
+        except FAULTS as error:
+            raise explain(error, self._path) from error
+
+    def _leave(self) -> None:
+        with self._reading:
+            reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.close()
+        _occupancy.leave(self._path, self._library.scheme)
 
     def _watch(self, writer: Writer) -> None:
         """Hear of other processes' commits: by the bell at once, else when the writer looks."""
@@ -130,10 +157,7 @@ class SQLiteRepository(SeedMethods):
             if writer is not None:
                 writer.close()
                 self._bell.close()
-        with self._reading:
-            reader, self._reader = self._reader, None
-            if reader is not None:
-                reader.close()
+                self._leave()
 
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         writer = self._opened()
@@ -177,7 +201,7 @@ class SQLiteRepository(SeedMethods):
                     raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
                 check_unmoved(self._path, self._file)
                 return Reply.of(query(self._reader, *arguments))
-        except apsw.Error as error:
+        except FAULTS as error:
             return Reply.failed(explain(error, self._path))
         except KokugenError as error:
             return Reply.failed(error)

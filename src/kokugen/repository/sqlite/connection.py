@@ -8,38 +8,40 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
 from kokugen.errors import RepositoryError, RepositoryUnavailableError, SchemaVersionError
+from kokugen.repository.sqlite.library import FAULTS, WAL_SINCE, Connection, Library, Values, code_of
 
-BUSY_MS = 10_000
 CHECKPOINT_PAGES = 4000
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
-FAILURES: tuple[tuple[type[apsw.Error], str], ...] = (
-    (apsw.BusyError, "another process holds its lock for too long: try again later"),
-    (apsw.LockedError, "another connection holds its lock: try again later"),
-    (apsw.FullError, "the disk is full: free some space; nothing that was accepted is lost"),
-    (apsw.ReadOnlyError, "it is read-only: give this user the right to write the file and its directory"),
-    (apsw.IOError, "the disk reports an error: check the disk and the file system"),
-    (apsw.CantOpenError, "it cannot be opened: check that its directory exists and may be written"),
-    (apsw.PermissionsError, "access is denied: check the rights of the file and its directory"),
-)
+ADVICE = {  # by SQLite's primary result code
+    5: "another process holds its lock for too long: try again later",
+    6: "another connection holds its lock: try again later",
+    13: "the disk is full: free some space; nothing that was accepted is lost",
+    8: "it is read-only: give this user the right to write the file and its directory",
+    10: "the disk reports an error: check the disk and the file system",
+    14: "it cannot be opened: check that its directory exists and may be written",
+    3: "access is denied: check the rights of the file and its directory",
+}
+CORRUPT, NOT_A_DATABASE = 11, 26
 
 
-def connect(path: Path) -> apsw.Connection:
+def connect(library: Library, path: Path) -> Connection:
     """Open the file, made with mode 0600 where it is new, with full durability. Raises RepositoryError."""
     _check_place(path)
     _create(path)
-    db = apsw.Connection(str(path))
-    db.set_busy_timeout(BUSY_MS)
+    db = library.connect(path)
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         _refuse_foreign(db, path)
-        db.execute("PRAGMA journal_mode=WAL")
+        if library.version >= WAL_SINCE:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        else:
+            db.execute("PRAGMA journal_mode=TRUNCATE")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-    except (apsw.Error, RepositoryError):
+    except BaseException:
         db.close()
         raise
     return db
@@ -65,19 +67,19 @@ def check_unmoved(path: Path, identity: tuple[int, int] | None) -> None:
         )
 
 
-def explain(error: apsw.Error, path: Path) -> RepositoryError:
+def explain(error: Exception, path: Path) -> RepositoryError:
     """Return what SQLite said as an error of ours, with what to do."""
-    for kind, advice in FAILURES:
-        if isinstance(error, kind):
-            return RepositoryUnavailableError(f"the store {path} cannot be used just now, {advice} ({error})")
-    if isinstance(error, apsw.NotADBError):
+    code = code_of(error)
+    if code in ADVICE:
+        return RepositoryUnavailableError(f"the store {path} cannot be used just now, {ADVICE[code]} ({error})")
+    if code == NOT_A_DATABASE:
         return RepositoryError(f"{path} is not an SQLite database: name another file, or move this one away")
-    if isinstance(error, apsw.CorruptError):
+    if code == CORRUPT:
         return RepositoryError(f"the store {path} is damaged ({error}): restore it from a backup")
     return RepositoryError(f"the store {path} refused: {error}")
 
 
-def migrate(db: apsw.Connection, path: Path, cluster_id: str) -> int:
+def migrate(db: Connection, path: Path, cluster_id: str) -> int:
     """Bring the schema up to date, once, whoever comes first, and return its version. Raises SchemaVersionError."""
     scripts = sorted(one.name for one in files(__package__).joinpath("sql").iterdir() if one.name.endswith(".sql"))
     newest = int(scripts[-1][:3])
@@ -104,43 +106,43 @@ def migrate(db: apsw.Connection, path: Path, cluster_id: str) -> int:
     return version
 
 
-def stored_version(path: Path) -> int | None:
+def stored_version(library: Library, path: Path) -> int | None:
     """Return the schema version of a file as it is, and change nothing; None where there is no store yet."""
     if not path.exists():
         return None
     _check_place(path)
     try:
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        db = library.connect(path, read_only=True)
         try:
             _refuse_foreign(db, path)
             return _version(db) or None
         finally:
             db.close()
-    except apsw.Error as error:
+    except FAULTS as error:
         raise explain(error, path) from error
 
 
-def one(db: apsw.Connection, sql: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> Any:
+def one(db: Connection, sql: str, values: Values = ()) -> Any:
     """Return the one value of the one row that a statement answers with."""
     for row in db.execute(sql, values):
         return row[0]
     return None
 
 
-def _refuse_foreign(db: apsw.Connection, path: Path) -> None:
+def _refuse_foreign(db: Connection, path: Path) -> None:
     """Leave the database of another application alone, before any setting of ours is written into it."""
     tables = set(msgspec.json.decode(one(db, "SELECT json_group_array(name) FROM sqlite_schema WHERE type = 'table'")))
     if tables and not tables >= {"meta", "task", "task_param"}:
         raise RepositoryError(f"{path} is the database of another application: name another file")
 
 
-def _version(db: apsw.Connection) -> int:
+def _version(db: Connection) -> int:
     if not one(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'"):
         return 0
     return _fact(db, "schema_version")
 
 
-def _fact(db: apsw.Connection, key: str) -> int:
+def _fact(db: Connection, key: str) -> int:
     return int(one(db, "SELECT value FROM meta WHERE key = ?", (key,)) or 0)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import apsw
 import msgspec
 from msgspec import Struct
 
@@ -14,6 +13,7 @@ from kokugen.clock import from_us, to_us
 from kokugen.repository.rows import StoreHealth
 from kokugen.repository.seed_methods import readable_param
 from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import encode
 from kokugen.task import Attempt, Mode, NodeInfo, Priority, TaskInfo, TaskQuery, TaskState
 
@@ -63,7 +63,7 @@ _ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in _Row.__struct
 
 
 def tasks(
-    db: apsw.Connection, namespace: str, where: str, names: dict[str, Any], order: str, limit: int, source: str = "task"
+    db: Connection, namespace: str, where: str, names: dict[str, Any], order: str, limit: int, source: str = "task"
 ) -> list[TaskInfo]:
     """Return the tasks of a condition that is written here or in this package, never by a caller."""
     sql = (
@@ -74,7 +74,7 @@ def tasks(
     return [_info(row, namespace) for row in msgspec.json.decode(found, type=list[_Row])]
 
 
-def modified_since(db: apsw.Connection, namespace: str, since_us: int, limit: int) -> list[TaskInfo]:
+def modified_since(db: Connection, namespace: str, since_us: int, limit: int) -> list[TaskInfo]:
     """Return a first part in order of change, which never ends between two changes of one instant."""
     names: dict[str, Any] = {"since": since_us, "skip": limit - 1, "ns": namespace}
     sql = "SELECT modified_at FROM task WHERE namespace = :ns AND modified_at >= :since ORDER BY modified_at LIMIT 1"
@@ -85,7 +85,7 @@ def modified_since(db: apsw.Connection, namespace: str, since_us: int, limit: in
     return tasks(db, namespace, where, names, "modified_at, id", -1)
 
 
-def get(db: apsw.Connection, namespace: str, ids: Sequence[str]) -> list[TaskInfo]:
+def get(db: Connection, namespace: str, ids: Sequence[str]) -> list[TaskInfo]:
     """Return the tasks that exist, in the order asked for."""
     names = {"ids": encode(list(dict.fromkeys(ids)))}
     found = tasks(db, namespace, "id IN (SELECT value FROM json_each(:ids))", names, "id", len(ids))
@@ -93,7 +93,7 @@ def get(db: apsw.Connection, namespace: str, ids: Sequence[str]) -> list[TaskInf
     return [by_id[task_id] for task_id in ids if task_id in by_id]
 
 
-def page(db: apsw.Connection, namespace: str, query: TaskQuery) -> list[TaskInfo]:
+def page(db: Connection, namespace: str, query: TaskQuery) -> list[TaskInfo]:
     """Return one page in order of due time, then id."""
     limit = max(0, min(query.limit, PAGE_MAX))
     where, names = _where(query)
@@ -103,7 +103,7 @@ def page(db: apsw.Connection, namespace: str, query: TaskQuery) -> list[TaskInfo
     return tasks(db, namespace, where, names, "due_at, id", limit, _source(query))
 
 
-def count(db: apsw.Connection, namespace: str, query: TaskQuery) -> int:
+def count(db: Connection, namespace: str, query: TaskQuery) -> int:
     """Return how many tasks fit."""
     where, names = _where(query)
     sql = f"SELECT count(*) FROM {_source(query)} WHERE namespace = :ns AND {where}"
@@ -125,7 +125,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
     if query.states is not None:
         conditions.append(_in(query.states))
     if query.tag is not None:
-        conditions.append("tags IS NOT NULL AND :tag IN (SELECT value FROM json_each(tags))")
+        conditions.append("iif(json_valid(tags), :tag IN (SELECT value FROM json_each(tags)), false)")
         names["tag"] = query.tag
     if query.held is not None:
         conditions.append(f"hold IS {'NOT ' if query.held else ''}NULL")
@@ -147,7 +147,7 @@ def _in(states: frozenset[TaskState]) -> str:
     return f"state IN ({', '.join(str(int(state)) for state in sorted(states)) or 'NULL'})"
 
 
-def attempts(db: apsw.Connection, namespace: str, task_id: str) -> list[Attempt]:
+def attempts(db: Connection, namespace: str, task_id: str) -> list[Attempt]:
     """Return the attempts of a task, oldest first."""
     times = ("claimed_at", "started_at", "finished_at")
     names = ("fence", "attempt", "outcome", "node", "error", *times)
@@ -160,14 +160,14 @@ def attempts(db: apsw.Connection, namespace: str, task_id: str) -> list[Attempt]
     return [Attempt(**(row | {name: _when(row[name]) for name in times})) for row in rows]
 
 
-def nodes(db: apsw.Connection) -> list[NodeInfo]:
+def nodes(db: Connection) -> list[NodeInfo]:
     """Return the nodes, newest first."""
     pairs = ", ".join(f"'{name}', {name}" for name in NodeInfo.__struct_fields__)
     sql = f"SELECT json_group_array(json_object({pairs})) FROM (SELECT * FROM node ORDER BY started_at DESC, node_id)"
     return msgspec.json.decode(one(db, sql), type=list[NodeInfo])
 
 
-def health(db: apsw.Connection, namespace: str, url: str, now: int) -> StoreHealth:
+def health(db: Connection, namespace: str, url: str, now: int) -> StoreHealth:
     """Return what the store says of itself."""
     sql = (
         "SELECT json_group_array(json_array(state, n, held, overdue, oldest)) FROM (SELECT state, count(*) AS n,"
@@ -179,7 +179,7 @@ def health(db: apsw.Connection, namespace: str, url: str, now: int) -> StoreHeal
     return StoreHealth(
         url=url,
         backend="sqlite",
-        version=apsw.sqlite_lib_version(),
+        version=one(db, "SELECT sqlite_version()"),
         schema_version=int(one(db, "SELECT value FROM meta WHERE key = 'schema_version'")),
         durable=True,
         counts={state.label: rows[state][1] if state in rows else 0 for state in TaskState},
@@ -201,7 +201,7 @@ def _info(row: _Row, namespace: str) -> TaskInfo:
         queue=row.queue,
         priority=Priority(-row.rank),
         mode=Mode(row.mode),
-        tags=tuple(map(str, msgspec.json.decode(row.tags))) if row.tags else (),
+        tags=_tags(row.tags),
         unique=row.unique_key,
         due_at=from_us(row.due_at),
         start_deadline=_when(row.start_deadline),
@@ -224,6 +224,14 @@ def _info(row: _Row, namespace: str) -> TaskInfo:
         started_at=_when(row.started_at),
         finished_at=_when(row.finished_at),
     )
+
+
+def _tags(text: str | None) -> tuple[str, ...]:
+    """Return the tags; what another program wrote, and cannot be read, keeps nobody from reading the task."""
+    try:
+        return tuple(map(str, msgspec.json.decode(text))) if text else ()
+    except msgspec.DecodeError:
+        return ()
 
 
 def _when(us: int | None) -> datetime | None:

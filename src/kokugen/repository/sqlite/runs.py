@@ -63,8 +63,7 @@ _FINAL = (
     " FROM json_each(:rows) j"
 )
 _FINISH_BODIES = (
-    f"{_rows('id', 'claim', 'result')}INSERT OR REPLACE INTO task_result SELECT :ns, r.id, r.result FROM r"
-    " CROSS JOIN task t ON t.namespace = :ns AND t.id = r.id AND t.state = 2 AND t.final_claim = r.claim"
+    f"{_rows('id', 'claim', 'result')}INSERT OR REPLACE INTO task_result SELECT :ns, r.id, r.result FROM {_JOIN}"
 )
 
 
@@ -75,14 +74,14 @@ def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
     told = [row for row in rows if is_told(row)]
     if told:
         _write(scope, told, _TELL_FINISH, _FORGET)
+    bodies = [(row.id, row.claim, row.result) for row in rows if row.result and len(row.result) > BODY_MAX]
+    if bodies:
+        _write(scope, bodies, _FINISH_BODIES)
     over = [row for row in rows if row.state != TaskState.INITIALIZED]
     applied = _write(scope, over, _END)
     if len(over) < len(rows):  # a cancel that was requested comes before another start
         waiting = [row for row in rows if row.state == TaskState.INITIALIZED]
         applied += _write(scope, waiting, _AGAIN, _CANCEL)
-    bodies = [(row.id, row.claim, row.result) for row in rows if row.result and len(row.result) > BODY_MAX]
-    if bodies:
-        _write(scope, bodies, _FINISH_BODIES)
     return [Finished.APPLIED] * len(rows) if applied == len(rows) else _look_again(scope, rows)
 
 

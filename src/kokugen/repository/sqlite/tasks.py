@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import msgspec
 from msgspec import Struct
 
@@ -21,6 +20,7 @@ from kokugen.repository.rows import (
     NewTask,
 )
 from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.library import Connection
 from kokugen.task import Mode, Priority
 
 BODY_MAX = 1024
@@ -31,7 +31,7 @@ LEVELS = tuple(sorted(-level for level in Priority))
 class Scope(Struct, frozen=True):
     """What every statement is bound to."""
 
-    db: apsw.Connection
+    db: Connection
     namespace: str
     now: int
 

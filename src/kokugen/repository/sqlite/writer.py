@@ -6,6 +6,7 @@ answers at once. An operation that fails, whatever it raises, is undone alone; t
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,14 +16,16 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-import apsw
 from msgspec import Struct
 
 from kokugen.clock import Clock
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
 from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, one
+from kokugen.repository.sqlite.library import FAULTS, Library
 from kokugen.repository.sqlite.tasks import Scope
+
+logger = logging.getLogger("kokugen")
 
 ROWS_MAX = 5000
 LOOK_S = 0.25
@@ -51,6 +54,7 @@ class Writer:
 
     def __init__(
         self,
+        library: Library,
         path: Path,
         namespace: str,
         clock: Clock,
@@ -65,7 +69,7 @@ class Writer:
         self._changed = changed
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._urgent: deque[Operation] = deque()
-        self._db = connect(path)
+        self._db = connect(library, path)
         self._file = file_identity(path)
         self._version = one(self._db, "PRAGMA data_version")
         self._closed = self._ended = False
@@ -126,7 +130,13 @@ class Writer:
     def _hint(self, batch: list[Operation]) -> None:
         due_us = min((one.due_us for one in batch if one.due_us is not None), default=None)
         if due_us is not None:
-            self._waits(due_us)
+            self._tell(self._waits, due_us)
+
+    def _tell(self, listener: Callable[..., object], *heard: int) -> None:
+        try:
+            listener(*heard)
+        except Exception:
+            logger.exception("a listener of the store %s raised; a poll finds what it was told", self._path)
 
     def _hurried(self) -> list[Operation]:
         """Take out the urgent operations; each is in the queue too, which wakes the thread."""
@@ -148,21 +158,18 @@ class Writer:
         """Notice that another process has committed."""
         try:
             version = one(self._db, "PRAGMA data_version")
-        except apsw.Error:
+        except FAULTS:
             return
         if version != self._version:
             self._version = version
-            self._changed()
+            self._tell(self._changed)
 
     def _answers(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
         """Commit operations and return their answers; where that fails, each alone, so that one spoils no other."""
         try:
             check_unmoved(self._path, self._file)
             self._db.execute("BEGIN IMMEDIATE")
-        except (
-            apsw.Error,
-            RepositoryUnavailableError,
-        ) as error:  # it keeps all of them waiting: trying them one by one would wait once for each
+        except Exception as error:  # noqa: BLE001 - it keeps all of them waiting: one by one, each would wait for it
             return [(operation.reply, self._told(error)) for operation in batch]
         try:
             answers = self._run(batch)
@@ -183,12 +190,12 @@ class Writer:
         return answers
 
     def _undo(self) -> None:
-        with suppress(apsw.Error):
+        with suppress(*FAULTS):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
     def _told(self, error: Exception) -> Exception:
-        return explain(error, self._path) if isinstance(error, apsw.Error) else error
+        return explain(error, self._path) if isinstance(error, FAULTS) else error
 
 
 def _merge_key(operation: Operation) -> object:

@@ -135,6 +135,14 @@ class FinishingCases:
         assert lab.finish(task_id, claim, state, due_at=lab.now + 99, error="again") == Finished.APPLIED
         assert lab.whole(task_id) == before
 
+    def test_a_repeated_finish_leaves_no_result_behind_where_another_end_was_written(self, lab: Lab) -> None:
+        task_id = lab.add()
+        claim = lab.start(task_id)
+        lab.finish(task_id, claim, TaskState.INITIALIZED)
+        assert ask(lab.repo.mark_as_done(task_id))
+        assert lab.finish(task_id, claim, result='"' + "x" * 3000 + '"') == Finished.APPLIED
+        assert lab.info(task_id).result is None
+
     def test_a_repeated_finish_is_found_written_although_the_next_run_is_under_way(self, lab: Lab) -> None:
         task_id = lab.add()
         claim = lab.start(task_id)

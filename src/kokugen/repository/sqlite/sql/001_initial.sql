@@ -52,7 +52,7 @@ CREATE TABLE task (
   CHECK (claimed_at BETWEEN -62135596800000000 AND 253402300799999999),
   CHECK (started_at BETWEEN -62135596800000000 AND 253402300799999999),
   CHECK (finished_at BETWEEN -62135596800000000 AND 253402300799999999),
-  CHECK (json_type(tags) = 'array')
+  CHECK (tags GLOB '[[]*]')
 ) STRICT;
 
 CREATE INDEX task_waiting ON task (namespace, queue, rank, due_at, id, work_id) WHERE state = 0 AND hold IS NULL;
