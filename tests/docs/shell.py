@@ -60,7 +60,7 @@ class Shell:
 
     def _names_in(self, shown: str) -> dict[str, str] | None:
         before, mark, after = self._said.partition(self._mark)
-        return Shown(shown).names(before + after) if mark else None
+        return Shown(shown).names(_announced_first(before + after)) if mark else None
 
     def _tell(self, text: str) -> None:
         assert self._process.stdin is not None, "a pipe was asked for"
@@ -73,6 +73,12 @@ class Shell:
             with self._heard:
                 self._said += line
                 self._heard.notify_all()
+
+
+def _announced_first(said: str) -> str:
+    """Return what was said with a worker's announcement in front: the work may print, in its thread, before that."""
+    lines = said.splitlines(keepends=True)
+    return "".join(sorted(lines, key=lambda line: not line.startswith("kokugen: process ")))
 
 
 def _environment(folder: Path) -> dict[str, str]:

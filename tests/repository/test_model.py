@@ -15,14 +15,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kokugen.clock import Clock
 from kokugen.errors import NoEntryError
@@ -42,7 +35,6 @@ from kokugen.task import Mode, TaskInfo, TaskQuery, TaskState, replace
 from kokugen.testing import ManualClock
 from kokugen.testing.suite.lab import NODE, OTHER_NODE, OUTCOMES, SECOND_US, ask, params
 from tests.repository.model import WAITING, WORKING, Model
-from tests.servers.stores import store_url
 
 IDS = st.integers(1, 12).map(lambda number: f"00000000-0000-7000-8000-{number:012d}")
 OFFSETS = st.sampled_from([-5, -1, 0, 0, 1, 2, 5]).map(lambda seconds: seconds * SECOND_US)
@@ -63,7 +55,6 @@ class Comparison(RuleBasedStateMachine):
     """The rules. Every one asks the repository and the model the same, and compares the answers."""
 
     keeps: ClassVar[bool] = False
-    server: ClassVar[str | None] = None
 
     def make(self, clock: Clock, folder: Path) -> DurableRepository:
         raise NotImplementedError
@@ -345,24 +336,9 @@ class StandardSQLiteComparison(Comparison):
         return SQLiteRepository(folder / "tasks.db", clock=clock, library=Standard())
 
 
-class PostgresComparison(Comparison):
-    keeps = True
-
-    def make(self, clock: Clock, folder: Path) -> DurableRepository:
-        from kokugen.repository.postgres import PostgresRepository
-
-        assert self.server is not None
-        return PostgresRepository(store_url(self.server, folder), clock=clock)
-
-
 TestMemoryComparison = MemoryComparison.TestCase
 TestMemoryComparison.settings = SETTINGS
 TestSQLiteComparison = SQLiteComparison.TestCase
 TestSQLiteComparison.settings = SETTINGS
 TestStandardSQLiteComparison = StandardSQLiteComparison.TestCase
 TestStandardSQLiteComparison.settings = SETTINGS
-
-
-def test_postgres_comparison(postgres: str) -> None:
-    PostgresComparison.server = postgres
-    run_state_machine_as_test(PostgresComparison, settings=SETTINGS)

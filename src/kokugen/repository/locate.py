@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 SQLITE = ("sqlite", "sqlite+sqlite3")
 POSTGRES = ("postgresql", "postgres")
-SECRETS = ("password", "sslpassword")
 SCHEMES = (
     "sqlite:///file.db (relative), sqlite:////full/path.db, sqlite+sqlite3:///file.db, "
     "postgresql://user@host/database, or memory://"
 )
+SECRETS = ("password", "sslpassword")
 
 
 def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableRepository:
