@@ -19,6 +19,7 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.hooks import Hooks, RunEvent
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
+from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
@@ -36,7 +37,7 @@ FLUSH_S = 0.2
 
 
 class Engine:
-    """Runs what is due. Only `hint`, `deliver`, `drop` and `request_stop` may be called from other threads."""
+    """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
 
     def __init__(
         self,
@@ -69,6 +70,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
+        self._recalls = Recalls(self.runs, self.deliver)
+        self.recall = self._recalls.recall
 
     # -- From any thread
 
@@ -148,6 +151,7 @@ class Engine:
                 run.ask_to_stop(Interrupt.LEASE_LOST)
             for dispatcher in self._dispatchers:
                 dispatcher.stop()
+            self._recalls.close()
             self._loop = None
 
     async def _first_of(self, loops: list[asyncio.Task[None]]) -> None:
@@ -288,6 +292,7 @@ class Engine:
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
         self._end(outcomes)
         refused = await task
+        self._recalls.written(outcomes, self.storage.pending_leases())
         self._tell(settled, {Lease(row.id, row.claim) for row in refused})
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._on_hint(min(retried))
