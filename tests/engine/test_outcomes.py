@@ -139,6 +139,24 @@ def test_a_task_that_is_claimed_and_not_started_can_still_be_dropped_here() -> N
     virtually(main)
 
 
+def test_a_task_that_is_cancelled_while_the_answer_to_its_claim_is_on_its_way_never_runs() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        node.line.slow_s["claim"] = 0.5
+        task_id = lab.add()
+        await later(0.1)
+        (answer,) = lab.store.cancel(CancelRequest(ids=(task_id,), reason="not needed")).peek()
+        assert (answer.result, answer.claim is None) == (CancelResult.REQUESTED, False)
+        assert not node.engine.drop(task_id, answer.claim or "", "not needed")
+        await later(1.5)
+        assert (lab.state(task_id), lab.info(task_id).reason) == (TaskState.CANCELLED, "not needed")
+        assert lab.ledger.starts == []
+        assert node.engine._early == {}
+        await node.stop()
+
+    virtually(main)
+
+
 def test_running_work_that_is_dropped_here_is_told_at_once() -> None:
     async def main(lab: Lab) -> None:
         node = await lab.node()

@@ -63,6 +63,7 @@ class Engine:
         self._skip: set[str] = set()
         self._lane_of: dict[Lease, Lane] = {}
         self._lost = 0
+        self._early: dict[Lease, str | None] = {}
         self._turn: Lane | None = None
         self._outcomes: deque[Outcome] = deque()
         self._told = False
@@ -92,7 +93,10 @@ class Engine:
 
     def drop(self, task_id: str, claim: str, reason: str | None) -> bool:
         """Stop one run that was cancelled here: True if it had not started, and now never will."""
-        run = self.runs.get(Lease(task_id, claim))
+        lease = Lease(task_id, claim)
+        if lease not in self.runs:
+            self._early[lease] = reason  # the answer to its claim may be on its way
+        run = self.runs.get(lease)
         if run is None:
             return False
         if run.begin():
@@ -190,6 +194,8 @@ class Engine:
             for lane, error in failed.items():
                 logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
                 lane.timer.failed(self._clock.boot_s(), backoff_s)
+            if not failed:
+                self._early.clear()
 
     async def _claim_all(self, ready: list[Lane]) -> list[RepositoryError | None]:
         """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
@@ -261,6 +267,8 @@ class Engine:
             self.runs[lease] = run
             self._lane_of[lease] = lane
             self._lost += task.lost > 0
+            if self._early and lease in self._early:
+                self.drop(task.id, answer.claim, self._early[lease])
             parts.setdefault(dispatcher, []).append(run)
         for dispatcher, runs in parts.items():
             lane.took(len(runs))
