@@ -300,7 +300,7 @@ class Engine:
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
         self._end(outcomes)
         refused = await task
-        self._recalls.written(outcomes, self.storage.pending_leases())
+        self._recalls.written(outcomes, self.storage.pending_leases)
         self._tell(settled, {Lease(row.id, row.claim) for row in refused})
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._on_hint(min(retried))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 
 from kokugen.dispatcher.protocol import Deliver, Ending, Outcome
@@ -36,11 +36,11 @@ class Recalls:
         self._deliver(Outcome(run=run, ending=Ending.NOT_STARTED, due_us=due_us))
         return reply
 
-    def written(self, outcomes: Iterable[Outcome], unwritten: Iterable[Lease]) -> None:
+    def written(self, outcomes: Iterable[Outcome], unwritten: Callable[[], Iterable[Lease]]) -> None:
         """Answer those whose outcome is among these; it may be written later still where the store did not answer."""
         if not self._waiting:
             return
-        open_ = set(unwritten)
+        open_ = set(unwritten())
         for outcome in outcomes:
             lease = Lease(outcome.run.task.id, outcome.run.claim)
             with self._lock:
