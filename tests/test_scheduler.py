@@ -35,15 +35,18 @@ from kokugen.middleware.base import ScheduleNext, ScheduleRequest, WorkNext
 from kokugen.reply import Reply
 from kokugen.repository.rows import CancelResult
 from kokugen.run import Run
+from tests.servers.stores import emptied_store
 
 SOON = timedelta(0)
 LATER = timedelta(hours=1)
 WITHIN = timedelta(seconds=20)
 
 
-@pytest.fixture(params=["memory://", "sqlite"])
+@pytest.fixture(params=["memory://", "sqlite", "postgres"])
 def scheduler(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scheduler]:
     url = f"sqlite:///{tmp_path / 'tasks.db'}" if request.param == "sqlite" else request.param
+    if request.param == "postgres":
+        url = emptied_store(request.getfixturevalue("postgres"))
     one = Scheduler(url, workers=4)
     yield one
     one.close()
