@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import check_time, request_of, row_of
-from kokugen.clock import Clock, SystemClock
+from kokugen.clock import Clock, StoreClock, SystemClock
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
 from kokugen.dispatcher.call import call_work
@@ -33,7 +33,7 @@ from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.registry.work import as_work
 from kokugen.reply import Reply, gather
 from kokugen.repository.locate import open_repository
-from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.protocol import DurableRepository, TimedRepository
 from kokugen.repository.rows import (
     Added,
     AddResult,
@@ -97,6 +97,7 @@ class Front(Generic[H]):
         self.engine: Engine | None = None
         self.storage: LeasedTasks | None = None
         self._repository = repository
+        self._go_by(repository)
         self._url = url
         self._namespace = check_name("namespace", namespace)
         self._workers = _at_least_one("workers", workers)
@@ -147,7 +148,13 @@ class Front(Generic[H]):
             if not url:
                 raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
             self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
+            self._go_by(self._repository)
         return self._repository
+
+    def _go_by(self, repository: DurableRepository | None) -> None:
+        """Take the store's clock, where it has one, for what is due."""
+        if isinstance(repository, TimedRepository):
+            self.clock = StoreClock(self.clock, lambda: repository.ahead_us)
 
     # -- Accepting tasks
 
@@ -335,6 +342,7 @@ class Front(Generic[H]):
         """
         if self.running:
             raise SchedulerStateError("this scheduler runs already: start() it once, or use another Scheduler")
+        self.repository.open()  # its clock is the one that the dispatchers go by
         engine = self.make_engine(
             [
                 ThreadDispatcher(self._workers, clock=self.clock, chain=self._work_chain(is_async=False)),

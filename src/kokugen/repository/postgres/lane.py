@@ -16,8 +16,10 @@ from typing import Any
 import asyncpg
 from msgspec import Struct
 
+from kokugen.clock import Clock, SystemClock
 from kokugen.errors import KokugenError, RepositoryUnavailableError, UnknownOutcomeError
 from kokugen.reply import Reply, resolve_all
+from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.failures import AGAIN, GONE, LOST, STALE, explain
 from kokugen.repository.postgres.pool import Pool
 from kokugen.repository.postgres.session import Session
@@ -32,18 +34,20 @@ Answer = tuple[Reply[Any], Any]
 
 
 class Scope(Struct, frozen=True):
-    """What every statement is bound to. `now` is None where the server's clock counts."""
+    """What every statement is bound to."""
 
     session: Session
     schema: str
     namespace: str
-    now: int | None
+    clock: Clock
+    drift: Drift
     unsettled: Unsettled
 
     @property
     def names(self) -> dict[str, Any]:
-        """Return the parameters that all statements have."""
-        return {"ns": self.namespace, "now": self.now}
+        """Return the parameters that all statements have: the server's own time counts, unless a clock was given."""
+        now = None if isinstance(self.clock, SystemClock) else self.clock.wall_us()
+        return {"ns": self.namespace, "now": now}
 
 
 class Action(Struct, frozen=True, kw_only=True, eq=False):
