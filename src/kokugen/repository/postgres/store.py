@@ -112,6 +112,8 @@ class Store:
             self._background.run(self._close())
         finally:
             self._background.stop()
+            for lane in self._lanes.values():
+                lane.refuse()
 
     # -- On the loop
 
