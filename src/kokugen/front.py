@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import check_time, request_of, row_of
-from kokugen.clock import Clock, StoreClock, SystemClock
+from kokugen.clock import Clock, SystemClock
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
 from kokugen.dispatcher.call import call_work
@@ -32,8 +32,8 @@ from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.registry.work import as_work
 from kokugen.reply import Reply, gather
-from kokugen.repository.locate import open_repository
-from kokugen.repository.protocol import DurableRepository, TimedRepository
+from kokugen.repository.locate import clock_of, open_repository
+from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
     Added,
     AddResult,
@@ -88,7 +88,7 @@ class Front(Generic[H]):
             url, repository = self._store_of(task_storage, url, repository)
         self.works: WorkRegistry = FunctionRegistry() if works is None else works
         self.settings = settings or Settings()
-        self.clock = clock or SystemClock()
+        self.clock = clock_of(repository, clock or SystemClock())
         self.random = system_random()
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
@@ -97,7 +97,6 @@ class Front(Generic[H]):
         self.engine: Engine | None = None
         self.storage: LeasedTasks | None = None
         self._repository = repository
-        self._go_by(repository)
         self._url = url
         self._namespace = check_name("namespace", namespace)
         self._workers = _at_least_one("workers", workers)
@@ -148,13 +147,8 @@ class Front(Generic[H]):
             if not url:
                 raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
             self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
-            self._go_by(self._repository)
+            self.clock = clock_of(self._repository, self.clock)
         return self._repository
-
-    def _go_by(self, repository: DurableRepository | None) -> None:
-        """Take the store's clock, where it has one, for what is due."""
-        if isinstance(repository, TimedRepository):
-            self.clock = StoreClock(self.clock, lambda: repository.ahead_us)
 
     # -- Accepting tasks
 
