@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "uuid.uuid4": set(),
     "uuid.uuid7": {"kokugen.ids"},
     # SQL has one home; and one process must never open a file with both libraries.
+    "asyncpg": {"kokugen.repository.postgres"},
     "apsw": {"kokugen.repository.sqlite.library"},
     "sqlite3": {"kokugen.repository.sqlite.library"},
     # What is stored never names a Python object and is never run.
@@ -263,7 +264,11 @@ def test_every_locked_version_has_a_hash_and_no_address(lock: Path) -> None:
 @pytest.mark.parametrize("group", ["dev", "bench", "uv"])
 def test_the_lock_holds_what_the_project_asks_for(group: str) -> None:
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
-    runtime = [*project["dependencies"], *project["optional-dependencies"]["rich"]]
+    runtime = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["postgres"],
+        *project["optional-dependencies"]["rich"],
+    ]
     asked = groups[group] + (runtime if group != "uv" else [])
     locked = pins(ROOT / "requirements" / f"{group}.txt")
     missing = [text for text in asked if not satisfied(Requirement(text), locked)]

@@ -38,7 +38,7 @@ from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.registry.work import as_work
 from kokugen.reply import Reply, gather
-from kokugen.repository.locate import open_repository
+from kokugen.repository.locate import clock_of, open_repository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
     Added,
@@ -93,7 +93,7 @@ class Front(Generic[H]):
             url, repository = self._store_of(task_storage, url, repository)
         self.works: WorkRegistry = FunctionRegistry() if works is None else works
         self.settings = settings or Settings()
-        self.clock = clock or SystemClock()
+        self.clock = clock_of(repository, clock or SystemClock())
         self.random = system_random()
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
@@ -152,6 +152,7 @@ class Front(Generic[H]):
             if not url:
                 raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
             self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
+            self.clock = clock_of(self._repository, self.clock)
         return self._repository
 
     # -- Accepting tasks
@@ -350,6 +351,7 @@ class Front(Generic[H]):
         """
         if self.running:
             raise SchedulerStateError("this scheduler runs already: start() it once, or use another Scheduler")
+        self.repository.open()  # its clock is the one that the dispatchers go by
         engine = self.make_engine(
             [
                 ThreadDispatcher(self._workers, clock=self.clock, chain=self._work_chain(is_async=False)),

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kokugen.clock import SystemClock
-from kokugen.errors import InvalidEntryError, NoEntryError
+from kokugen.errors import InvalidEntryError, NoEntryError, RepositoryUnavailableError
 from kokugen.ids import IdSource, system_random
-from kokugen.repository.postgres import PostgresRepository
+from kokugen.repository.postgres import PostgresRepository, actions
 from kokugen.repository.postgres.session import Session
+from kokugen.repository.postgres.store import Store
 from kokugen.repository.rows import AddResult, ClaimRequest, Finish, Finished, NewTask
 from kokugen.task import TaskQuery, TaskState
 from kokugen.testing.suite.lab import ANSWER_MAX_S, NODE, ask
@@ -137,6 +138,31 @@ def test_a_store_nobody_opened_is_opened_by_the_first_call(postgres: str) -> Non
     repo = PostgresRepository(emptied_store(postgres))
     assert ask(repo.count(TaskQuery())) == 0
     repo.close()
+
+
+def test_calls_that_race_with_the_closing_of_a_store_are_all_answered(postgres: str) -> None:
+    for _ in range(5):
+        repo = PostgresRepository(emptied_store(postgres))
+        repo.open()
+        store = repo._store
+        assert store is not None
+        closing = ThreadPoolExecutor(5)
+        asking = [closing.submit(keep_asking, store) for _ in range(4)]
+        closing.submit(repo.close).result()
+        for one in asking:
+            one.result()
+        closing.shutdown()
+
+
+def keep_asking(store: Store) -> None:
+    """Ask a store until it is closed; every call is answered."""
+    while True:
+        replies = [store.submit(actions.ADD, [new_task()]) for _ in range(20)]
+        for reply in replies:
+            try:
+                reply.result(ANSWER_MAX_S)
+            except RepositoryUnavailableError:
+                return
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from kokugen.clock import Clock
+from kokugen.clock import Clock, StoreClock
 from kokugen.errors import OptionError
-from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.protocol import DurableRepository, TimedRepository
 
 if TYPE_CHECKING:
     from kokugen.repository.sqlite.library import Library
@@ -61,6 +61,13 @@ def sqlite_library(scheme: str) -> Library:
     from kokugen.repository.sqlite.library import Apsw, Standard
 
     return Apsw() if scheme == Apsw.scheme else Standard()
+
+
+def clock_of(repository: DurableRepository | None, clock: Clock) -> Clock:
+    """Return the clock by which the tasks of a store are due: its own, as this machine tells it, or the machine's."""
+    if isinstance(repository, TimedRepository):
+        return StoreClock(clock, lambda: repository.ahead_us)
+    return clock
 
 
 @contextmanager

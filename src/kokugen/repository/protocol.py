@@ -235,6 +235,16 @@ class StoreRepository(Protocol):
         ...
 
 
+@runtime_checkable
+class TimedRepository(Protocol):
+    """A store with a clock of its own, by which its tasks are due."""
+
+    @property
+    def ahead_us(self) -> int:
+        """Return by how much the store's clock is ahead of this machine's, as far as it is known; nought if not."""
+        ...
+
+
 class DurableRepository(
     ClaimRepository,
     QueryRepository,

@@ -17,6 +17,7 @@ from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
 from kokugen.repository.postgres import actions
 from kokugen.repository.postgres.address import Address, parse
+from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.hints import Hint, Hints
 from kokugen.repository.postgres.lane import Action
 from kokugen.repository.postgres.store import Store
@@ -60,6 +61,7 @@ class PostgresRepository(SeedMethods):
         self._lock = Lock()
         self._pid = os.getpid()
         self._store: Store | None = None
+        self._drift = Drift()
         self._hints = Hints(self._address, self._namespace, self._ids.node_id(), self._clock.wall_us)
 
     @property
@@ -69,6 +71,10 @@ class PostgresRepository(SeedMethods):
     @property
     def namespace(self) -> str:
         return self._namespace
+
+    @property
+    def ahead_us(self) -> int:
+        return self._drift.ahead_us
 
     # -- The server
 
@@ -86,7 +92,7 @@ class PostgresRepository(SeedMethods):
         return store
 
     def _connect(self) -> Store:
-        store = Store(self._address, self._namespace, self._clock, self._hints)
+        store = Store(self._address, self._namespace, self._clock, self._hints, self._drift)
         store.open(self._ids.task_id())
         if self._hints.heard_by:
             store.listen()

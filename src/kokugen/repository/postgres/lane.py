@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
 import asyncpg
 from msgspec import Struct
 
+from kokugen.clock import Clock, SystemClock
 from kokugen.errors import KokugenError, RepositoryUnavailableError, UnknownOutcomeError
 from kokugen.reply import Reply, resolve_all
+from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.failures import AGAIN, GONE, LOST, STALE, explain
 from kokugen.repository.postgres.pool import Pool
 from kokugen.repository.postgres.session import Session
@@ -32,18 +35,20 @@ Answer = tuple[Reply[Any], Any]
 
 
 class Scope(Struct, frozen=True):
-    """What every statement is bound to. `now` is None where the server's clock counts."""
+    """What every statement is bound to."""
 
     session: Session
     schema: str
     namespace: str
-    now: int | None
+    clock: Clock
+    drift: Drift
     unsettled: Unsettled
 
     @property
     def names(self) -> dict[str, Any]:
-        """Return the parameters that all statements have."""
-        return {"ns": self.namespace, "now": self.now}
+        """Return the parameters that all statements have: the server's own time counts, unless a clock was given."""
+        now = None if isinstance(self.clock, SystemClock) else self.clock.wall_us()
+        return {"ns": self.namespace, "now": now}
 
 
 class Action(Struct, frozen=True, kw_only=True, eq=False):
@@ -100,9 +105,19 @@ class Lane:
     def submit(self, call: Call) -> None:
         """Queue a call; the loop is woken once for all that come before it looks."""
         self._queue.append(call)
-        if not self._told:
+        if self._loop.is_closed():
+            self.refuse()
+        elif not self._told:
             self._told = True
-            self._loop.call_soon_threadsafe(self._wake)
+            with suppress(RuntimeError):  # it was closed just now: whoever did that refuses what is queued
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def refuse(self) -> None:
+        """Answer what is queued, once the loop has ended and nobody else will."""
+        closed = RepositoryUnavailableError(f"the store {self._url} was closed: open it again")
+        with suppress(IndexError):  # others may do the same at once
+            while True:
+                _settle([(self._queue.popleft().reply, closed)])
 
     # -- On the loop
 
@@ -148,6 +163,10 @@ class Lane:
             await self._answer(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer: a call is never left without one
             _settle([(call.reply, self._explained(error)) for call in batch])
+        except asyncio.CancelledError:
+            _settle([(call.reply, self._late(call, None)) for call in batch])
+            self.refuse()
+            raise
         finally:
             self._under_way.remove(batch)
             self._pump()

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 
 import asyncpg
@@ -67,6 +68,8 @@ class Session:
         self.pid: int = link.get_server_pid()
         self.pooled = address.pooled
         self.limit_s = kind.limit_s * HASTE
+        self.near = _is_near(link)
+        """Whether the server seems to be on this machine."""
         self._link = link
         self._schema = address.schema
         self._begin = "BEGIN ISOLATION LEVEL READ COMMITTED; " + "".join(
@@ -191,6 +194,13 @@ def _check(facts: Facts, address: Address) -> None:
             f"{address.url} is encoded in {facts.encoding}, which cannot hold every text: "
             "use a database that was made with ENCODING 'UTF8'"
         )
+
+
+def _is_near(link: Any) -> bool:
+    sock = link._transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return sock is not None
+    return ip_address(sock.getpeername()[0].partition("%")[0]).is_loopback
 
 
 def _keep_alive(link: Any) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import asyncpg
 
-from kokugen.clock import Clock, SystemClock
+from kokugen.clock import Clock
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.ids import system_random
 from kokugen.reply import Reply
 from kokugen.repository.postgres.address import Address
 from kokugen.repository.postgres.background import Background
+from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.failures import explain
 from kokugen.repository.postgres.hints import Hints
 from kokugen.repository.postgres.lane import Action, Call, Lane, Scope
@@ -34,11 +35,12 @@ LANES = {"add": 1, "claim": 2, "finish": 1, "keep": 1, "steer": 2, "look": 1, "r
 class Store:
     """Answers calls until it is closed. `submit` may be called from any thread."""
 
-    def __init__(self, address: Address, namespace: str, clock: Clock, hints: Hints) -> None:
+    def __init__(self, address: Address, namespace: str, clock: Clock, hints: Hints, drift: Drift) -> None:
         self._address = address
         self._namespace = namespace
         self._clock = clock
         self._hints = hints
+        self._drift = drift
         self._unsettled = Unsettled()
         self._closed = False
         self._background = Background()
@@ -58,12 +60,13 @@ class Store:
         return Lane(self._background.loop, pool, self._bind, url=self._address.url, width=width)
 
     def _bind(self, session: Session) -> Scope:
-        """Return what a statement is bound to: the server's own time, unless another clock was given."""
+        """Return what a statement is bound to."""
         return Scope(
             session=session,
             schema=self._address.schema,
             namespace=self._namespace,
-            now=None if isinstance(self._clock, SystemClock) else self._clock.wall_us(),
+            clock=self._clock,
+            drift=self._drift,
             unsettled=self._unsettled,
         )
 
@@ -109,6 +112,8 @@ class Store:
             self._background.run(self._close())
         finally:
             self._background.stop()
+            for lane in self._lanes.values():
+                lane.refuse()
 
     # -- On the loop
 
