@@ -14,9 +14,10 @@ import pytest
 
 from kokugen import Middleware, Scheduler, TaskParam, TaskState, current_run
 from kokugen import scheduler as face
+from kokugen.acceptance import QUEUES_MAX
 from kokugen.clock import Clock, SystemClock
-from kokugen.errors import OptionError, SchedulerStateError, UnknownOutcomeError
-from kokugen.front import BATCH, BATCHES_AHEAD, QUEUES_MAX
+from kokugen.errors import NotUpdatableStateError, OptionError, SchedulerStateError, UnknownOutcomeError
+from kokugen.front import BATCH, BATCHES_AHEAD
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
@@ -248,3 +249,35 @@ def test_whoever_asks_hears_of_an_outcome_that_is_refused(url: str, tmp_path: Pa
         assert entered.wait(WITHIN.total_seconds())
         scheduler.cancel(task.id, force=True)
         assert superseded.get(timeout=WITHIN.total_seconds()) == task.id
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+def test_a_task_that_is_claimed_here_and_waits_for_a_worker_can_still_be_moved(url: str, tmp_path: Path) -> None:
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}" if url == "sqlite" else url, workers=1)
+    entered, leave, ran = threading.Event(), threading.Event(), threading.Event()
+
+    @scheduler.work
+    def block() -> None:
+        entered.set()
+        assert leave.wait(WITHIN.total_seconds())
+
+    @scheduler.work
+    def remind() -> None:
+        ran.set()
+
+    with scheduler:
+        blocking = scheduler.after(timedelta(0), block)
+        assert entered.wait(WITHIN.total_seconds())
+        task = scheduler.after(timedelta(0), remind)
+        engine = scheduler._front.engine
+        assert engine is not None
+        while all(lease.id != task.id for lease in list(engine.runs)):  # the store has it Working a moment earlier
+            threading.Event().wait(0.001)
+        task.reschedule(LATER)
+        info = task.info()
+        assert (info.state, info.due_at, info.scheduled_time) == (TaskState.INITIALIZED, LATER, LATER)
+        with pytest.raises(NotUpdatableStateError):
+            blocking.reschedule(LATER)
+        leave.set()
+        blocking.wait(WITHIN)
+    assert not ran.is_set()

@@ -80,5 +80,14 @@ def test_an_answer_may_ask_on_and_what_fails_on_the_way_is_the_answer() -> None:
             reply.result()
 
 
+def test_an_error_may_ask_on_and_an_answer_does_not() -> None:
+    missed: Reply[int] = Reply[int].failed(KeyError("first")).or_else(lambda error: Reply.of(len(error.args)))
+    found: Reply[int] = Reply[int].of(5).or_else(lambda _: Reply.of(0))
+    failed: Reply[int] = Reply[int].failed(KeyError("first")).or_else(lambda _: Reply.failed(KeyError("second")))
+    assert (missed.result(), found.result()) == (1, 5)
+    with pytest.raises(KeyError, match="second"):
+        failed.result()
+
+
 def test_what_follows_an_answer_is_about_the_same_tasks() -> None:
     assert Reply[int]().on(("a", "b")).then(str).about == ("a", "b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,10 +18,11 @@ from kokugen.options import Options, StoredOptions, check_name
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import NewTask
 from kokugen.retry import StoredRetry
-from kokugen.task import Params, TaskParam
+from kokugen.task import QUEUE_DEFAULT, Params, TaskParam
 
 YEARS = range(1970, 9000)
 DELAY_MAX = timedelta(days=366 * 1000)
+QUEUES_MAX = 100
 OPTION_NAMES = TaskParam.__struct_fields__[TaskParam.__struct_fields__.index("id") :]
 """The fields of `TaskParam` that are options; they stand at its end."""
 
@@ -139,3 +141,20 @@ def check_work(work: object) -> Work:
     if isinstance(work, Work):
         return work
     raise OptionError(f"{work!r} is not declared as work: put @scheduler.work above it, or use schedule(TaskParam(…))")
+
+
+def check_queues(queues: Sequence[str]) -> tuple[str, ...]:
+    """Return the queues to serve, each once; without any the default one."""
+    if isinstance(queues, str):
+        raise OptionError(f"queues={queues!r}: use a list of names")
+    names = tuple(dict.fromkeys(check_name("queue", queue) for queue in queues))
+    if len(names) > QUEUES_MAX:
+        raise OptionError(f"{len(names)} queues: one scheduler serves at most {QUEUES_MAX}; use several")
+    return names or (QUEUE_DEFAULT,)
+
+
+def check_workers(name: str, value: int) -> int:
+    """Return a number of workers to start with. Raises OptionError."""
+    if not isinstance(value, int) or not 1 <= value <= 10_000:
+        raise OptionError(f"{name}={value!r}: use 1 to 10,000")
+    return value

@@ -14,7 +14,7 @@ from datetime import datetime
 from threading import Event, Thread
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import check_time, request_of, row_of
+from kokugen.acceptance import check_queues, check_time, check_workers, request_of, row_of
 from kokugen.clock import Clock, SystemClock
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
@@ -23,7 +23,13 @@ from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.dispatcher.threads import ThreadDispatcher
 from kokugen.engine.engine import Engine
 from kokugen.engine.hooks import Hooks
-from kokugen.errors import DuplicateTaskError, OptionError, SchedulerStateError, TaskFailedError
+from kokugen.errors import (
+    DuplicateTaskError,
+    NotUpdatableStateError,
+    OptionError,
+    SchedulerStateError,
+    TaskFailedError,
+)
 from kokugen.ids import IdSource, system_random
 from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, WorkNext, schedule_chain, work_chain
 from kokugen.options import check_name
@@ -44,14 +50,13 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.settings import Settings
-from kokugen.task import QUEUE_DEFAULT, TaskInfo, TaskParam, TaskState
+from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.leasing import LeasedTasks
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 VERSION = "0.1.0"
 WORKERS = 10
 ASYNC_WORKERS = 100
-QUEUES_MAX = 100
 BATCH = 1000
 BATCHES_AHEAD = 10
 
@@ -93,14 +98,14 @@ class Front(Generic[H]):
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
         self.middleware = tuple(middleware)
-        self.queues = _queues(queues)
+        self.queues = check_queues(queues)
         self.engine: Engine | None = None
         self.storage: LeasedTasks | None = None
         self._repository = repository
         self._url = url
         self._namespace = check_name("namespace", namespace)
-        self._workers = _at_least_one("workers", workers)
-        self._async_workers = _at_least_one("async_workers", async_workers)
+        self._workers = check_workers("workers", workers)
+        self._async_workers = check_workers("async_workers", async_workers)
         self._label = label
         self._shared = shared
         self._should_restore = should_restore
@@ -262,7 +267,17 @@ class Front(Generic[H]):
         """Move a waiting task; answers with its new time in microseconds."""
         us, zone, local = check_time(when)
         revision = Revision(due_at=us, scheduled_time=us, zone=zone, local_time=local, by=by)
-        return self.repository.revise(task_id, revision).on((task_id,)).then(lambda _: us)
+        revised = self.repository.revise(task_id, revision).on((task_id,))
+        return revised.or_else(lambda error: self._recall(task_id, us, revision, error)).then(lambda _: us)
+
+    def _recall(self, task_id: str, due_us: int, revision: Revision, error: BaseException) -> Reply[int]:
+        """Move a task that was claimed here and has not started: it is taken back first."""
+        self._leave_parent()
+        claimed = isinstance(error, NotUpdatableStateError) and error.state is TaskState.WORKING
+        recalled = self.engine.recall(task_id, due_us) if claimed and self.engine is not None else None
+        if recalled is None:
+            return Reply.failed(error)
+        return recalled.and_then(lambda _: self.repository.revise(task_id, revision))
 
     def result_of(self, info: TaskInfo) -> Any:
         """Return what the work of an ended task returned. Raises TaskFailedError where it has no result."""
@@ -280,9 +295,9 @@ class Front(Generic[H]):
         if self.running:
             raise SchedulerStateError("this scheduler runs already: configure it before its start")
         if queues is not None:
-            self.queues = _queues(queues)
+            self.queues = check_queues(queues)
         if workers is not None:
-            self._workers = _at_least_one("workers", workers)
+            self._workers = check_workers("workers", workers)
 
     @property
     def running(self) -> bool:
@@ -430,19 +445,3 @@ def _ahead(replies: Iterator[Reply[T]], count: int) -> Iterator[Reply[T]]:
         if len(asked) >= count:
             yield asked.popleft()
     yield from asked
-
-
-def _queues(queues: Sequence[str]) -> tuple[str, ...]:
-    """Return the queues to serve, each once; without any the default one."""
-    if isinstance(queues, str):
-        raise OptionError(f"queues={queues!r}: use a list of names")
-    names = tuple(dict.fromkeys(check_name("queue", queue) for queue in queues))
-    if len(names) > QUEUES_MAX:
-        raise OptionError(f"{len(names)} queues: one scheduler serves at most {QUEUES_MAX}; use several")
-    return names or (QUEUE_DEFAULT,)
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if not isinstance(value, int) or not 1 <= value <= 10_000:
-        raise OptionError(f"{name}={value!r}: use 1 to 10,000")
-    return value

@@ -142,6 +142,22 @@ class Reply(Awaitable[T], Generic[T]):
         self.when_done(settle)
         return after
 
+    def or_else(self, ask: Callable[[BaseException], Reply[T]]) -> Reply[T]:
+        """Return a reply with this answer, or, where it is an error, with the answer to `ask(error)`."""
+        after: Reply[T] = Reply()
+        after.about = self.about
+
+        def settle() -> None:
+            try:
+                following = self if self._error is None else ask(self._error)
+            except Exception as error:  # noqa: BLE001 - it is the answer, and raised where that is read
+                after.fail(error)
+            else:
+                following.when_done(lambda: following.pass_on(after))
+
+        self.when_done(settle)
+        return after
+
     def pass_on(self, other: Reply[T]) -> None:
         """Answer another reply as this one was answered. Only after `done()`."""
         if self._error is not None:

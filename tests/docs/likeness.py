@@ -31,16 +31,15 @@ class Shown(NamedTuple):
 
     text: str
 
-    def names(self, came: str) -> dict[str, str] | None:
-        """Return what the ids and process numbers of the page really are; None where something else came."""
-        kept, pattern = self._pattern()
-        match = re.fullmatch(pattern, _tidy(came))
-        return dict(zip(kept, match.groups(), strict=True)) if match else None
+    def names(self, came: str, *, any_order: bool = False) -> dict[str, str] | None:
+        """Return what the ids and process numbers of the page really are; None where something else came.
 
-    def _pattern(self) -> tuple[list[str], str]:
+        With `any_order` the lines may come in another order: several processes said them.
+        """
         kept: list[str] = []
         lines = [self._line(line, kept) for line in _tidy(self.text).splitlines()]
-        return kept, "".join(lines)
+        values = _in_any_order(lines, _tidy(came)) if any_order else _in_order(lines, _tidy(came))
+        return None if values is None else dict(zip(kept, values, strict=True))
 
     def _line(self, line: str, kept: list[str]) -> str:
         if line == "…":
@@ -50,6 +49,25 @@ class Shown(NamedTuple):
             parts += [re.escape(line[at : token.start()]), _part(token, kept)]
             at = token.end()
         return "".join(parts) + re.escape(line[at:]) + r"\n"
+
+
+def _in_order(lines: list[str], came: str) -> list[str] | None:
+    match = re.fullmatch("".join(lines), came)
+    return None if match is None else list(match.groups())
+
+
+def _in_any_order(lines: list[str], came: str) -> list[str] | None:
+    """Match each line with the first that is left."""
+    left, values = came.splitlines(keepends=True), list[str]()
+    for line in lines:
+        if line == _ANY_LINES:
+            continue
+        found = next(((at, match) for at, one in enumerate(left) if (match := re.fullmatch(line, one))), None)
+        if found is None:
+            return None
+        del left[found[0]]
+        values += found[1].groups()
+    return values if not left or _ANY_LINES in lines else None
 
 
 def _part(token: re.Match[str], kept: list[str]) -> str:

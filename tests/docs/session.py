@@ -1,7 +1,9 @@
 """Runs one page in a new folder: `python -m tests.docs.session PAGE FOLDER`. Started by the tests, one process a page.
 
 Python blocks share one namespace, and `title="name.py"` saves one instead; console blocks are typed into one shell.
-What they print is compared with what the page shows. Ends with 1, and a line a difference, where they differ.
+What they print is compared with what the page shows: in the console block, or in a text block right behind the Python
+one. `<!-- not run: reason -->` above a block keeps it back, `<!-- needs: library -->` does where that is not installed.
+Ends with 1, and tells where and how they differ, where they do.
 """
 
 from __future__ import annotations

@@ -34,11 +34,11 @@ class Shell:
     def call(self, command: str, shown: str) -> str | None:
         """Run a command; return what it said where that is not what is shown, else None.
 
-        What jobs in the background say counts too, and is waited for.
+        What jobs in the background say counts too, is waited for, and may come before or between.
         """
         for name, real in self._names.items():
             command = command.replace(name, real)
-        self._has_jobs = self._has_jobs or command.endswith("&")
+        self._has_jobs = self._has_jobs or command.endswith("&") or command.startswith("kokugen worker")
         self._tell(f"{command}\n_code=$?; printf '%s' '{self._mark}'; (exit $_code)\n")
         end = monotonic() + PATIENCE_S
         with self._heard:
@@ -60,7 +60,9 @@ class Shell:
 
     def _names_in(self, shown: str) -> dict[str, str] | None:
         before, mark, after = self._said.partition(self._mark)
-        return Shown(shown).names(_announced_first(before + after)) if mark else None
+        if not mark:
+            return None
+        return Shown(shown).names(before + after, any_order=self._has_jobs)
 
     def _tell(self, text: str) -> None:
         assert self._process.stdin is not None, "a pipe was asked for"
@@ -73,12 +75,6 @@ class Shell:
             with self._heard:
                 self._said += line
                 self._heard.notify_all()
-
-
-def _announced_first(said: str) -> str:
-    """Return what was said with a worker's announcement in front: the work may print, in its thread, before that."""
-    lines = said.splitlines(keepends=True)
-    return "".join(sorted(lines, key=lambda line: not line.startswith("kokugen: process ")))
 
 
 def _environment(folder: Path) -> dict[str, str]:

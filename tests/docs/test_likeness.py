@@ -52,3 +52,16 @@ def test_everything_else_may_not(shown: str, came: str) -> None:
 def test_the_ids_of_a_page_are_learned_from_what_came() -> None:
     shown = Shown(f"process 4242 took {ID}")
     assert shown.names(f"process 17 took {OTHER}") == {"4242": "17", ID: OTHER}
+
+
+def test_lines_of_several_processes_may_come_in_any_order() -> None:
+    shown = Shown(f"process 4242 runs\n{ID}  planned\nAnn: tea\n")
+    came = f"Ann: tea\n{OTHER}  planned\nprocess 17 runs\n"
+    assert shown.names(came, any_order=True) == {"4242": "17", ID: OTHER}
+    assert shown.names(came) is None
+    assert Shown("b\n…\na\n").names("x\na\ny\nb\n", any_order=True) == {}
+
+
+@pytest.mark.parametrize("came", ["a\nb\nb\n", "a\n", "a\nb\nc\n"])
+def test_even_so_each_line_comes_once_and_no_other_does(came: str) -> None:
+    assert Shown("b\na\n").names(came, any_order=True) is None

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from kokugen import Cancel, Retry, Snooze
+from kokugen.clock import from_us
+from kokugen.errors import UnknownOutcomeError
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.repository.rows import CancelRequest, CancelResult, Revision
 from kokugen.run import Interrupt
 from kokugen.task import Mode, TaskInfo, TaskState
+from kokugen.testing import Fault
 from tests.engine.node import START_US, Lab, later, virtually
 
 SECOND_US = 1_000_000
@@ -131,6 +134,24 @@ def test_a_task_that_is_claimed_and_not_started_can_still_be_dropped_here() -> N
         await later(60)
         assert lab.ledger.starts == []
         assert (lab.state(task_id), lab.info(task_id).reason) == (TaskState.CANCELLED, "no")
+        await node.stop()
+
+    virtually(main)
+
+
+def test_a_task_that_is_cancelled_while_the_answer_to_its_claim_is_on_its_way_never_runs() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        node.line.slow_s["claim"] = 0.5
+        task_id = lab.add()
+        await later(0.1)
+        (answer,) = lab.store.cancel(CancelRequest(ids=(task_id,), reason="not needed")).peek()
+        assert (answer.result, answer.claim is None) == (CancelResult.REQUESTED, False)
+        assert not node.engine.drop(task_id, answer.claim or "", "not needed")
+        await later(1.5)
+        assert (lab.state(task_id), lab.info(task_id).reason) == (TaskState.CANCELLED, "not needed")
+        assert lab.ledger.starts == []
+        assert node.engine._early == {}
         await node.stop()
 
     virtually(main)
@@ -310,6 +331,47 @@ def test_a_task_that_starts_too_late_is_told_of() -> None:
         await later(5)
         (late,) = (event for name, event in node.hooks.heard if name == "late")
         assert late.late_s == pytest.approx(7, abs=0.01)
+        await node.stop()
+
+    virtually(main)
+
+
+def test_a_task_that_waits_for_a_slot_here_can_still_be_moved_and_never_runs_at_its_old_time() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node(workers=1)
+        lab.add("last", 60)
+        waiting = lab.add()
+        await later(0.1)
+        assert lab.state(waiting) is TaskState.WORKING
+        due_us = lab.clock.wall_us() + 300_000_000
+        recalled = node.engine.recall(waiting, due_us)
+        assert recalled is not None
+        await recalled
+        assert (lab.state(waiting), lab.info(waiting).due_at) == (TaskState.INITIALIZED, from_us(due_us))
+        assert node.engine.recall(waiting, due_us) is None
+        await later(299)
+        assert lab.ledger.started(waiting) == []
+        await later(2)
+        (started_s,) = lab.ledger.started(waiting)
+        assert 300 <= started_s < 301
+        assert (lab.state(waiting), lab.info(waiting).attempt) == (TaskState.DONE, 1)
+        await node.stop()
+
+    virtually(main)
+
+
+def test_what_cannot_be_taken_back_for_sure_says_so() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node(workers=1)
+        running, waiting = lab.add("last", 60), lab.add()
+        await later(0.1)
+        assert node.engine.recall(running, 0) is None
+        node.line.plan = lambda verb: Fault.REFUSED if verb == "finish" else None
+        recalled = node.engine.recall(waiting, lab.clock.wall_us())
+        assert recalled is not None
+        with pytest.raises(UnknownOutcomeError, match=waiting):
+            await recalled
+        node.line.plan = None
         await node.stop()
 
     virtually(main)

@@ -31,7 +31,7 @@ def test_what_runs_may_end_within_the_grace_period() -> None:
 def test_what_never_started_is_given_back_and_no_attempt_is_counted() -> None:
     async def main(lab: Lab) -> None:
         node = await lab.node(workers=2)
-        ids = lab.add_many(10, "last", 3)
+        ids = lab.add_many(10, "last", 0.2)
         await later(0.1)
         assert node.running > 2
         assert await node.stop(grace_s=10)

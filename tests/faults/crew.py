@@ -75,8 +75,12 @@ class Crew:
         await_until(lambda: len(self.scheduler.nodes()) >= count, f"{count} workers")
 
     def drain(self) -> None:
-        """Wait until all tasks are over."""
-        await_until(lambda: self.scheduler.count(state=LIVE) == 0, "the last task's end")
+        """Wait until all tasks are over; patient as long as it goes on."""
+        while left := self._live():
+            await_until(lambda before=left: self._live() < before, "the next task's end")  # type: ignore[misc]
+
+    def _live(self) -> int:
+        return self.scheduler.count(state=LIVE)
 
     # -- Processes
 

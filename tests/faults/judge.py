@@ -120,6 +120,8 @@ def _lost(info: TaskInfo, runs: Sequence[Entry], ends: Mapping[tuple[str, int], 
             yield f"{info.id}: Done by run {info.fence}, which did not end"
     elif info.mode is Mode.AT_LEAST_ONCE or info.reason != "lost":
         yield f"{info.id}: {info.state.label} ({info.reason}), and nobody failed or cancelled it"
+    if info.state.terminal and info.attempt != 1:
+        yield f"{info.id}: {info.attempt} attempts, and none of them failed"
     if any(run.fence > info.fence for run in runs):
         yield f"{info.id}: a run has a later fence than {info.fence}, the task's"
 

@@ -25,7 +25,7 @@ def entry(event: str, fence: int = 1, **about: Any) -> Entry:
 
 
 def info(**about: Any) -> TaskInfo:
-    fields: dict[str, Any] = {"id": "a", "state": TaskState.DONE, "fence": 1} | about
+    fields: dict[str, Any] = {"id": "a", "state": TaskState.DONE, "fence": 1, "attempt": 1} | about
     return TaskInfo(work_id="step", scheduled_time=from_us(DUE_US), **fields)
 
 
@@ -58,6 +58,7 @@ BROKEN: dict[str, tuple[Case, dict[str, Any]]] = {
     "Initialized still": (CLEAN, {"tasks": {"a": info(state=TaskState.INITIALIZED)}}),
     "which did not end": (CLEAN, {"entries": [entry(START)]}),
     "nobody failed or cancelled it": (CLEAN, {"tasks": {"a": info(state=TaskState.CANCELLED)}}),
+    "2 attempts, and none of them failed": (CLEAN, {"tasks": {"a": info(attempt=2)}}),
     "later fence than 1": (CLEAN, {"entries": [entry(START), entry(END), entry(START, 2)]}),
     "started early": (CLEAN, {"entries": [entry(START, wall_us=DUE_US - 1), entry(END)]}),
     "2 runs under claim 1": (CLEAN, {"entries": [entry(START), entry(START), entry(END)]}),

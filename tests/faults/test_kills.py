@@ -39,7 +39,7 @@ def tasks(random: Random) -> list[TaskParam]:
     ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(200 + KILLS)
 def test_kill_after_kill_loses_nothing_and_doubles_nothing(crew: Crew) -> None:
     random = Random(SEED)
     crew.start(WORKERS)

@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 BRIEF = {"ttl_s": 4.0, "beat_s": 1.0, "margin_s": 1.0, "rpc_s": 0.5, "watch_s": 0.2, "poll_s": 0.5}
+PATIENT = {"ttl_s": 3600.0, "beat_s": 600.0, "margin_s": 600.0, "rpc_s": 10.0}
 
 
 def steps(random: Random, count: int, spread_s: float) -> list[TaskParam]:
@@ -103,6 +104,24 @@ def test_what_a_stopped_process_held_is_taken_from_it_and_its_outcome_refused(tm
     assert {end.fence for end in events(case, END)} == ({1} if once else {1, 2})
     assert {entry.pid for entry in events(case, REFUSED)} == {stopped}
     assert [attempt.outcome for attempt in case.history[task_id]] == ["lost"]
+
+
+def test_a_process_that_died_is_noticed_long_before_its_leases_end(tmp_path: Path) -> None:
+    crew, gate = Crew(tmp_path, **PATIENT), tmp_path / "gate"
+    try:
+        crew.start()
+        (task_id,) = crew.ask([TaskParam(work_id="wait_for", scheduled_time=soon(), param=[str(gate)])])
+        crew.await_lines(1)
+        crew.kill()
+        crew.start()
+        gate.touch()
+        crew.drain()
+        case = crew.case()
+    finally:
+        crew.close()
+
+    assert judge(case) == []
+    assert (case.tasks[task_id].state, case.tasks[task_id].lost) == (TaskState.DONE, 1)
 
 
 def test_a_task_that_kills_its_process_takes_no_other_down_for_good(crew: Crew) -> None:

@@ -40,6 +40,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The traceback or reason, for people, cut to its limit."""
     delay_us: int = 0
     """For RETRY_AFTER and SNOOZED."""
+    due_us: int | None = None
+    """For NOT_STARTED: when the task is due now; None leaves it."""
 
 
 Deliver = Callable[[Outcome], object]

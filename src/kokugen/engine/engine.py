@@ -19,6 +19,7 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.hooks import Hooks, RunEvent
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
+from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
@@ -36,7 +37,7 @@ FLUSH_S = 0.2
 
 
 class Engine:
-    """Runs what is due. Only `hint`, `deliver`, `drop` and `request_stop` may be called from other threads."""
+    """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Engine:
         self._skip: set[str] = set()
         self._lane_of: dict[Lease, Lane] = {}
         self._lost = 0
+        self._early: dict[Lease, str | None] = {}
         self._turn: Lane | None = None
         self._outcomes: deque[Outcome] = deque()
         self._told = False
@@ -69,6 +71,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
+        self._recalls = Recalls(self.runs, self.deliver)
+        self.recall = self._recalls.recall
 
     # -- From any thread
 
@@ -89,7 +93,10 @@ class Engine:
 
     def drop(self, task_id: str, claim: str, reason: str | None) -> bool:
         """Stop one run that was cancelled here: True if it had not started, and now never will."""
-        run = self.runs.get(Lease(task_id, claim))
+        lease = Lease(task_id, claim)
+        if lease not in self.runs:
+            self._early[lease] = reason  # the answer to its claim may be on its way
+        run = self.runs.get(lease)
         if run is None:
             return False
         if run.begin():
@@ -148,6 +155,7 @@ class Engine:
                 run.ask_to_stop(Interrupt.LEASE_LOST)
             for dispatcher in self._dispatchers:
                 dispatcher.stop()
+            self._recalls.close()
             self._loop = None
 
     async def _first_of(self, loops: list[asyncio.Task[None]]) -> None:
@@ -186,6 +194,8 @@ class Engine:
             for lane, error in failed.items():
                 logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
                 lane.timer.failed(self._clock.boot_s(), backoff_s)
+            if not failed:
+                self._early.clear()
 
     async def _claim_all(self, ready: list[Lane]) -> list[RepositoryError | None]:
         """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
@@ -257,6 +267,8 @@ class Engine:
             self.runs[lease] = run
             self._lane_of[lease] = lane
             self._lost += task.lost > 0
+            if self._early and lease in self._early:
+                self.drop(task.id, answer.claim, self._early[lease])
             parts.setdefault(dispatcher, []).append(run)
         for dispatcher, runs in parts.items():
             lane.took(len(runs))
@@ -288,6 +300,7 @@ class Engine:
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
         self._end(outcomes)
         refused = await task
+        self._recalls.written(outcomes, self.storage.pending_leases)
         self._tell(settled, {Lease(row.id, row.claim) for row in refused})
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._on_hint(min(retried))

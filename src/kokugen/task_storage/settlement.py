@@ -42,7 +42,7 @@ def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
             _row(run, TaskState.INITIALIZED, UNDECODABLE, hold=UNDECODABLE, reason=outcome.text, attempt_back=1)
         )
     if ending is Ending.NOT_STARTED:
-        return Settlement(release(run))
+        return Settlement(_row(run, TaskState.INITIALIZED, "released", attempt_back=1, due_at=outcome.due_us))
     if ending is Ending.INTERRUPTED or run.interrupt is Interrupt.CANCEL or _gave_up(outcome):
         return _interrupted(outcome, now_us, random)
     return _failed(outcome, now_us, random)
