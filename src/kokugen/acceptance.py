@@ -12,7 +12,7 @@ from msgspec.structs import astuple
 
 from kokugen.clock import duration_us, to_us
 from kokugen.codec import encode_params
-from kokugen.errors import OptionError, ScheduledTimeError
+from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.middleware.base import ScheduleRequest
 from kokugen.options import Options, StoredOptions, check_name
 from kokugen.registry.protocol import Work
@@ -137,10 +137,11 @@ def _json(value: object) -> str:
 
 
 def check_work(work: object) -> Work:
-    """Return `work`, or raise OptionError saying how to declare it."""
+    """Return `work`, or raise NonexistentWorkIdError saying how to declare it."""
     if isinstance(work, Work):
         return work
-    raise OptionError(f"{work!r} is not declared as work: put @scheduler.work above it, or use schedule(TaskParam(…))")
+    name = getattr(work, "__name__", None) or repr(work)
+    raise NonexistentWorkIdError(name, "put @scheduler.work above it, or use schedule(TaskParam(…))")
 
 
 def check_queues(queues: Sequence[str]) -> tuple[str, ...]:
