@@ -225,10 +225,10 @@ def idle(server: PostgresServer, turn: int) -> Figures:
 def main(count: int, rounds: int) -> None:
     found: list[Figures] = []
     with running(newest, DURABLE) as server:
-        for turn in range(rounds):
-            found.append(
-                drains(server, count, turn) | due_now(server, turn) | lateness(server, turn) | idle(server, turn)
-            )
+        found += [
+            drains(server, count, turn) | due_now(server, turn) | lateness(server, turn) | idle(server, turn)
+            for turn in range(rounds)
+        ]
     medians = {name: round(statistics.median(one[name] for one in found), 3) for name in found[0]}
     told = {
         "benchmark": "postgres_cluster",

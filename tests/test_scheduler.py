@@ -285,7 +285,7 @@ def test_wrong_arguments_are_refused_when_scheduling(scheduler: Scheduler) -> No
 
     with pytest.raises(WorkArgumentsError, match="greet"):
         scheduler.after(SOON, greet, "Ann", "Bob")  # type: ignore[call-arg]
-    with pytest.raises(OptionError, match="not declared"):
+    with pytest.raises(NonexistentWorkIdError, match="@scheduler.work"):
         scheduler.after(SOON, print, "hello")  # type: ignore[arg-type]
     assert scheduler.count() == 0
 
