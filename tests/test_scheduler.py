@@ -23,6 +23,7 @@ from kokugen import (
 from kokugen.errors import (
     DuplicateTaskError,
     NoEntryError,
+    NonexistentWorkIdError,
     NotUpdatableStateError,
     OptionError,
     ScheduledTimeError,
@@ -285,7 +286,7 @@ def test_wrong_arguments_are_refused_when_scheduling(scheduler: Scheduler) -> No
 
     with pytest.raises(WorkArgumentsError, match="greet"):
         scheduler.after(SOON, greet, "Ann", "Bob")  # type: ignore[call-arg]
-    with pytest.raises(NonexistentWorkIdError, match="@scheduler.work"):
+    with pytest.raises(NonexistentWorkIdError, match="put @scheduler"):
         scheduler.after(SOON, print, "hello")  # type: ignore[arg-type]
     assert scheduler.count() == 0
 
