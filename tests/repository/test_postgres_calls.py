@@ -32,7 +32,7 @@ def new_task(task_id: str | None = None, *, param: str = "{}", work_id: str = "w
 
 @pytest.fixture
 def repo(postgres: str) -> Iterator[PostgresRepository]:
-    one = PostgresRepository(emptied_store(postgres))
+    one = PostgresRepository(emptied_store(postgres, timeout="30"))
     one.open()
     yield one
     one.close()
