@@ -8,7 +8,7 @@ unchanged for their ttl on this node's boot clock. No wall clock decides that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -33,8 +33,11 @@ from kokugen.repository.rows import (
 from kokugen.settings import Settings
 from kokugen.task import NodeInfo, TaskInfo, TaskQuery, TaskState, replace
 from kokugen.task_storage.settlement import give_back
+from kokugen.task_storage.strays import Strays
 
 NOT_RESTORED = "not restored"
+NOBODY = ""
+"""The id of no node: everyone's runs are those of others to it."""
 PAGE = 1000
 PRUNED_MAX = 1000
 """How many tasks one pass deletes."""
@@ -66,6 +69,7 @@ class LeasedTasks:
         self._should_restore = should_restore
         self._outbox: dict[Lease, Finish] = {}
         self._seen: dict[Lease, tuple[int, float]] = {}
+        self._strays = Strays(clock)
         self._unanswered: dict[int, tuple[str, float]] = {}
 
     @property
@@ -181,6 +185,15 @@ class LeasedTasks:
         dead = await self._dead_nodes({one.owner for one in observed})
         lost = [one for one in observed if everything or one.owner in dead or self._is_stale(one)]
         self._forget({Lease(one.id, one.claim) for one in observed})
+        return await self._answered(self.repository.recover(lost), "recovering") if lost else []
+
+    async def recover_strays(self, known: Collection[Lease]) -> list[Recovered]:
+        """Recover the runs that are this node's by the store, and are not known here (`Strays`)."""
+        observed = await self._answered(self.repository.watch(NOBODY), "watching")
+        mine = (one for one in observed if one.owner == self.node.node_id)
+        lost = self._strays.lost(
+            one for one in mine if (lease := Lease(one.id, one.claim)) not in known and lease not in self._outbox
+        )
         return await self._answered(self.repository.recover(lost), "recovering") if lost else []
 
     async def _dead_nodes(self, owners: set[str]) -> set[str]:
