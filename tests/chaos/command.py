@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import click
 import msgspec
 from msgspec import Struct
 
@@ -41,8 +42,8 @@ class Report(Struct, frozen=True, kw_only=True):
         """Return its line of the table."""
         spans = self.found.recoveries_s
         recovery = f"{median(spans):.2f} / {max(spans):.2f} s" if spans else "–"
-        counts = (str(self.kinds[kind]) for kind in Kind)
-        return [self.fault, f"{self.found.count:,}", f"{self.found.tasks:,}", *counts, recovery, f"{self.seconds:.0f} s"]
+        numbers = (self.found.count, self.found.tasks, *(self.kinds[kind] for kind in Kind))
+        return [self.fault, *(f"{number:,}" for number in numbers), recovery, f"{self.seconds:.0f} s"]
 
     def json(self) -> str:
         """Return it as one line of JSON."""
@@ -67,11 +68,11 @@ def run(arguments: Sequence[str]) -> int:
     chosen = [row for row in ROWS if row.name in options.rows]
     say(f"seed {options.seed}")
     reports = [perform(row, figure(row, options), f"{options.seed}-{row.name}") for row in chosen]
-    print("\n" + table([HEADS, *(report.cells() for report in reports)]))
+    click.echo("\n" + table([HEADS, *(report.cells() for report in reports)]))
     if options.json:
-        print("\n".join(report.json() for report in reports))
+        click.echo("\n".join(report.json() for report in reports))
     broken = sum(len(report.found.verdicts) for report in reports)
-    print(f"\nchaos: {len(reports)} rows, {broken} broken promises")
+    click.echo(f"\nchaos: {len(reports)} rows, {broken} broken promises")
     return 1 if broken else 0
 
 
@@ -120,4 +121,4 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def say(text: str) -> None:
-    print(f"chaos: {text}", flush=True)
+    click.echo(f"chaos: {text}")

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from kokugen import TaskParam
-from kokugen.clock import from_us, to_us
+from kokugen.clock import to_us
 from tests.faults.crew import Crew, soon
 from tests.faults.ground import Ground
 from tests.faults.journal import START
@@ -36,7 +36,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     tasks: int
     verdicts: Sequence[Verdict]
     recoveries_s: Sequence[float] = ()
-    notes: dict[str, int | float] = {}
+    notes: dict[str, float] = {}
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -128,7 +128,7 @@ def takeovers(case: Case) -> list[float]:
     return found
 
 
-def findings(case: Case, count: int, **notes: int | float) -> Findings:
+def findings(case: Case, count: int, **notes: float) -> Findings:
     """Return what is to be said of a case of killed or stopped processes."""
     spans = takeovers(case)
     verdicts = judge(case)

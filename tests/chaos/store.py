@@ -87,7 +87,8 @@ def fail_network(stage: Stage, count: int) -> Findings:
             case = crew.case()
     happened = network.happened
     found = findings(case, happened.total())
-    verdicts = [*found.verdicts, *(Verdict(Kind.UNEXPLAINED, f"no {one} happened") for one in Fault if not happened[one])]
+    absent = (Verdict(Kind.UNEXPLAINED, f"no {one.value} happened") for one in Fault if not happened[one])
+    verdicts = [*found.verdicts, *absent]
     if crew.longest_s > TIMEOUT_S + LATE_MAX_S:
         verdicts.append(Verdict(Kind.SLOW, f"a call took {crew.longest_s:.1f} s, and its deadline is {TIMEOUT_S} s"))
     notes = {one.value.replace(" ", "_"): happened[one] for one in Fault} | {

@@ -56,6 +56,7 @@ class Crew:
         self.scheduler.open()
         self.ground.call_witness()
         self.client = Scheduler(self.ground.url)
+        self.client.open()
         self.alive: list[BaseProcess] = []
         self.asked: dict[str, int] = {}
         self.cancelled: dict[str, int] = {}
@@ -94,7 +95,8 @@ class Crew:
                 return call()
             except RepositoryError as error:
                 self.unanswered += 1
-                assert boot_ns() < end_ns, f"the store did not answer for {PATIENCE_S} s: {error}"
+                if boot_ns() > end_ns:
+                    raise AssertionError(f"the store did not answer for {PATIENCE_S} s") from error
             finally:
                 self.longest_s = max(self.longest_s, (boot_ns() - begun_ns) / 1e9)
 

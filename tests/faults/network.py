@@ -237,7 +237,7 @@ class Network:
         except OSError:  # it is down
             client[1].transport.abort()
             return
-        connection = Connection(self, client, server)  # type: ignore[arg-type]
+        connection = Connection(self, client, server)
         self._connections.append(connection)
         with suppress(asyncio.CancelledError):
             await connection.serve()

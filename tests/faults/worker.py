@@ -99,7 +99,7 @@ class SetClock(SystemClock):
         os.close(descriptor)
 
     def wall_us(self) -> int:
-        return super().wall_us() + OFFSET.unpack(self._file[:])[0] * SECOND_US
+        return super().wall_us() + int(OFFSET.unpack(self._file[:])[0]) * SECOND_US
 
 
 def set_clock(file: Path, offset_s: int) -> None:
