@@ -17,6 +17,7 @@ from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
+from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
@@ -182,6 +183,7 @@ class Engine:
                 self._leave(task, answer.claim)
                 continue
             run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
+            run.completer = self.storage.completer
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
@@ -223,7 +225,8 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
-        self._hooks.tell_ends(settled, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+        decided = await as_decided(self.storage, settled)
+        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
 
