@@ -14,6 +14,8 @@ from tests.faults.network import IN_COMMIT, Fault, Network, failing_network
 from tests.servers.postgres import PostgresServer
 
 WORKERS = 4
+DOWN_MAX_S = 20.0
+"""How long a server is down at most; mostly it is not down for a second."""
 RESUMED_MAX_S = 5.0
 LOOK_S = 0.05
 LATE_MAX_S = 1.5
@@ -59,7 +61,7 @@ def restart(stage: Stage, count: int) -> Findings:
 def crash(stage: Stage, server: PostgresServer) -> int:
     """Crash it as `pg_ctl stop -m immediate` does; return when it answered again."""
     server.stop(signal.SIGQUIT)
-    threading.Event().wait(stage.random.choice((0.0, stage.random.random())))
+    threading.Event().wait(stage.random.choice((0.0, 0.0, 1.0, 1.0, DOWN_MAX_S)) * stage.random.random())
     server.start()
     return boot_ns()
 
