@@ -134,7 +134,7 @@ def change(
         return
     total = scheduler.count(**chosen)
     if total and not yes:
-        raise click.UsageError(f"this would {verb} {total:,} tasks: add --yes to do it")
+        raise click.UsageError(f"this would {verb} {console.counted(total, 'task')}: add --yes to do it")
     with progress(verb, total) as bar:
         for batch in batches(info.id for info in scheduler.tasks(**chosen)):
             act(batch)
@@ -168,4 +168,5 @@ def say_answers(answers: dict[str, str], as_json: bool, refused: str, why: str) 
     count = sum(result == refused for result in answers.values())
     if not count:
         return 0
-    return console.complain(f"{count:,} of {len(answers):,} were left as they are: {why}", 2)
+    were = "was left as it is" if count == 1 else "were left as they are"
+    return console.complain(f"{count:,} of {len(answers):,} {were}: {why}", 2)

@@ -39,7 +39,7 @@ def prune_command(url: str | None, as_json: bool, older_than: str | None, states
     if as_json:
         console.say_json({"deleted": deleted})
     else:
-        console.say(f"{deleted:,} tasks deleted")
+        console.say(f"{console.counted(deleted, 'task')} deleted")
 
 
 def ended(scheduler: Scheduler) -> int:
@@ -116,8 +116,15 @@ def found_problems(health: StoreHealth, allowed: timedelta) -> list[str]:
         problems.append("its writes may be lost when the machine stops")
     if health.oldest_due_us is not None and times.now() - from_us(health.oldest_due_us) > allowed:
         waited = times.brief(times.now() - from_us(health.oldest_due_us))
-        problems.append(f"{health.overdue:,} tasks are due, the oldest for {waited}: does a worker run?")
+        problems.append(due_for(health.overdue, waited))
     return problems
+
+
+def due_for(overdue: int, waited: str) -> str:
+    """Say that tasks wait for too long."""
+    if overdue == 1:
+        return f"1 task has been due for {waited}: does a worker run?"
+    return f"{overdue:,} tasks are due, the oldest for {waited}: does a worker run?"
 
 
 def say_health(health: StoreHealth, problems: list[str]) -> None:
