@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import CancelRequest, ClaimRequest, Finish, Lease
 from kokugen.run import Interrupt
 from kokugen.task import Mode, TaskState
@@ -201,6 +202,39 @@ def test_a_cancellation_from_elsewhere_is_heard_within_a_beat() -> None:
         assert (lab.state(task_id), lab.info(task_id).reason) == (TaskState.CANCELLED, "enough")
         assert node.running == 0
         await node.stop()
+
+    virtually(main)
+
+
+def test_a_cancellation_from_elsewhere_is_heard_at_once_where_it_is_hinted() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        task_ids = lab.add_many(3, "hang")
+        await later(1)
+        beats = len(node.line.times("beat"))
+        lab.store.cancel(CancelRequest(ids=tuple(task_ids[:2]))).peek()
+        for _ in range(5):
+            node.engine.hint(STOP_ASKED)
+        await later(0.1)
+        assert [lab.state(task_id).label for task_id in task_ids] == ["Cancelled", "Cancelled", "Working"]
+        assert len(node.line.times("beat")) - beats == 1
+        await node.stop(grace_s=0)
+
+    virtually(main)
+
+
+def test_a_hint_that_is_false_or_meets_with_a_silent_store_does_no_harm() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        task_id = lab.add("hang")
+        await later(1)
+        node.line.fail("beat", Fault.REFUSED, None)
+        node.engine.hint(STOP_ASKED)
+        await later(0.1)
+        node.engine.hint(STOP_ASKED)
+        await later(0.1)
+        assert (lab.state(task_id), node.running) == (TaskState.WORKING, 1)
+        await node.stop(grace_s=0)
 
     virtually(main)
 

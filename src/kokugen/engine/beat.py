@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from kokugen.clock import Clock
 from kokugen.engine.completions import stop_superseded
+from kokugen.errors import RepositoryError
 from kokugen.repository.rows import Lease
 from kokugen.run import Interrupt, Run
 from kokugen.settings import Settings
@@ -35,6 +36,19 @@ class Beat:
         self._drop = drop
         self._clock = clock
         self._settings = settings
+        self.told = False
+        """Whether it is to hear of stops, and has not begun to."""
+
+    async def hear_of_stops(self) -> None:
+        """Ask at once which of all runs were asked to stop. Where the store does not answer, the next beat asks."""
+        self.told = False
+        try:
+            kept = await self._storage.beat(list(self._runs))
+        except RepositoryError:
+            return
+        for one in kept:
+            if one.cancel_requested:
+                self._drop(one.id, one.claim, None)
 
     async def beat(self) -> None:
         """Extend the leases of runs that need it, hear of cancellations, and try again to write outcomes.

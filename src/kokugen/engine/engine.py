@@ -24,6 +24,7 @@ from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
@@ -75,9 +76,16 @@ class Engine:
         self._claims = Claims(
             storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
         )
-        self.hint = self._claims.hints.hint
 
     # -- From any thread
+
+    def hint(self, due_us: int) -> None:
+        """Take note that a task due then may have come, or that runs may have been asked to stop (`STOP_ASKED`)."""
+        if due_us > STOP_ASKED:
+            self._claims.hints.hint(due_us)
+        elif self._loop is not None and self.runs and not self._keeper.told:
+            self._keeper.told = True
+            self._call(self._loop, self._hear_of_stops)
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome of a run; the loop is woken once for all that come before it looks."""
@@ -300,6 +308,9 @@ class Engine:
             self.deliver(Outcome(run=run, ending=Ending.NOT_STARTED))
 
     # -- Stop
+
+    def _hear_of_stops(self) -> None:
+        self._spawn(self._keeper.hear_of_stops())
 
     async def _stop(self, loops: list[asyncio.Task[None]]) -> bool:
         until_s = self._clock.boot_s() + self._grace_s

@@ -31,6 +31,9 @@ from kokugen.repository.rows import (
 )
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, UpdateDiff
 
+STOP_ASKED = -(1 << 62)
+"""The hint that runs may have been asked to stop: a time before all times that a task can be due."""
+
 
 @runtime_checkable
 class Repository(Protocol):
@@ -230,7 +233,8 @@ class StoreRepository(Protocol):
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         """Call `hint(due_us)` from any thread when tasks due then may have come (0: unknown). Returns the way out.
 
-        A hint may be lost or false: it wakes a claim earlier than the poll would, and decides nothing.
+        `STOP_ASKED` says that runs may have been asked to stop elsewhere. A hint may be lost or false: it wakes a claim
+        earlier than the poll would, or a beat earlier than its time, and decides nothing.
         """
         ...
 

@@ -24,11 +24,13 @@ from kokugen.repository.postgres.guest import guest_of
 from kokugen.repository.postgres.hints import Hint, Hints
 from kokugen.repository.postgres.lane import Action
 from kokugen.repository.postgres.store import Store
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import (
     Added,
     Beaten,
     CancelAnswer,
     CancelRequest,
+    CancelResult,
     ClaimAnswer,
     ClaimRequest,
     Finish,
@@ -177,7 +179,15 @@ class PostgresRepository(SeedMethods):
         return self._ask(actions.HELD, node_id, claim)
 
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
-        return self._ask(actions.CANCEL, request, task_ids=request.ids)
+        reply: Reply[list[CancelAnswer]] = self._ask(actions.CANCEL, request, task_ids=request.ids)
+        return reply.then(self._tell_of_stops)
+
+    def _tell_of_stops(self, answers: list[CancelAnswer]) -> list[CancelAnswer]:
+        """Tell elsewhere that runs were asked to stop; here whoever cancels knows."""
+        store = self._store
+        if store is not None and any(one.result is CancelResult.REQUESTED for one in answers):
+            store.tell(STOP_ASKED)
+        return answers
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._hinting(self._ask(actions.REVISE, task_id, revision, task_ids=(task_id,)), revision.due_at or 0)

@@ -17,6 +17,7 @@ from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
 from kokugen.repository.joining import Joined
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -239,7 +240,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(tasks.held, node_id, claim)
 
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
-        return self._submit(changes.cancel, request)
+        return self._submit(changes.cancel, request, due_us=STOP_ASKED)
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._submit(changes.revise, task_id, revision, due_us=revision.due_at or 0)
