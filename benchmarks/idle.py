@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.answer import Findings, Scale, at_most, series, tell
-from benchmarks.measure import DAY_US, Contender, Stopwatch, Values, store_folder, together, wall_us
+from benchmarks.measure import DAY_US, Contender, Stopwatch, Values, together, wall_us
 from benchmarks.subject import Kokugen
-from benchmarks.trials import Store
+from benchmarks.trials import Store, place_of
 
 ASKS = "How much of one core does a running scheduler take with 100,000 tasks stored for later?"
 SIZES = {Scale.FULL: (100_000, 62.0, 3), Scale.QUICK: (100_000, 11.0, 1), Scale.TINY: (100, 0.2, 1)}
@@ -23,8 +23,8 @@ STORES: tuple[Store, ...] = ("SQLite", "memory")
 
 def idle(store: Store, waiting: int, span_s: float) -> Values:
     """Start a scheduler with tasks that are due tomorrow, and watch it do nothing."""
-    with store_folder() as folder:
-        scheduler = Kokugen(folder if store == "SQLite" else None)
+    with place_of(store) as place:
+        scheduler = Kokugen(place)
         scheduler.fill("noop", waiting, wall_us() + DAY_US)
         scheduler.start()
         time.sleep(min(SETTLE_S, span_s))
