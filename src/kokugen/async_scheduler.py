@@ -261,6 +261,11 @@ class AsyncScheduler:
         self._front.hooks.add("late", hook)
         return hook
 
+    def on_quarantined(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every task that is held back, because its stored arguments cannot be read."""
+        self._front.hooks.add("quarantined", hook)
+        return hook
+
     def on_superseded(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every run whose outcome the store refused: its task is another run's by now."""
         self._front.hooks.add("superseded", hook)
