@@ -137,7 +137,7 @@ def test_an_idle_engine_asks_no_more_than_once_a_poll() -> None:
         await node.stop()
         return len(node.line.times("claim"))
 
-    assert virtually(main) in range(600, 605)
+    assert virtually(main) in range(600, 660)  # each wait may be a tenth shorter
 
 
 def test_a_store_that_refuses_is_asked_ever_less_often_whatever_is_hinted() -> None:

@@ -21,6 +21,7 @@ from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
+from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
@@ -71,6 +72,7 @@ class Engine:
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
+        self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
         self._claims = Claims(
@@ -137,7 +139,7 @@ class Engine:
             asyncio.create_task(self._claims.run(self._stop_asked, self._early.clear), name="claims"),
             asyncio.create_task(self._finishes(), name="finishes"),
             asyncio.create_task(self._every(self._settings.beat_s, self._keeper.beat), name="beat"),
-            asyncio.create_task(self._every(self._settings.margin_s / 2, self._keeper.mistrust), name="trust"),
+            asyncio.create_task(self._every(self._settings.margin_s / 2, self._mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
@@ -274,10 +276,17 @@ class Engine:
         while await self.storage.prune() >= PRUNED_MAX:  # noqa: ASYNC110 - no event is waited for
             await asyncio.sleep(PRUNE_PAUSE_S)
 
+    async def _mistrust(self) -> None:
+        """See whether leases are still to be trusted, and whether time itself went as it should."""
+        if what := self._pulse.look():
+            logger.warning("%s: looking at everything anew", what)
+            self._claims.hint(0)
+        self._keeper.mistrust()
+
     async def _watch(self) -> None:
-        recovered = await self.storage.watch()
+        recovered = await self.storage.watch(self.runs.keys())
         if recovered:
-            logger.warning("took over %d runs of nodes that are gone", len(recovered))
+            logger.warning("took over %d runs that nobody keeps any more", len(recovered))
             self._claims.hint(0)
 
     async def _give_back(self) -> None:
