@@ -59,7 +59,7 @@ class LockingStore(MemoryRepository):
         assert isinstance(connection, Transaction)
         return connection
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         waiting = [Beaten(one.id, one.claim, False, extended=False) for one in leases if one in self.locked]
         return super().beat([one for one in leases if one not in self.locked]).then(lambda kept: [*kept, *waiting])
 
@@ -185,7 +185,7 @@ def test_work_may_return_before_its_transaction_ends(commits: bool) -> None:
     virtually(main)
 
 
-def test_where_nobody_can_say_how_it_ended_no_failure_is_told() -> None:
+def test_where_nobody_can_say_how_it_ended_work_that_returned_has_not_failed() -> None:
     async def main(lab: Lab) -> None:
         bench = Bench(lab)
         node = await bench.begin()
@@ -196,5 +196,20 @@ def test_where_nobody_can_say_how_it_ended_no_failure_is_told() -> None:
         assert {"failed", "dead"}.isdisjoint(node.hooks.names())
         assert lab.state(bench.task_id) is TaskState.DONE
         await node.stop()
+
+    virtually(main)
+
+
+def test_a_node_that_stops_still_tells_how_its_runs_ended() -> None:
+    async def main(lab: Lab) -> None:
+        bench = Bench(lab)
+        node = await bench.begin()
+        bench.transaction.rollback()
+        node.line.slow_s["get"] = 2.0
+        bench.returns.set()
+        await later(1)
+        assert lab.state(bench.task_id) is TaskState.FAILED
+        await node.stop()
+        assert "dead" in node.hooks.names()
 
     virtually(main)

@@ -123,8 +123,11 @@ class ClaimRepository(Protocol):
         """
         ...
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        """Extend leases: beat+1, and nothing else. Those that are not this claim's any more are not in the answer."""
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
+        """Extend leases: beat+1, and nothing else. Those that are not this claim's any more are not in the answer.
+
+        With `ttl_s` watchers wait only so long from now on: for an owner that is about to end.
+        """
         ...
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:

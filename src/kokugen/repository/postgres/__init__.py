@@ -163,9 +163,11 @@ class PostgresRepository(SeedMethods):
         waiting = [row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED]
         return self._hinting(reply, min(waiting)) if waiting else reply
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         if not leases:
             return Reply.of([])
+        if ttl_s is not None:
+            return self._ask(actions.PART, leases, ttl_s)
         beaten: Reply[list[list[Beaten]]] = self._ask(actions.BEAT, leases)
         return beaten.then(lambda each: [one for ones in each for one in ones])
 

@@ -227,8 +227,8 @@ class SQLiteRepository(SeedMethods):
         due_us = min((row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED), default=None)
         return self._submit(runs.finish, rows=list(rows), due_us=due_us)
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        return self._submit(runs.beat, leases, urgent=True) if leases else Reply.of([])
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
+        return self._submit(runs.beat, leases, ttl_s, urgent=True) if leases else Reply.of([])
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._submit(runs.watch, node_id)
