@@ -70,6 +70,8 @@ class Engine:
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
@@ -223,8 +225,10 @@ class Engine:
             await self._wake_finishes.wait()
             self._wake_finishes.clear()
             self._told = False
+            self._settled.clear()
             while self._outcomes:
                 await self._finish([self._outcomes.popleft() for _ in range(min(len(self._outcomes), FINISH_MAX))])
+            self._settled.set()
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
         now = self._clock.wall_us()
@@ -235,10 +239,10 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
-        decided = await as_decided(self.storage, settled)
-        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
+        decided = await as_decided(self.storage, settled)
+        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
@@ -342,6 +346,9 @@ class Engine:
 
     async def _sign_off(self, clean: bool, until_s: float) -> None:
         """Write what is left to write, as long as there is time; say that this node stopped where nothing runs on."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.rpc_s):
+                await self._settled.wait()  # what has ended is told, too
         while not await self.storage.flush() and self._clock.boot_s() < until_s:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(FLUSH_S)
         try:
