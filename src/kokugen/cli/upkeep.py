@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kokugen.cli import console, filters, store, times
+from kokugen.cli import completion, console, filters, store, times
 from kokugen.cli.progress import progress
 from kokugen.clock import from_us, to_us
 from kokugen.repository.locate import stored_version
@@ -25,7 +25,14 @@ PASS_MAX = 1000
 
 @click.command("prune")
 @click.option("--older-than", metavar="SPAN", help="Ended so long ago, such as 7d. Without: 7d if Done, 30d if not.")
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only ended so. Repeat it. Without: all ended.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completion.states,
+    help="Only ended so. Repeat it. Without: all ended.",
+)
 @store.json_option
 @store.url_option
 def prune_command(url: str | None, as_json: bool, older_than: str | None, states: tuple[str, ...]) -> None:
