@@ -270,7 +270,7 @@ def test_a_task_that_is_claimed_here_and_waits_for_a_worker_can_still_be_moved(u
         blocking = scheduler.after(timedelta(0), block)
         assert entered.wait(WITHIN.total_seconds())
         task = scheduler.after(timedelta(0), remind)
-        engine = scheduler._front.engine
+        engine = scheduler._front.runner.engine
         assert engine is not None
         while all(lease.id != task.id for lease in list(engine.runs)):  # the store has it Working a moment earlier
             threading.Event().wait(0.001)
