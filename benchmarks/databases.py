@@ -59,6 +59,13 @@ def settle(url: str) -> None:
     ask(url, "VACUUM ANALYZE", "CHECKPOINT")
 
 
+def statements(url: str) -> int:
+    """Return how many transactions its database has seen, asked over another one."""
+    name = urlsplit(url).path.removeprefix("/")
+    asked = f"SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{name}'"
+    return int(ask(url.replace(f"/{name}?", "/postgres?"), asked)[0][0])
+
+
 def version(url: str) -> str:
     """Return which PostgreSQL it is."""
     return f"PostgreSQL {ask(url, 'SHOW server_version')[0][0]}"

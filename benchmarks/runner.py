@@ -27,6 +27,7 @@ QUESTIONS = (
     "postgres_drain",
     "postgres_insert",
     "postgres_lateness",
+    "postgres_backlog",
 )
 FOLDER = ROOT / "benchmarks"
 LINES, PAGE = FOLDER / "results.jsonl", FOLDER / "RESULTS.md"
