@@ -28,6 +28,7 @@ QUESTIONS = (
     "postgres_insert",
     "postgres_lateness",
     "postgres_backlog",
+    "postgres_driver",
 )
 FOLDER = ROOT / "benchmarks"
 LINES, PAGE = FOLDER / "results.jsonl", FOLDER / "RESULTS.md"
