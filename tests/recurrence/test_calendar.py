@@ -147,9 +147,7 @@ def test_the_last_business_day_of_the_month_at_17_in_tokyo() -> None:
 
 def test_some_months_only_and_those_that_have_so_many() -> None:
     mondays = Weekly("mon", tz="Asia/Tokyo")
-    assert (
-        days_of(NthDay(2, mondays, tz="Asia/Tokyo", months="2-3")) == ["02-09 00:00", "03-09 00:00", "02-08 00:00"][:3]
-    )
+    assert days_of(NthDay(2, mondays, tz="Asia/Tokyo", months="2-3")) == ["02-09 00:00", "03-09 00:00"]
     assert days_of(NthDay(5, mondays, tz="Asia/Tokyo")) == ["03-30 00:00", "06-29 00:00", "08-31 00:00", "11-30 00:00"]
 
 
