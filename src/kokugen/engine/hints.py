@@ -85,4 +85,5 @@ class Hints:
     def _hear(self) -> None:
         self._told = False
         dues = [self._dues.popleft() for _ in range(len(self._dues))]
-        self._heard(min(dues))
+        if dues:  # what came while the last ones were being heard may have been heard with them
+            self._heard(min(dues))
