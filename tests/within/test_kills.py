@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import threading
@@ -44,9 +43,11 @@ def test_an_effect_happens_once_however_often_its_process_is_killed(scheme: str,
         for kill in range(1, KILLS + 1):
             worker = subprocess.Popen([sys.executable, "-m", "tests.within.worker", url], cwd=ROOT)
             enough = TASKS * kill // (KILLS + 1)
-            until(lambda enough=enough: len(noted(url)) >= enough)  # type: ignore[misc]
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
+            try:
+                until(lambda enough=enough: len(noted(url)) >= enough)  # type: ignore[misc]
+            finally:
+                worker.kill()
+                worker.wait()
         with scheduler:
             until(lambda: scheduler.count(state=TaskState.DONE) == TASKS)
     assert sorted(noted(url)) == texts
