@@ -58,6 +58,8 @@ WITH clock AS MATERIALIZED (
   UPDATE kokugen.task
      SET state = 1, owner = :node::text, claim = :nonce::text, beat = 0, ttl_s = :ttl::float8, fence = fence + 1,
          attempt = attempt + 1, rev = rev + 1, started_at = NULL,
+         mode = CASE WHEN work_id = ANY (:strict::text[]) THEN 1 ELSE mode END,
+         care = CASE WHEN care = 0 AND work_id = ANY (:strict) THEN 1 ELSE care END,
          claimed_at = (SELECT now FROM clock), modified_at = (SELECT now FROM clock)
    WHERE ctid = ANY (ARRAY(
      SELECT ctid
