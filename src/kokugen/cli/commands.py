@@ -26,6 +26,7 @@ COMMANDS = {
     "cancel": ("kokugen.cli.changes", "Cancel tasks, by id or all that a filter finds."),
     "reschedule": ("kokugen.cli.changes", "Move the waiting task ID to another time."),
     "revive": ("kokugen.cli.changes", "Make ended tasks wait again, by id or all that a filter finds."),
+    "release": ("kokugen.cli.release", "Let tasks on hold wait for a worker again, by id or all that a filter finds."),
     "nodes": ("kokugen.cli.nodes", "List the processes that run work on the store, and what they run."),
     "prune": ("kokugen.cli.upkeep", "Delete tasks that ended long ago, with their history."),
     "backup": ("kokugen.cli.backup", "Copy the SQLite store into the new file FILE, while workers run."),
