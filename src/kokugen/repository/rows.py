@@ -98,6 +98,7 @@ class Claimed(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     fence: int
     tags: str | None
     options: str | None
+    start_deadline: int | None = None
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):
