@@ -10,7 +10,7 @@ from functools import cached_property
 from kokugen.errors import TriggerError
 from kokugen.recurrence.cron_text import Parsed, parse
 from kokugen.recurrence.plain import check_name
-from kokugen.recurrence.wall import Walls, WallTrigger
+from kokugen.recurrence.wall import MaskedWalls, WallTrigger
 
 
 class Cron(WallTrigger, frozen=True, tag="cron"):
@@ -42,8 +42,12 @@ class Cron(WallTrigger, frozen=True, tag="cron"):
         return self._parsed.tz or self.tz
 
     @cached_property
-    def walls(self) -> Walls:
+    def walls(self) -> MaskedWalls:
         return self._parsed.walls
+
+    @property
+    def masked_walls(self) -> MaskedWalls:
+        return self.walls
 
     @cached_property
     def _parsed(self) -> Parsed:

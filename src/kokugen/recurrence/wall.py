@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol
 
 from kokugen.clock import EPOCH, SECOND_US
 from kokugen.errors import TriggerError
@@ -44,7 +44,6 @@ class Walls(Protocol):
         ...
 
 
-@runtime_checkable
 class MaskedWalls(Walls, Protocol):
     """Local times that can be told as bits without walking them."""
 
@@ -211,8 +210,8 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         return self.clock.count(self.walls, -(-start_us // SECOND_US), -(-end_us // SECOND_US))
 
     def mask(self, start: int, width: int) -> int:
-        walls = self.walls
-        if not isinstance(walls, MaskedWalls):
+        walls = self.masked_walls
+        if walls is None:
             return super().mask(start, width)
         return self.clock.mask(walls, max(start, MIN_S), min(start + width, MAX_S)) << max(MIN_S - start, 0)
 
@@ -250,6 +249,11 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
     def walls(self) -> Walls:
         """Its local times."""
         raise NotImplementedError
+
+    @property
+    def masked_walls(self) -> MaskedWalls | None:
+        """Its local times, where they can be told as bits."""
+        return None
 
     def _next_s(self, instant: int) -> int | None:
         if instant >= MAX_S:
