@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kokugen.errors import LimitExceededError, TriggerError, UnknownCalendarError
@@ -90,7 +90,7 @@ def test_what_is_not_json_is_refused(text: str | bytes) -> None:
         max_leaves=8,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_data_at_all_breaks_the_reader(value: Any) -> None:
     with pytest.raises((TriggerError, LimitExceededError)):
         load_spec(json.dumps(value))
