@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import Intake, check_time, request_of, row_of
+from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
 from kokugen.clock import Clock
 from kokugen.codec import cut_error, decode_value
 from kokugen.errors import (
@@ -136,7 +136,7 @@ class Front(Generic[H]):
 
     def request(self, param: TaskParam) -> ScheduleRequest:
         """Return the request for plain data."""
-        work = self.parts.work_of(param.work_id)
+        work = self.parts.work_of(check_param(param).work_id)
         return request_of(param, work.declared if work is not None else None)
 
     def row(self, request: ScheduleRequest) -> NewTask:
