@@ -26,6 +26,7 @@ def backup_command(file: str, url: str | None, as_json: bool) -> None:
         raise click.UsageError("'' names no file: name the new file to write")
     target = Path(file).absolute()
     size = back_up(store.usable(url), target)
+    console.remember(f"wrote {target}")
     if as_json:
         console.say_json({"file": str(target), "bytes": size})
     else:

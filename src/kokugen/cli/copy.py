@@ -47,6 +47,7 @@ def copy_command(source: str, target: str, namespace: str | None, live: bool, as
             total = sum(taken.count(table, shape) for table, shape in shared_shapes(taken, given).items())
             with progress("copy", total) as bar:
                 copied = copy(taken, given, bar.advance)
+    console.remember(f"copied {console.counted(sum(copied.rows.values()), 'row')}")
     if as_json:
         console.say_json({"from": mask(source), "to": mask(target), "rows": copied.rows, "before": copied.before})
     else:

@@ -58,6 +58,7 @@ def schedule_command(
     else:
         store.refuse_named()
         handle = scheduled_by(find_scheduler(app), param, given)
+    console.remember(f"scheduled {handle.id}")
     due = handle.scheduled_time
     if as_json:
         console.say_json({"id": handle.id, "work_id": work_id, "scheduled_time": due.isoformat()})

@@ -42,6 +42,7 @@ def prune_command(url: str | None, as_json: bool, older_than: str | None, states
         deleted = 0
         while count := scheduler.prune(retention):
             deleted += count
+            console.remember(f"{console.counted(deleted, 'task')} deleted")
             bar.advance(count)
     if as_json:
         console.say_json({"deleted": deleted})
@@ -83,6 +84,7 @@ def migrate_command(url: str | None, as_json: bool) -> None:
     before = stored_version(store.usable(url))
     with store.opened(url, make=True) as scheduler:
         health = scheduler.health()
+    console.remember(f"{health.url} has schema {health.schema_version}")
     if as_json:
         console.say_json({"url": health.url, "before": before, "after": health.schema_version})
     else:
