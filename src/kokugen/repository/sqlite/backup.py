@@ -1,6 +1,7 @@
 """A copy of a SQLite file as it was at one moment, made while others write. `kokugen.repository.locate` leads here.
 
-It is written under a name of its own beside its place, looked over, and put there only once it is whole and on the disk.
+It is written under a name of its own beside its place, looked over, and put there only once
+it is whole and on the disk.
 """
 
 from __future__ import annotations

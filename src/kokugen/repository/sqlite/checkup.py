@@ -21,7 +21,7 @@ from kokugen.repository.checkup import (
     schema_finding,
     warning,
 )
-from kokugen.repository.sqlite.connection import connect, explain, file_system, one, schema_version
+from kokugen.repository.sqlite.connection import check_place, connect, explain, file_system, one, schema_version
 from kokugen.repository.sqlite.library import FAULTS, WAL_SINCE, Connection, Library
 from kokugen.repository.sqlite.reading import nodes
 from kokugen.task import NodeInfo
@@ -39,6 +39,7 @@ def checkup(library: Library, path: Path, patience: Patience) -> Checkup:
     """Look a file over, and change nothing that is stored in it."""
     findings = [_version(library), *_place(path)]
     try:
+        check_place(path)
         before = _journal(library, path)
         db = connect(library, path)
     except WRONG as error:

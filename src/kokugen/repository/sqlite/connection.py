@@ -29,7 +29,7 @@ CORRUPT, NOT_A_DATABASE = 11, 26
 
 def connect(library: Library, path: Path) -> Connection:
     """Open the file, made with mode 0600 where it is new, with full durability. Raises RepositoryError."""
-    _check_place(path)
+    check_place(path)
     _create(path)
     db = library.connect(path)
     try:
@@ -110,7 +110,7 @@ def stored_version(library: Library, path: Path) -> int | None:
     """Return the schema version of a file as it is, and change nothing; None where there is no store yet."""
     if not path.exists():
         return None
-    _check_place(path)
+    check_place(path)
     try:
         db = library.connect(path, read_only=True)
         try:
@@ -147,7 +147,8 @@ def _fact(db: Connection, key: str) -> int:
     return int(one(db, "SELECT value FROM meta WHERE key = ?", (key,)) or 0)
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Refuse a path at which no store may be, before anything opens it. Raises RepositoryError."""
     try:
         _check_file(path)
     except OSError as error:
@@ -159,6 +160,8 @@ def _check_file(path: Path) -> None:
         raise RepositoryError(f"{path} is a symbolic link, which a store may not be: name the file itself")
     if path.is_dir():
         raise RepositoryError(f"{path} is a directory: name a file in it")
+    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever writes into it
+        raise RepositoryError(f"{path} is no regular file: name another file")
     parent = path.parent
     if not parent.is_dir():
         raise RepositoryError(f"{path} cannot be made: there is no directory {parent}; make it first")
