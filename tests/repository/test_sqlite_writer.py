@@ -171,3 +171,15 @@ def test_a_call_that_comes_while_the_store_closes_is_refused_not_forgotten(path:
     for urgent in (False, True):
         with pytest.raises(RepositoryUnavailableError, match="was closed"):
             ask(closing, note("late"), urgent=urgent).result(PATIENCE_S)
+
+
+def test_an_urgent_call_that_overtakes_a_close_is_answered_once_and_what_comes_behind_it_is_refused(path: Path) -> None:
+    closing = Writer(Apsw(), path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
+    blocked = Blocked(closing)
+    closing._queue.put(None)  # another thread closes it, after these callers looked
+    beat, late = ask(closing, note("beat"), urgent=True), ask(closing, note("late"))
+    blocked.leave.set()
+    closing.close()
+    assert beat.result(0) == "beat"
+    with pytest.raises(RepositoryUnavailableError, match="was closed"):
+        late.result(0)
