@@ -89,7 +89,7 @@ def reschedule_command(
 )
 @filters.filter_options
 @click.option("--yes", is_flag=True, help="Really revive all that the filter finds.")
-@click.option("--at", metavar="TIME", help="When, with an offset such as 2026-12-24T18:00+01:00. Without: now.")
+@click.option("--at", metavar="TIME", help="When: 2026-12-24T18:00 with --tz, or with an offset. Without: now.")
 @click.option("--in", "in_", metavar="SPAN", help="When, from now, such as 90s, 1h30m or 2d.")
 @store.json_option
 @store.url_option
@@ -105,7 +105,8 @@ def revive_command(
         raise click.UsageError("give ids or a filter, not both")
     if not states <= ENDED:
         raise click.UsageError("only ended tasks can be revived: --state Failed, Cancelled or Done")
-    when = times.chosen_time(at, in_, None)
+    zone, given["tz"] = shared_zone(at, given["due_before"], given["tz"])
+    when = times.chosen_time(at, in_, zone)
     chosen = chosen_filters(task_ids, given, enough=bool(states))
     answers: dict[str, str] = {}
 
@@ -117,6 +118,18 @@ def revive_command(
     with store.opened(url) as scheduler:
         change(scheduler, task_ids, {**chosen, "state": states or {TaskState.FAILED}}, yes, revive, "revive")
     return say_answers(answers, as_json, "refused", "not over, or their unique key is taken")
+
+
+def shared_zone(at: str | None, due_before: str | None, tz: str | None) -> tuple[str | None, str | None]:
+    """Return --tz for --at, and for --due-before: for those that need it. Raises UsageError where there are neither."""
+    if tz is None:
+        return None, None
+    if at is None and due_before is None:
+        raise click.UsageError("--tz is the zone of --at and of --due-before: give one of them")
+    if at is None or due_before is None:
+        return (tz, None) if due_before is None else (None, tz)
+    of_due = tz if times.lacks_zone(due_before) else None
+    return tz if of_due is None or times.lacks_zone(at) else None, of_due
 
 
 def chosen_filters(task_ids: Sequence[str], given: dict[str, Any], enough: bool = False) -> Filters:
