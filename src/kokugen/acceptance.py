@@ -218,7 +218,7 @@ def check_label(label: str) -> str:
 
 
 def check_wait(name: str, span: timedelta | None) -> float | None:
-    """Return how long to wait, in seconds; None stays None. Raises OptionError unless it is a timedelta of 0 or more."""
+    """Return seconds to wait; None stays None. Raises OptionError unless it is a timedelta of 0 or more."""
     if span is None:
         return None
     if not isinstance(span, timedelta) or span < timedelta(0):

@@ -12,6 +12,7 @@ import pytest
 
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.sqlite import writer
 from kokugen.repository.sqlite.connection import connect, migrate
 from kokugen.repository.sqlite.library import Apsw
@@ -155,6 +156,18 @@ def test_a_listener_that_raises_keeps_nobody_from_an_answer(path: Path, caplog: 
     assert [ask(opened, note(key), due_us=0).result(PATIENCE_S) for key in "ab"] == ["a", "b"]
     opened.close()
     assert "its loop was closed" in caplog.text
+
+
+def test_what_is_said_besides_takes_nothing_from_what_is_due(path: Path) -> None:
+    heard: list[int] = []
+    opened = Writer(Apsw(), path, "default", ManualClock(), waits=heard.append, changed=lambda: None)
+    blocked = Blocked(opened)
+    replies = [ask(opened, note(str(due_us)), due_us=due_us) for due_us in (7, STOP_ASKED, 5)]
+    blocked.leave.set()
+    for reply in replies:
+        reply.result(PATIENCE_S)
+    opened.close()
+    assert heard == [STOP_ASKED, 5]
 
 
 def test_what_is_accepted_before_a_close_is_written(path: Path) -> None:

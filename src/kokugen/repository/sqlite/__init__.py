@@ -89,7 +89,10 @@ class SQLiteRepository(SeedMethods):
         self._writer: Writer | None = None
         self._reader: Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._bell = Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
+        self._bell = self._new_bell()
+
+    def _new_bell(self) -> Bell:
+        return Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
 
     @property
     def url(self) -> str:
@@ -120,7 +123,7 @@ class SQLiteRepository(SeedMethods):
         try:
             writer = self._connected()
         except BaseException:
-            self._leave()
+            self._leave(self._take_reader())
             raise
         if self._hints:
             self._watch(writer)
@@ -136,11 +139,14 @@ class SQLiteRepository(SeedMethods):
         except FAULTS as error:
             raise explain(error, self._path) from error
 
-    def _leave(self) -> None:
+    def _take_reader(self) -> Connection | None:
         with self._reading:
             reader, self._reader = self._reader, None
-            if reader is not None:
-                reader.close()
+        return reader
+
+    def _leave(self, reader: Connection | None) -> None:
+        if reader is not None:
+            reader.close()
         _occupancy.leave(self._path, self._library.scheme)
 
     def _watch(self, writer: Writer) -> None:
@@ -154,10 +160,12 @@ class SQLiteRepository(SeedMethods):
             return
         with self._lock:
             writer, self._writer = self._writer, None
-            if writer is not None:
-                writer.close()
-                self._bell.close()
-                self._leave()
+            reader = self._take_reader()
+            bell, self._bell = self._bell, self._new_bell()
+        if writer is not None:  # without the lock: the writer's last answers may lead to calls that open it again
+            writer.close()
+            bell.close()
+            self._leave(reader)
 
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         writer = self._opened()
@@ -179,6 +187,8 @@ class SQLiteRepository(SeedMethods):
         self._hint(0)
 
     def _hint(self, due_us: int) -> None:
+        if self._writer is None:  # it is being closed, and nobody is to open it again for a hint
+            return
         for hint in tuple(self._hints):
             hint(due_us)
 
