@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ from kokugen.repository.rows import (
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
 from kokugen.repository.sqlite.bell import Bell
-from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
+from kokugen.repository.sqlite.connection import check_unmoved, explain, file_identity, open_store
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
 from kokugen.repository.sqlite.library import FAULTS, Apsw, Connection, Library, Occupancy
 from kokugen.repository.sqlite.tasks import Scope
@@ -131,11 +132,10 @@ class SQLiteRepository(SeedMethods):
 
     def _connected(self) -> Writer:
         try:
-            self._reader = connect(self._library, self._path)
+            self._reader = open_store(self._library, self._path, self._ids.task_id())
             self._file = file_identity(self._path)
-            migrate(self._reader, self._path, self._ids.task_id())
             where = (self._library, self._path, self._namespace, self._clock)
-            return Writer(*where, waits=self._on_wait, changed=self._on_change)
+            return Writer(*where, waits=partial(self._on_wait, self._bell), changed=self._on_change)
         except FAULTS as error:
             raise explain(error, self._path) from error
 
@@ -179,9 +179,9 @@ class SQLiteRepository(SeedMethods):
 
         return leave
 
-    def _on_wait(self, due_us: int) -> None:
+    def _on_wait(self, bell: Bell, due_us: int) -> None:
         if due_us - self._clock.wall_us() < SOON_US:
-            self._bell.ring(due_us)
+            bell.ring(due_us)  # of the writer's own thread: another one may have come with another bell meanwhile
 
     def _on_change(self) -> None:
         self._hint(0)
