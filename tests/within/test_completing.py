@@ -12,7 +12,7 @@ import pytest
 
 from kokugen import AsyncScheduler, Retry, Scheduler, Settings, TaskInfo, TaskParam, TaskState, current_run
 from kokugen.engine.hooks import RunEvent
-from kokugen.errors import CodecError, TransactionError
+from kokugen.errors import CodecError, SupersededError, TransactionError
 from tests.servers.stores import with_options
 from tests.within.conftest import MakeStore, noted
 from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, note_of, server_of
@@ -137,13 +137,86 @@ def test_work_that_raises_after_its_commit_has_done_it_all_the_same(
     assert "Done by its own completion" in caplog.text
 
 
-def test_an_end_that_is_written_twice_is_written_once(either: Shop) -> None:
-    def again(place: Place, attempt: int) -> None:
+def again(place: Place) -> bool:
+    """Complete the run once more where it is completed already; return whether that is refused."""
+    try:
         current_run().complete(place.connection, "another result")
+    except SupersededError:
+        return True
+    return False
+
+
+def test_a_second_end_in_one_transaction_changes_nothing(on_postgres: Shop) -> None:
+    refused: list[bool] = []
+
+    def twice(place: Place, attempt: int) -> None:
+        refused.append(again(place))
         place.commit()
 
-    ended = either.run(again)
-    assert (ended.state, ended.result) == (TaskState.DONE, '{"attempt":1}')
+    ended = on_postgres.run(twice)
+    assert (ended.state, ended.result, refused) == (TaskState.DONE, '{"attempt":1}', [False])
+
+
+def test_a_second_end_in_one_transaction_is_refused_by_sqlite(on_sqlite: Shop) -> None:
+    refused: list[bool] = []
+
+    def twice(place: Place, attempt: int) -> None:
+        refused.append(again(place))
+        place.commit()
+
+    ended = on_sqlite.run(twice)
+    assert (ended.state, ended.result, refused) == (TaskState.DONE, '{"attempt":1}', [True])
+
+
+def test_a_transaction_that_is_repeated_after_its_commit_is_refused(shop: Shop) -> None:
+    """The answer to the commit was lost, so the work does it all once more: the effect is there once."""
+    refused: list[bool] = []
+
+    def commit_and_repeat(place: Place, attempt: int) -> None:
+        place.commit()
+        with shop.opens(shop.url) as second:
+            second.execute(f"INSERT INTO {note_of(shop.url)} VALUES ('mine')")
+            refused.append(again(second))
+            second.rollback() if refused[-1] else second.commit()
+
+    ended = shop.run(commit_and_repeat)
+    assert (ended.state, ended.result, ended.fence) == (TaskState.DONE, '{"attempt":1}', 1)
+    assert (refused, noted(shop.url), shop.attempts, shop.told) == ([True], ["mine"], [], [])
+
+
+def test_a_repeated_transaction_that_passes_its_refusal_on_leaves_the_first_one_standing(either: Shop) -> None:
+    def commit_and_repeat(place: Place, attempt: int) -> None:
+        place.commit()
+        with either.opens(either.url) as second:
+            second.execute(f"INSERT INTO {note_of(either.url)} VALUES ('mine')")
+            current_run().complete(second.connection)
+            second.commit()
+
+    ended = either.run(commit_and_repeat)
+    assert (ended.state, ended.result, ended.fence) == (TaskState.DONE, '{"attempt":1}', 1)
+    assert (noted(either.url), either.attempts, either.told) == (["mine"], [], [])
+
+
+def test_an_end_in_a_savepoint_is_not_taken_for_one_of_the_transaction(on_postgres: Shop) -> None:
+    """PostgreSQL gives a savepoint an id of its own: where it cannot be told whose the end is, it is refused."""
+    scheduler, refused = on_postgres.scheduler, list[bool]()
+
+    @scheduler.work
+    def note() -> str:
+        with psycopg.connect(server_of(on_postgres.url)) as link:
+            with link.transaction():
+                current_run().complete(link, "first")
+            try:
+                with link.transaction():
+                    current_run().complete(link, "second")
+            except SupersededError:
+                refused.append(True)
+        return "what the work returns"
+
+    with closing(scheduler), scheduler:
+        task = scheduler.after(NOW, note)
+        assert task.wait(PATIENCE).state is TaskState.DONE
+        assert (task.result(), refused) == ("first", [True])
 
 
 def test_what_cannot_be_a_result_is_refused_and_the_transaction_is_usable(either: Shop) -> None:

@@ -26,7 +26,8 @@ class Completer:
     def __call__(self, run: Run, connection: object, result: Any) -> Any:
         """Write in the connection's transaction that the run is done; awaitable where the connection is async.
 
-        Raises SupersededError where the task is not this run's any more, and TransactionError.
+        Raises SupersededError where the task is not this run's any more, also where it completed it before, and
+        TransactionError.
         """
         joined = join(self._repository, connection)
         row = done(run, run.work.encode_result(result))
