@@ -58,7 +58,7 @@ class AsyncScheduler:
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[AsyncTaskHandle] = Front(
-            lambda task_id, work_id, time_us: AsyncTaskHandle(self, task_id, work_id, time_us),
+            lambda *told: AsyncTaskHandle(self, *told),
             url,
             works=works,
             repository=repository,
@@ -164,7 +164,7 @@ class AsyncScheduler:
     async def handle(self, task_id: str) -> AsyncTaskHandle:
         """Return a handle of a stored task. Raises NoEntryError."""
         info = await self.get(task_id)
-        return AsyncTaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time))
+        return AsyncTaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time), info.state)
 
     async def tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[TaskInfo]:
         """Yield tasks in order of due time, page by page; filters as `Scheduler.tasks`."""

@@ -65,7 +65,7 @@ class Scheduler:
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[TaskHandle] = Front(
-            lambda task_id, work_id, time_us: TaskHandle(self, task_id, work_id, time_us),
+            lambda *told: TaskHandle(self, *told),
             url,
             works=works,
             repository=repository,
@@ -178,7 +178,7 @@ class Scheduler:
     def handle(self, task_id: str) -> TaskHandle:
         """Return a handle of a stored task. Raises NoEntryError."""
         info = self.get(task_id)
-        return TaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time))
+        return TaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time), info.state)
 
     def tasks(self, *, limit: int | None = None, **filters: Any) -> Iterator[TaskInfo]:
         """Yield tasks in order of due time, page by page, as they are when their page is read.

@@ -58,12 +58,19 @@ def schedule_command(
     else:
         store.refuse_named()
         handle = scheduled_by(find_scheduler(app), param, given)
-    console.remember(f"scheduled {handle.id}")
+    say_scheduled(handle, existed=handle.existed and given["id"] is not None, as_json=as_json)
+
+
+def say_scheduled(handle: TaskHandle | AsyncTaskHandle, *, existed: bool, as_json: bool) -> None:
+    """Print the task that the store has now; of one that was there before also its state."""
+    console.remember(f"{handle.id} is there already" if existed else f"scheduled {handle.id}")
     due = handle.scheduled_time
     if as_json:
-        console.say_json({"id": handle.id, "work_id": work_id, "scheduled_time": due.isoformat()})
-    else:
-        console.say(f"{handle.id}  {work_id}  {times.stamp(due)}  {times.relative(due, times.now())}")
+        shown = {"id": handle.id, "work_id": handle.work_id, "scheduled_time": due.isoformat()}
+        console.say_json({**shown, "state": handle.state.label, "existed": existed})
+        return
+    there = f"  {handle.state.label}, there already: nothing was changed" if existed else ""
+    console.say(f"{handle.id}  {handle.work_id}  {times.stamp(due)}  {times.relative(due, times.now())}{there}")
 
 
 def told(param: TaskParam, given: dict[str, Any], declared: Retry | None) -> TaskParam:
