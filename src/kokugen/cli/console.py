@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 CELL_MAX = 60
+WORD_MAX = 250
 _DEED: ContextVar[str | None] = ContextVar("kokugen.cli.deed", default=None)
 
 
@@ -76,9 +77,14 @@ def escaped(text: str) -> str:
 
 def complain(reason: str, code: int) -> int:
     """Say on stderr, in one line, why nothing was done; return the exit code."""
-    line = escaped(" ".join(reason.split()))
+    line = escaped(" ".join(shortened(word) for word in reason.split()))
     click.echo(f"kokugen: {line}", err=True)
     return code
+
+
+def shortened(word: str) -> str:
+    """Return a word, cut where it is longer than any name that is allowed."""
+    return word if len(word) <= WORD_MAX else cut(word)
 
 
 def say(text: str = "") -> None:

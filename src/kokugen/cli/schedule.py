@@ -9,8 +9,8 @@ import click
 
 from kokugen.cli import completion, console, options, store, times
 from kokugen.cli.application import find_scheduler
-from kokugen.codec import decode_value
-from kokugen.errors import NonexistentWorkIdError, WorkArgumentsError
+from kokugen.codec import decode_value, encode_params
+from kokugen.errors import CodecError, NonexistentWorkIdError, WorkArgumentsError
 from kokugen.retry import Retry
 from kokugen.task import Params, TaskParam, replace
 
@@ -112,9 +112,14 @@ def chosen_params(args: tuple[str, ...], kwargs: tuple[str, ...], text: str | No
         return Params(args, keywords(kwargs))
     if args or kwargs:
         raise click.UsageError("--json-param says all arguments: leave --arg and --kwarg out")
-    value = decode_value(text)
-    if isinstance(value, dict | list):
-        return Params.of(value)
+    try:
+        value = decode_value(text)
+        if isinstance(value, dict | list):
+            params = Params.of(value)
+            encode_params(params)
+            return params
+    except CodecError as error:
+        raise type(error)(f"--json-param: {error}") from None
     raise WorkArgumentsError("--json-param must be a JSON object (keyword arguments) or array (positional ones)")
 
 
