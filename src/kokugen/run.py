@@ -169,7 +169,7 @@ class Run:
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
     `start_before_us` is from when on it is too late to start, `timeout_us` how long it may take before it is asked to
     stop; None: never, and as long as it likes.
-    `completing` is set once `complete` was called: then a transaction of the work's decides how the run ends.
+    `completing` is set once `complete` wrote, or may have: then a transaction of the work's decides how the run ends.
     """
 
     __slots__ = (

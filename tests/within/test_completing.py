@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import apsw
 import psycopg
 import pytest
 
@@ -15,7 +16,7 @@ from kokugen.engine.hooks import RunEvent
 from kokugen.errors import CodecError, SupersededError, TransactionError
 from tests.servers.stores import with_options
 from tests.within.conftest import MakeStore, noted
-from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, note_of, server_of
+from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, file_of, note_of, server_of
 
 PATIENCE = timedelta(seconds=60)
 PATIENT = Settings(ttl_s=120.0, rpc_s=30.0)
@@ -233,6 +234,44 @@ def test_what_cannot_be_a_result_is_refused_and_the_transaction_is_usable(either
     assert len(refused) == 1
 
 
+@contextmanager
+def without_transaction(url: str) -> Iterator[Any]:
+    """Open a connection on which each statement is committed by itself."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(server_of(url), autocommit=True) as link:
+            yield link
+    else:
+        with closing(apsw.Connection(str(file_of(url)))) as db:
+            yield db
+
+
+def test_work_that_goes_on_after_a_refused_connection_ends_as_it_returns(either: Shop) -> None:
+    scheduler, refused = either.scheduler, list[bool]()
+
+    @scheduler.work
+    def note() -> str:
+        run = current_run()
+        with without_transaction(either.url) as link, pytest.raises(TransactionError):
+            run.complete(link)
+        refused.append(run.completing)
+        return "done without"
+
+    with closing(scheduler), scheduler:
+        task = scheduler.after(NOW, note)
+        assert (task.wait(PATIENCE).state, task.result(), refused) == (TaskState.DONE, "done without", [False])
+    assert either.told == []
+
+
+def test_a_refused_connection_undoes_no_completion_before_it(either: Shop) -> None:
+    def roll_back(place: Place, attempt: int) -> None:
+        with without_transaction(either.url) as link, pytest.raises(TransactionError):
+            current_run().complete(link)
+        place.rollback()
+
+    ended = either.run(roll_back, retry=None)
+    assert (ended.state, "was rolled back" in (ended.error or "")) == (TaskState.FAILED, True)
+
+
 def test_a_savepoint_that_is_rolled_back_takes_the_end_with_it(on_postgres: Shop) -> None:
     scheduler, url = on_postgres.scheduler, on_postgres.url
 
@@ -314,6 +353,23 @@ async def test_an_async_connection_is_as_good(opens: OpensAsync, postgres_store:
         ended = await task.wait(PATIENCE)
         assert (ended.state, ended.result) == (TaskState.DONE, "2")
         assert [one.outcome for one in await scheduler.attempts(task.id)] == ["retry"]
+    await scheduler.close()
+
+
+async def test_work_that_goes_on_after_a_refused_async_connection_ends_as_it_returns(postgres_store: str) -> None:
+    scheduler = AsyncScheduler(postgres_store)
+
+    @scheduler.work
+    async def note() -> str:
+        async with await psycopg.AsyncConnection.connect(server_of(postgres_store), autocommit=True) as link:
+            with pytest.raises(TransactionError):
+                await current_run().complete(link)
+        return "done without"
+
+    async with scheduler:
+        task = await scheduler.after(NOW, note)
+        ended = await task.wait(PATIENCE)
+        assert (ended.state, ended.result) == (TaskState.DONE, '"done without"')
     await scheduler.close()
 
 
