@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
-from kokugen.repository.sqlite import checkup
+from kokugen import Scheduler, TaskParam
+from kokugen.cli import copy as copying
+from kokugen.errors import RepositoryError
+from kokugen.repository.sqlite import checkup, connection
 from kokugen.repository.sqlite.library import Connection, Library
 
 from .conftest import CommandLine
@@ -108,3 +116,128 @@ def test_a_disk_without_room_for_the_log_is_a_problem(kokugen: CommandLine, monk
     monkeypatch.setattr(checkup, "_log_size", lambda _: LITTLE + 1)
     full(monkeypatch, kokugen.path, LITTLE)
     assert kokugen("doctor").exit_code == 1
+
+
+# -- What is empty, and what is left behind
+
+
+@pytest.mark.parametrize("words", LOOKING)
+def test_an_empty_file_is_no_store_and_stays_as_it_is(
+    kokugen: CommandLine, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    kokugen.path.touch(0o644)
+    assert "there is no store" in kokugen.refused(*words)
+    assert kokugen("doctor").exit_code == 2
+    assert kokugen.path.stat().st_size == 0
+    assert list(tmp_path.iterdir()) == [kokugen.path]
+
+
+def test_an_empty_file_that_becomes_a_store_is_closed_off(kokugen: CommandLine) -> None:
+    kokugen.path.touch()
+    kokugen.path.chmod(0o664)
+    kokugen.done("schedule", "remind", "--in", "5m")
+    assert stat.S_IMODE(kokugen.path.stat().st_mode) == 0o600
+    kokugen.path.chmod(0o660)
+    kokugen.done("schedule", "remind", "--in", "5m")
+    assert stat.S_IMODE(kokugen.path.stat().st_mode) == 0o660, "who opens a store to others may"
+    assert len(kokugen.json("list")) == 2
+
+
+def test_an_empty_file_that_others_may_read_for_good_is_refused(
+    kokugen: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    kokugen.path.touch()
+    kokugen.path.chmod(0o644)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert "others may read it" in kokugen.refused("schedule", "remind", "--in", "5m")
+    assert kokugen.path.stat().st_size == 0
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """No schema can be made: SQLite finds the disk full at this step."""
+
+    def fail(*_: object) -> int:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(connection, step, fail)
+
+
+@pytest.mark.parametrize("step", ["migrate", "_refuse_foreign"])
+@pytest.mark.parametrize("words", [("schedule", "remind", "--in", "5m"), ("migrate",)])
+def test_a_file_whose_schema_cannot_be_made_is_removed(
+    kokugen: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, words: tuple[str, ...]
+) -> None:
+    broken(monkeypatch, step)
+    kokugen.refused(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_there_is_not_removed(kokugen: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    kokugen.path.touch()
+    broken(monkeypatch, "migrate")
+    kokugen.refused("migrate")
+    assert kokugen.path.exists()
+
+
+def test_a_file_that_another_process_filled_meanwhile_is_not_removed(
+    kokugen: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate = connection.migrate
+
+    def cut_off(*arguments: Any) -> int:
+        migrate(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "migrate", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        Scheduler(kokugen.url).open()
+    monkeypatch.undo()
+    assert kokugen.json("list", "--url", kokugen.url) == []
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+sqlite3"])
+def test_a_copy_that_comes_to_nothing_leaves_no_file(
+    kokugen: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    kokugen.done("schedule", "remind", "--in", "5m")
+    before = set(tmp_path.iterdir())
+
+    def cut_off(*_: object) -> None:
+        raise RepositoryError("the source is damaged")
+
+    monkeypatch.setattr(copying, "copy", cut_off)
+    kokugen.refused("copy", kokugen.url, f"{scheme}:///{tmp_path / 'to.db'}")
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("others", "held"), [(("migrate",), 0), (("schedule", "other", "--in", "5m"), 1)])
+def test_a_copy_that_comes_to_nothing_leaves_what_was_there(
+    kokugen: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...], held: int
+) -> None:
+    kokugen.done("schedule", "remind", "--in", "5m")
+    target = f"sqlite:///{tmp_path / 'to.db'}"
+    kokugen.done(*others, "--url", target)
+    broken(monkeypatch, "migrate")
+    kokugen.refused("copy", kokugen.url, target)
+    monkeypatch.undo()
+    assert len(kokugen.json("list", "--url", target)) == held
+
+
+def test_a_target_into_which_somebody_scheduled_meanwhile_stays(
+    kokugen: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kokugen.done("migrate")
+    target = f"sqlite:///{tmp_path / 'to.db'}"
+
+    def cut_off(_: object, given: Any, __: object) -> None:
+        given.commit()
+        with closing(Scheduler(target)) as other:
+            other.schedule(TaskParam(work_id="other", scheduled_time=datetime(2099, 1, 1, tzinfo=UTC)))
+        raise RepositoryError("the source is damaged")
+
+    monkeypatch.setattr(copying, "copy", cut_off)
+    kokugen.refused("copy", kokugen.url, target)
+    assert len(kokugen.json("list", "--url", target)) == 1

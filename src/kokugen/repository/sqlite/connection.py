@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,53 @@ ADVICE = {  # by SQLite's primary result code
     14: "it cannot be opened: check that its directory exists and may be written",
     3: "access is denied: check the rights of the file and its directory",
 }
-CORRUPT, NOT_A_DATABASE = 11, 26
+DISK_ERROR, CORRUPT, FULL, NOT_A_DATABASE = 10, 11, 13, 26
+NO_ROOM = 64 * 1024
+BESIDE = ("-wal", "-shm", "-journal")
+
+
+def open_store(library: Library, path: Path, cluster_id: str) -> Connection:
+    """Open the file with its schema, which is made where it is new; if that fails, a new file is removed again.
+
+    Raises RepositoryError.
+    """
+    check_place(path)
+    made = _create(path)
+    try:
+        db = connect(library, path)
+        try:
+            migrate(db, path, cluster_id)
+        except BaseException:
+            db.close()
+            raise
+    except BaseException:
+        if made:
+            discard(library, path, lambda db: schema_version(db) == 0)
+        raise
+    return db
+
+
+def discard(library: Library, path: Path, empty: Callable[[Connection], bool]) -> None:
+    """Remove a file that was made for nothing, if it is empty, under a lock that keeps others from filling it."""
+    with suppress(*FAULTS, OSError):
+        if not path.exists():
+            return
+        db = library.connect(path)
+        try:
+            for setting in ("busy_timeout=0", "locking_mode=EXCLUSIVE"):  # which needs no room on the disk
+                for _ in db.execute(f"PRAGMA {setting}"):
+                    pass
+            db.execute("BEGIN")
+            if empty(db):
+                for name in (*(path.name + end for end in BESIDE), path.name):
+                    path.with_name(name).unlink(missing_ok=True)
+        finally:
+            db.close()
+
+
+def holds_nothing(db: Connection) -> bool:
+    """Return whether no task is in a store, and nobody ran work on it."""
+    return schema_version(db) == 0 or not one(db, "SELECT EXISTS (SELECT 1 FROM task) OR EXISTS (SELECT 1 FROM node)")
 
 
 def connect(library: Library, path: Path) -> Connection:
@@ -70,6 +119,8 @@ def check_unmoved(path: Path, identity: tuple[int, int] | None) -> None:
 def explain(error: Exception, path: Path) -> RepositoryError:
     """Return what SQLite said as an error of ours, with what to do."""
     code = code_of(error)
+    if code == DISK_ERROR and _no_room(path):
+        code = FULL
     if code in ADVICE:
         return RepositoryUnavailableError(f"the store {path} cannot be used just now, {ADVICE[code]} ({error})")
     if code == NOT_A_DATABASE:
@@ -77,6 +128,14 @@ def explain(error: Exception, path: Path) -> RepositoryError:
     if code == CORRUPT:
         return RepositoryError(f"the store {path} is damaged ({error}): restore it from a backup")
     return RepositoryError(f"the store {path} refused: {error}")
+
+
+def _no_room(path: Path) -> bool:
+    """Return whether a disk error is one because the disk is full, as where SQLite cannot make its shared memory."""
+    try:
+        return shutil.disk_usage(path.parent).free < NO_ROOM
+    except OSError:
+        return False
 
 
 def migrate(db: Connection, path: Path, cluster_id: str) -> int:
@@ -98,7 +157,8 @@ def migrate(db: Connection, path: Path, cluster_id: str) -> int:
             )
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # SQLite rolls back by itself where the disk is full
+                db.execute("ROLLBACK")
             raise
         return newest
     if version > newest and _fact(db, "min_compatible") > newest:
@@ -172,13 +232,29 @@ def _check_file(path: Path) -> None:
         raise RepositoryError(f"{path} is on a network file system ({kind}), where locks fail: use a local disk")
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> bool:
+    """Make the file, for its owner alone, and return whether it was not there."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        return
+        _close_off(path)
+        return False
     except OSError as error:
         raise RepositoryError(f"{path} cannot be made: {error.strerror}") from error
+    return True
+
+
+def _close_off(path: Path) -> None:
+    """Take everyone else's rights on a file away in which there is nothing yet, as one that is made has none."""
+    found = path.lstat()  # it is never opened here: to close it would let go of this process's locks on it
+    if os.name == "nt" or found.st_size or not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o077:
+        return
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise RepositoryError(
+            f"{path} is empty, others may read it, and that cannot be changed ({error.strerror}): name another file"
+        ) from error
 
 
 def file_system(directory: Path) -> str:
