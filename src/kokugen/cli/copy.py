@@ -13,13 +13,15 @@ from kokugen.cli import console, store, times
 from kokugen.cli.progress import progress
 from kokugen.clock import to_us
 from kokugen.options import check_name
+from kokugen.process import is_gone, this_node
 from kokugen.repository.locate import discard, mask, open_archive
 from kokugen.repository.transfer import Copied, copy, shared_shapes
 
 if TYPE_CHECKING:
     from kokugen.repository.transfer import Archive
 
-SILENT_AFTER = timedelta(minutes=1)
+SILENT_AFTER = timedelta(days=1)
+"""Longer than any node goes without a beat."""
 
 
 @click.command("copy")
@@ -86,10 +88,12 @@ def refuse_same(source: str, target: str) -> None:
 def refuse_busy(source: Archive) -> None:
     """Refuse a store whose tasks are run meanwhile: both stores would run them. Raises UsageError."""
     busy = source.busy(to_us(times.now() - SILENT_AFTER))
-    if busy.nodes:
-        named = ", ".join(busy.nodes[:3]) + (", …" if len(busy.nodes) > 3 else "")
+    here = this_node("", label=None, version="", now_us=to_us(times.now()))
+    if working := [node.label for node in busy.nodes if not is_gone(node, here)]:
+        named = ", ".join(working[:3]) + (", …" if len(working) > 3 else "")
         raise click.UsageError(
-            f"workers run on {source.url} ({named}), and both stores would run its tasks: stop them, or add --live"
+            f"workers run on {source.url} ({named}), or were killed on another machine, and both stores would run its "
+            "tasks: stop them, or add --live"
         )
     if busy.running:
         raise click.UsageError(

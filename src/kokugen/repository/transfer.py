@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from kokugen.errors import RepositoryError, SchemaVersionError
+from kokugen.task import NodeInfo
 
 ROWS_MAX = 1000
 BYTES_MAX = 4_000_000
@@ -45,8 +46,8 @@ class Busy(Struct, frozen=True):
 
     running: int
     """How many tasks are Working."""
-    nodes: tuple[str, ...]
-    """The labels of the nodes that were seen of late."""
+    nodes: tuple[NodeInfo, ...]
+    """The nodes that have not said that they stopped, and were seen of late."""
 
 
 class Archive(Protocol):

@@ -17,6 +17,7 @@ from kokugen.repository.postgres.failures import explain
 from kokugen.repository.postgres.migration import stored_version
 from kokugen.repository.postgres.session import PINNED, Kind, Session, connect
 from kokugen.repository.transfer import Busy, Row, Shape, encode
+from kokugen.task import NodeInfo
 
 T = TypeVar("T")
 OWN = ("meta",)
@@ -75,9 +76,12 @@ class PostgresArchive:
 
     def busy(self, seen_after_us: int) -> Busy:
         running = f"SELECT count(*) FROM {self._table('task')} WHERE state = 1"
-        nodes = f"SELECT label FROM {self._table('node')} WHERE stopped_at IS NULL AND seen_at > $1"
-        found = self._run(self._link.fetch(nodes, seen_after_us))
-        return Busy(self._run(self._link.fetchval(running)), tuple(label for (label,) in found))
+        pairs = ", ".join(f"'{name}', {name}" for name in NodeInfo.__struct_fields__)
+        alive = "stopped_at IS NULL AND seen_at > $1"
+        nodes = f"SELECT json_build_object({pairs})::text FROM {self._table('node')} WHERE {alive}"
+        texts = self._run(self._link.fetch(nodes, seen_after_us))
+        found = [msgspec.json.decode(text, type=NodeInfo) for (text,) in texts]
+        return Busy(self._run(self._link.fetchval(running)), tuple(found))
 
     def count(self, table: str, shape: Shape) -> int:
         where, values = self._where(shape)

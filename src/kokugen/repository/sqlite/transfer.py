@@ -12,6 +12,7 @@ from kokugen.repository.sqlite.connection import connect, explain, one, schema_v
 from kokugen.repository.sqlite.library import FAULTS, Library
 from kokugen.repository.sqlite.tasks import BODY_MAX
 from kokugen.repository.transfer import Busy, Row, Shape, encode
+from kokugen.task import NodeInfo
 
 T = TypeVar("T")
 OWN = ("meta", "task_param", "task_result")
@@ -47,8 +48,10 @@ class SQLiteArchive:
 
     def busy(self, seen_after_us: int) -> Busy:
         running = self._told(one, self._db, "SELECT count(*) FROM task WHERE state = 1")
-        nodes = "SELECT json_group_array(label) FROM node WHERE stopped_at IS NULL AND seen_at > ?"
-        return Busy(running, tuple(msgspec.json.decode(self._told(one, self._db, nodes, (seen_after_us,)))))
+        pairs = ", ".join(f"'{name}', {name}" for name in NodeInfo.__struct_fields__)
+        nodes = f"SELECT json_group_array(json_object({pairs})) FROM node WHERE stopped_at IS NULL AND seen_at > ?"
+        found = self._told(one, self._db, nodes, (seen_after_us,))
+        return Busy(running, msgspec.json.decode(found, type=tuple[NodeInfo, ...]))
 
     def count(self, table: str, shape: Shape) -> int:
         where, values = self._where(shape)
