@@ -19,6 +19,8 @@ ROWS_MAX = 1000
 BYTES_MAX = 4_000_000
 INFORMATION = frozenset({"node"})
 """Tables whose rows say something of a moment: one that is there already is left as it is."""
+LOG_INDEX = ("namespace", "task_id", "at")
+"""The columns of a log that are never empty, and by an index on which its rows are found."""
 
 Row = list[Any]
 

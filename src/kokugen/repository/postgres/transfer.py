@@ -16,7 +16,7 @@ from kokugen.repository.postgres.background import Background
 from kokugen.repository.postgres.failures import explain
 from kokugen.repository.postgres.migration import stored_version
 from kokugen.repository.postgres.session import PINNED, Kind, Session, connect
-from kokugen.repository.transfer import Busy, Row, Shape, encode
+from kokugen.repository.transfer import LOG_INDEX, Busy, Row, Shape, encode
 from kokugen.task import NodeInfo
 
 T = TypeVar("T")
@@ -100,6 +100,10 @@ class PostgresArchive:
         return await self._link.cursor(sql, *values)
 
     def add(self, table: str, shape: Shape, rows: Sequence[Row]) -> int:
+        return int(self._run(self._link.fetchval(self.add_sql(table, shape), encode(rows))))
+
+    def add_sql(self, table: str, shape: Shape) -> str:
+        """Return the statement that adds the rows that are not there, and counts them."""
         places = {name: n for n, name in enumerate(shape.columns)}
         values = {name: self._value(table, name, n) for name, n in places.items()}
         values |= {
@@ -108,19 +112,22 @@ class PostgresArchive:
             if owner == table and column in self._types[table]
         }
         same = f"NOT EXISTS (SELECT FROM {self._table(table)} t WHERE {self._same(table, shape)})"
-        sql = (
+        return (
             f"WITH added AS (INSERT INTO {self._table(table)} ({', '.join(values)}) SELECT {', '.join(values.values())}"
             f" FROM json_array_elements($1::json) j WHERE {'true' if shape.key else same}"
             " ON CONFLICT DO NOTHING RETURNING 1) SELECT count(*) FROM added"
         )
-        return int(self._run(self._link.fetchval(sql, encode(rows))))
 
     def find(self, table: str, shape: Shape, rows: Sequence[Row]) -> list[Row]:
-        sql = (
+        found = self._run(self._link.fetch(self.find_sql(table, shape), encode(rows)))
+        return [msgspec.json.decode(text) for (text,) in found]
+
+    def find_sql(self, table: str, shape: Shape) -> str:
+        """Return the query for the rows that have the keys of these."""
+        return (
             f"SELECT {self._row(table, shape)}::text FROM json_array_elements($1::json) j"
             f" JOIN {self._table(table)} t ON {self._same(table, shape)}"
         )
-        return [msgspec.json.decode(text) for (text,) in self._run(self._link.fetch(sql, encode(rows)))]
 
     def commit(self) -> None:
         self._run(self._link.execute("COMMIT"))
@@ -149,9 +156,12 @@ class PostgresArchive:
 
     def _same(self, table: str, shape: Shape) -> str:
         """Return the condition that a row of the table is the one of `j`."""
-        sign = "=" if shape.key else "IS NOT DISTINCT FROM"
-        names = shape.key or shape.columns
-        return " AND ".join(f"t.{name} {sign} {self._value(table, name, shape.columns.index(name))}" for name in names)
+        certain = shape.key or LOG_INDEX
+        return " AND ".join(
+            f"t.{name} {'=' if name in certain else 'IS NOT DISTINCT FROM'}"
+            f" {self._value(table, name, shape.columns.index(name))}"
+            for name in shape.key or shape.columns
+        )
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
