@@ -14,6 +14,7 @@ from kokugen.clock import SystemClock, from_us
 from kokugen.errors import RepositoryError
 from kokugen.repository.locate import back_up
 from kokugen.repository.sqlite import backup
+from kokugen.repository.sqlite.connection import schema_version
 from kokugen.repository.sqlite.library import Connection
 
 from .conftest import Add, CommandLine
@@ -150,7 +151,7 @@ def test_a_copy_that_somebody_replaces_meanwhile_is_no_backup(
     kokugen: CommandLine, add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add()
-    version = backup.schema_version
+    version = schema_version
 
     def replaced(db: Connection) -> int:
         (part,) = tmp_path.glob("*.part")
