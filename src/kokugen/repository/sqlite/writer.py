@@ -30,7 +30,7 @@ from kokugen.repository.sqlite.tasks import Scope
 logger = logging.getLogger("kokugen")
 
 ROWS_MAX = 5000
-LOOK_S = 0.25
+LOOK_S = 0.5
 
 
 class Operation(Struct, eq=False):
