@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from kokugen.clock import SystemClock
@@ -15,6 +16,8 @@ from kokugen.repository.postgres.transfer import PostgresArchive
 from kokugen.repository.sqlite import transfer as sqlite
 from kokugen.repository.sqlite.transfer import SQLiteArchive
 from tests.servers.stores import emptied_store
+from tests.within.places import server_of
+from tests.within.test_plans import FILL, TASKS
 
 LOOKED_UP = {
     "attempt": "(namespace=? AND task_id=? AND fence=?)",
@@ -54,9 +57,23 @@ def test_each_row_of_a_file_is_looked_up_by_an_index(file: SQLiteArchive) -> Non
             assert LOOKED_UP[table] in reads[0], reads
 
 
+AUDIT = """
+INSERT INTO {schema}.audit (namespace, task_id, at, what)
+SELECT 'default', 'id-' || n, n, 'revived' FROM generate_series(1, {tasks}) AS n
+"""
+
+
 @pytest.fixture
 def schema(postgres: str) -> Iterator[PostgresArchive]:
-    archive = open_archive(made(emptied_store(postgres)), write=True, namespace=None)
+    """A store with many rows, of which the planner was told when it had none."""
+    url = made(emptied_store(postgres))
+    name = url.partition("schema=")[2]
+    with psycopg.connect(server_of(url), autocommit=True) as link:
+        for table in LOOKED_UP:
+            link.execute(f"ALTER TABLE {name}.{table} SET (autovacuum_enabled = false)".encode())
+            link.execute(f"VACUUM ANALYZE {name}.{table}".encode())
+        link.execute((FILL + AUDIT).format(schema=name, tasks=TASKS).encode())
+    archive = open_archive(url, write=True, namespace=None)
     assert isinstance(archive, PostgresArchive)
     yield archive
     archive.close()
@@ -72,6 +89,8 @@ def test_each_row_of_a_schema_is_looked_up_by_an_index(schema: PostgresArchive) 
     shapes = schema.shapes()
     assert shapes.keys() == LOOKED_UP.keys()
     for table, shape in shapes.items():
+        if table == "node":
+            continue  # there are never many
         asked = [schema.find_sql(table, shape)]
         if not shape.key:
             asked.append(schema.add_sql(table, shape))

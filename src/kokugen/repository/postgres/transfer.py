@@ -34,7 +34,12 @@ SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
   LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
  WHERE c.relnamespace = $1::text::regnamespace AND c.relkind = 'r'
 """
-_SETTINGS = PINNED | {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "jit": "off"}
+_SETTINGS = PINNED | {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",  # a plan for tables that were empty at first is none for what they become
+}
 
 
 class PostgresArchive:
@@ -123,10 +128,14 @@ class PostgresArchive:
         return [msgspec.json.decode(text) for (text,) in found]
 
     def find_sql(self, table: str, shape: Shape) -> str:
-        """Return the query for the rows that have the keys of these."""
+        """Return the query for the rows that have the keys of these.
+
+        OFFSET 0 keeps the planner from walking through the table, which it takes for small while that is empty.
+        """
+        same = f"SELECT {self._row(table, shape)}::text AS told FROM {self._table(table)} t"
         return (
-            f"SELECT {self._row(table, shape)}::text FROM json_array_elements($1::json) j"
-            f" JOIN {self._table(table)} t ON {self._same(table, shape)}"
+            "SELECT told FROM json_array_elements($1::json) j"
+            f" CROSS JOIN LATERAL ({same} WHERE {self._same(table, shape)} OFFSET 0) AS found"
         )
 
     def commit(self) -> None:
