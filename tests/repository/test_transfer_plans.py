@@ -87,10 +87,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_each_row_of_a_schema_is_looked_up_by_an_index(schema: PostgresArchive) -> None:
     shapes = schema.shapes()
-    assert shapes.keys() == LOOKED_UP.keys()
-    for table, shape in shapes.items():
-        if table == "node":
-            continue  # there are never many
+    for table in LOOKED_UP.keys() - {"node"}:  # of nodes there are never many
+        shape = shapes[table]
         asked = [schema.find_sql(table, shape)]
         if not shape.key:
             asked.append(schema.add_sql(table, shape))
