@@ -27,7 +27,8 @@ ADVICE = {  # by SQLite's primary result code
     14: "it cannot be opened: check that its directory exists and may be written",
     3: "access is denied: check the rights of the file and its directory",
 }
-DISK_ERROR, CORRUPT, FULL, NOT_A_DATABASE = 10, 11, 13, 26
+BUSY, DISK_ERROR, CORRUPT, FULL, NOT_A_DATABASE = 5, 10, 11, 13, 26
+SWITCH_TRIES = 100
 NO_ROOM = 64 * 1024
 BESIDE = ("-wal", "-shm", "-journal")
 
@@ -85,7 +86,7 @@ def connect(library: Library, path: Path) -> Connection:
         db.execute("PRAGMA trusted_schema=OFF")
         _refuse_foreign(db, path)
         if library.version >= WAL_SINCE:
-            db.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(db)
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         else:
             db.execute("PRAGMA journal_mode=TRUNCATE")
@@ -94,6 +95,23 @@ def connect(library: Library, path: Path) -> Connection:
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: Connection) -> None:
+    """Have the file keep a write-ahead log. Of many who would switch a new file at once, one does.
+
+    SQLite refuses the others at once, whatever the busy timeout; to begin a transaction, it does wait.
+    """
+    for _ in range(SWITCH_TRIES - 1):
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except FAULTS as error:
+            if code_of(error) != BUSY:
+                raise
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("COMMIT")
+    db.execute("PRAGMA journal_mode=WAL")
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
