@@ -21,7 +21,7 @@ def test_a_file_that_others_switch_to_a_log_at_the_same_time_is_waited_for(tmp_p
             if statements == "PRAGMA journal_mode=WAL" and refusals:
                 refusals -= 1
                 busy = apsw.BusyError("database is locked")
-                busy.result = apsw.SQLITE_BUSY
+                busy.result = apsw.SQLITE_BUSY  # type: ignore[attr-defined]
                 raise busy
             return super().execute(statements, *more, **options)
 
