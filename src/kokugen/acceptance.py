@@ -15,7 +15,7 @@ from kokugen.clock import duration_us, to_us
 from kokugen.codec import encode_params
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.middleware.base import ScheduleRequest
-from kokugen.options import Options, StoredOptions, check_name
+from kokugen.options import Options, StoredOptions, check_headers, check_name
 from kokugen.registry import work as made
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import NewTask
@@ -113,7 +113,7 @@ def new_task(request: ScheduleRequest, task_id: str, param: str, options: Option
         start_deadline=None if options.start_within is None else us + duration_us(options.start_within),
         zone=request.zone,
         local_time=request.local_time,
-        **_columns(options, declared),
+        **_columns(options, declared, request.headers),
     )
 
 
@@ -148,7 +148,7 @@ class Intake:
         declared = None if work is None else work.declared
         options = declared or Options()
         timed = options.start_within is not None
-        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared))
+        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared, {}))
         return kind
 
 
@@ -160,8 +160,8 @@ class _Kind(Struct, frozen=True):
     columns: dict[str, Any] | None
 
 
-def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
-    """Return the columns that depend on nothing but the options."""
+def _columns(options: Options, declared: Options | None, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the columns that depend on nothing but the options and headers."""
     return {
         "queue": options.queue,
         "rank": -options.priority,
@@ -170,20 +170,21 @@ def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
         "max_lost": options.max_lost,
         "unique_key": options.unique,
         "tags": _json(options.tags) if options.tags else None,
-        "options": _own(options, declared),
+        "options": _own(options, declared, headers),
     }
 
 
-def _own(options: Options, declared: Options | None) -> str | None:
+def _own(options: Options, declared: Options | None, headers: dict[str, str]) -> str | None:
     """Return what this task was given besides its work's declaration, to be stored with it."""
     retry = options.retry if declared is None or options.retry != declared.retry else None
     timeout = options.timeout if declared is None or options.timeout != declared.timeout else None
-    if retry is None and timeout is None:
+    if retry is None and timeout is None and not headers:
         return None
     return _json(
         StoredOptions(
             retry=None if retry is None else StoredRetry.of(retry),
             timeout_us=None if timeout is None else duration_us(timeout),
+            headers=check_headers(headers),
         )
     )
 

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import Enum
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import msgspec
 
 from kokugen.clock import Clock, from_us
 from kokugen.errors import KokugenError, OptionError, TransactionError
-
-if TYPE_CHECKING:
-    from kokugen.options import Options
+from kokugen.options import Options, stored_options
 
 DELAY_MAX = timedelta(days=3650)
 
@@ -271,6 +270,11 @@ class Run:
     @property
     def tags(self) -> tuple[str, ...]:
         return tuple(msgspec.json.decode(self.task.tags)) if self.task.tags else ()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return what middleware sent along when the task was scheduled."""
+        return MappingProxyType(stored_options(self.task.options).headers)
 
     @property
     def is_async(self) -> bool:

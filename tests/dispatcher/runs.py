@@ -23,6 +23,7 @@ def run_of(
     due_at: int = 0,
     timeout_us: int | None = None,
     work_id: str = "work",
+    options: str | None = None,
 ) -> Run:
     """A run of `fn` that is due, unless told otherwise."""
     task = Claimed(
@@ -39,7 +40,7 @@ def run_of(
         max_lost=3,
         fence=1,
         tags=None,
-        options=None,
+        options=options,
     )
     run = Run(
         task,
