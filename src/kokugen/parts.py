@@ -51,7 +51,7 @@ class Parts:
         self.middleware = tuple(middleware)
         self._repository = repository
         self._url = None if url is None else _checked("url", url, str)
-        self._namespace = check_name("namespace", namespace)
+        self.namespace = check_name("namespace", namespace)
 
     @property
     def repository(self) -> DurableRepository:
@@ -60,7 +60,7 @@ class Parts:
             url = self._url or os.environ.get("KOKUGEN_URL")
             if not url:
                 raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
-            self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
+            self._repository = open_repository(url, namespace=self.namespace, clock=self.clock)
             self.clock = clock_of(self._repository, self.clock)
         return self._repository
 
