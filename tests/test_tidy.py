@@ -45,6 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     # What is an extra is imported by its one module alone, so that `import kokugen` stays light.
     "opentelemetry": {"kokugen.middleware.trace"},
     "prometheus_client": {"kokugen.middleware.metrics"},
+    "flask": {"kokugen.integrations.flask"},
+    "fastapi": set(),
+    "starlette": set(),
     # What is stored never names a Python object and is never run.
     "pickle": set(),
     "marshal": set(),

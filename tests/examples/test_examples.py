@@ -17,7 +17,11 @@ SAID = {
     "commands.py": ["Hello Ann", "refused: argument 'who'"],
     "seed_repository.py": ["Ann: Tea!", "Bob: Tea!", "Done: 2"],
 }
-SERVED = {"web.py": "tests/integration/test_gunicorn.py"}
+SERVED = {
+    "web.py": "tests/integration/test_gunicorn.py",
+    "fastapi_app.py": "tests/integrations/test_asgi.py",
+    "flask_app.py": "tests/integrations/test_flask.py",
+}
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -30,4 +34,7 @@ def test_an_example_runs_to_its_end(name: str, tmp_path: Path) -> None:
 
 
 def test_every_example_is_run() -> None:
+    root = EXAMPLES.parent
+    idle = [name for name, test in SERVED.items() if Path(name).stem not in (root / test).read_text(encoding="utf-8")]
+    assert idle == []
     assert {path.name for path in EXAMPLES.glob("*.py")} == SAID.keys() | SERVED.keys()

@@ -8,15 +8,18 @@ from kokugen.async_scheduler import AsyncScheduler
 from kokugen.codec import encode_params
 from kokugen.errors import CodecError
 from kokugen.registry.work import Work
-from kokugen.scheduler import PAGE, Scheduler
+from kokugen.scheduler import Scheduler
 from kokugen.task import Params, TaskInfo, TaskQuery, TaskState
 
 ANSWER_S = 60.0
+LISTED_MAX = 1000
 
 
 def scheduled(scheduler: Scheduler | AsyncScheduler, work: Work[..., Any] | None = None) -> list[TaskInfo]:
     """Return the tasks that wait, the earliest first: all, or those of one work. The first 1,000."""
-    query = TaskQuery(states=frozenset({TaskState.INITIALIZED}), work_id=None if work is None else work.id, limit=PAGE)
+    query = TaskQuery(
+        states=frozenset({TaskState.INITIALIZED}), work_id=None if work is None else work.id, limit=LISTED_MAX
+    )
     scheduler.repository.open()
     return scheduler.repository.page(query).result(ANSWER_S)
 
