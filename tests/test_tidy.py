@@ -47,6 +47,10 @@ ALLOWED: dict[str, set[str]] = {
     "prometheus_client": {"kokugen.middleware.metrics"},
     "flask": {"kokugen.integrations.flask"},
     "fastapi": set(),
+    "django": {"kokugen.integrations.django", "kokugen.middleware.connections"},
+    "django_tasks": {"kokugen.integrations.django"},
+    "sqlalchemy": set(),
+    "sentry_sdk": set(),
     "starlette": set(),
     # What is stored never names a Python object and is never run.
     "pickle": set(),
