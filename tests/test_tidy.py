@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "datetime.date.today": set(),
     "random": {"kokugen.ids"},
     "secrets": {"kokugen.ids"},
-    "os.urandom": {"kokugen.ids"},
+    "os.urandom": {"kokugen.ids", "kokugen.middleware.encrypt"},
     "uuid.uuid1": set(),
     "uuid.uuid4": set(),
     "uuid.uuid7": {"kokugen.ids"},
@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     # What is an extra is imported by its one module alone, so that `import kokugen` stays light.
     "opentelemetry": {"kokugen.middleware.trace"},
     "prometheus_client": {"kokugen.middleware.metrics"},
+    "cryptography": {"kokugen.middleware.encrypt"},
     "flask": {"kokugen.integrations.flask"},
     "fastapi": set(),
     "django": {"kokugen.integrations.django", "kokugen.middleware.connections"},

@@ -15,6 +15,7 @@ from kokugen.clock import duration_us, to_us
 from kokugen.codec import encode_params
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.middleware.base import ScheduleRequest
+from kokugen.middleware.payloads import Payloads
 from kokugen.options import Options, StoredOptions, check_headers, check_name
 from kokugen.registry import work as made
 from kokugen.registry.protocol import Work
@@ -94,18 +95,27 @@ def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     )
 
 
-def row_of(request: ScheduleRequest, task_id: str, work: Work | None) -> NewTask:
+def row_of(request: ScheduleRequest, task_id: str, work: Work | None, payloads: Payloads | None) -> NewTask:
     """Return the row to add. Arguments are checked against the work's signature where the work is known here."""
     params, options = request.params, request.options
     text = work.encode(params.args, params.kwargs) if work and not request.freed else encode_params(params)
-    return new_task(request, task_id, text, options, work.declared if work is not None else None)
+    return new_task(request, task_id, text, options, work.declared if work is not None else None, payloads)
 
 
-def new_task(request: ScheduleRequest, task_id: str, param: str, options: Options, declared: Options | None) -> NewTask:
-    """Return the row of a request whose arguments are encoded."""
-    us = request.scheduled_time_us
+def new_task(
+    request: ScheduleRequest,
+    task_id: str,
+    param: str,
+    options: Options,
+    declared: Options | None,
+    payloads: Payloads | None,
+) -> NewTask:
+    """Return the row of a request whose arguments are encoded; `payloads` seals them."""
+    us, task_id = request.scheduled_time_us, options.id or task_id
+    if payloads is not None and not request.freed:
+        param = payloads.seal_param(task_id, request.work_id, param)
     return NewTask(
-        id=options.id or task_id,
+        id=task_id,
         work_id=request.work_id,
         due_at=us,
         scheduled_time=us,
@@ -120,16 +130,19 @@ def new_task(request: ScheduleRequest, task_id: str, param: str, options: Option
 class Intake:
     """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
 
-    def __init__(self, work_of: Callable[[str], Work | None], task_id: Callable[[], str]) -> None:
+    def __init__(
+        self, work_of: Callable[[str], Work | None], task_id: Callable[[], str], payloads: Payloads | None
+    ) -> None:
         self._work_of = work_of
         self._task_id = task_id
+        self._payloads = payloads
         self._kinds: dict[str, _Kind] = {}
 
     def row(self, param: TaskParam) -> NewTask:
         """Return what `row_of` returns for the request of `param`."""
         kind = self._kinds.get(check_param(param).work_id) or self._learn(param.work_id)
         if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
-            return row_of(request_of(param, kind.declared), self._task_id(), kind.work)
+            return row_of(request_of(param, kind.declared), self._task_id(), kind.work, self._payloads)
         us, zone, local = check_time(param.scheduled_time)
         params = Params.of(param.param)
         return NewTask(

@@ -11,6 +11,7 @@ from kokugen.engine.hooks import Hooks
 from kokugen.errors import OptionError
 from kokugen.ids import IdSource, system_random
 from kokugen.middleware.base import Middleware
+from kokugen.middleware.payloads import payloads_of
 from kokugen.options import check_name
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
@@ -49,6 +50,7 @@ class Parts:
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
         self.middleware = tuple(middleware)
+        self.payloads = payloads_of(self.middleware, lambda: self.repository.namespace)
         self._repository = repository
         self._url = None if url is None else _checked("url", url, str)
         self.namespace = check_name("namespace", namespace)

@@ -168,6 +168,7 @@ class Run:
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
     `start_before_us` is from when on it is too late to start, `timeout_us` how long it may take before it is asked to
     stop; None: never, and as long as it likes.
+    `conceals` is whether the texts of its errors, which may quote its arguments, are not to be stored.
     `completing` is set once `complete` wrote, or may have: then a transaction of the work's decides how the run ends.
     """
 
@@ -178,6 +179,7 @@ class Run:
         "claim",
         "completer",
         "completing",
+        "conceals",
         "interrupt",
         "not_before_us",
         "on_interrupt",
@@ -215,6 +217,7 @@ class Run:
         self.on_interrupt: Callable[[Run], object] | None = None
         self.completer: Callable[[Run, object, Any], Any] | None = None
         self.completing = False
+        self.conceals = False
         self._cancelled: Signal | None = None
         self._lock = Lock()
         self._begun = Lock()

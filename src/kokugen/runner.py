@@ -106,6 +106,7 @@ class Runner:
             random=self._parts.random,
             settings=self._parts.settings,
             hooks=self._parts.hooks,
+            payloads=self._parts.payloads,
         )
         return self.engine
 

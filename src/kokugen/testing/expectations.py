@@ -33,7 +33,7 @@ def assert_scheduled(
     """
     expected = _bound(work, work.encode(args, kwargs))
     waiting = scheduled(scheduler, work)
-    found = [info for info in waiting if _bound(work, _text(info)) == expected]
+    found = [info for info in waiting if _bound(work, _text(scheduler, info)) == expected]
     if len(found) == 1:
         return found[0]
     asked = _call(work.id, args, kwargs)
@@ -47,8 +47,14 @@ def assert_not_scheduled(scheduler: Scheduler | AsyncScheduler, work: Work[..., 
         raise AssertionError(f"{len(waiting)} tasks wait; {_told(waiting)}")
 
 
-def _text(info: TaskInfo) -> str:
-    return encode_params(info.param) if isinstance(info.param, Params) else str(info.param)
+def _text(scheduler: Scheduler | AsyncScheduler, info: TaskInfo) -> str:
+    """Return the arguments as they were written, opened where they are encrypted or signed."""
+    text = encode_params(info.param) if isinstance(info.param, Params) else str(info.param)
+    payloads = scheduler._front.parts.payloads
+    try:
+        return text if payloads is None else payloads.open_param(info.id, info.work_id, text)
+    except CodecError:
+        return text
 
 
 def _bound(work: Work[..., Any], text: str) -> dict[str, Any] | None:
