@@ -134,6 +134,22 @@ def test_the_store_is_shown_as_it_is_and_asked_once_in_a_while(tmp_path: Path) -
     assert registry.get_sample_value("kokugen_store_held") == 0
 
 
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/tasks.db"])
+def test_the_depth_of_a_queue_is_what_is_due_there_and_waits(url: str, tmp_path: Path) -> None:
+    registry, clock = CollectorRegistry(), ManualClock()
+    scheduler = Scheduler(url.format(tmp_path), works=works, clock=clock)
+    registry.register(StoreCollector(scheduler.repository, queues=["mail", "idle"], clock=clock))
+    for delay_s in (1, 2, 100):
+        scheduler.after(timedelta(seconds=delay_s), greet.options(queue="mail"), "Ann")
+    scheduler.after(SOON, greet, "Bob")
+    clock.advance(timedelta(seconds=60))
+    depths = {queue: registry.get_sample_value("kokugen_queue_due", {"queue": queue}) for queue in ("mail", "idle")}
+    assert depths == {"mail": 2, "idle": 0}
+    assert registry.get_sample_value("kokugen_queue_due", {"queue": "default"}) is None
+    with pytest.raises(OptionError, match="queue"):
+        StoreCollector(scheduler.repository, queues=["a b"])
+
+
 def test_a_store_that_does_not_answer_is_shown_as_down_and_nothing_else() -> None:
     clock, registry = ManualClock(), CollectorRegistry()
     store = FaultyRepository(MemoryRepository(clock=clock))

@@ -6,7 +6,7 @@ Needs `prometheus-client` (the extra `prometheus`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Lock
@@ -16,14 +16,16 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kokugen.clock import SECOND_US, Clock, SystemClock
+from kokugen.clock import SECOND_US, Clock, SystemClock, from_us
 from kokugen.errors import KokugenError, OptionError, UndecodableError
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest, Surround
 from kokugen.middleware.log import lateness_s
+from kokugen.options import check_name
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import StoreHealth
 from kokugen.run import Cancel, RetryAfter, Run, Snooze
+from kokugen.task import TaskQuery, TaskState
 
 OTHER = "other"
 LATE_S = (0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
@@ -35,6 +37,7 @@ ENDINGS: tuple[tuple[type[BaseException], str], ...] = (
     (UndecodableError, "undecodable"),
     (asyncio.CancelledError, "interrupted"),
 )
+WAITING = frozenset({TaskState.INITIALIZED})
 ANSWER_S = 5.0
 
 
@@ -118,7 +121,8 @@ class StoreCollector(Collector):
     """Shows what a store holds: tasks by state, on hold and overdue, and how long the first of them has been due.
 
     `REGISTRY.register(StoreCollector(scheduler.repository))`, in one process of those that share the store. Every
-    state is counted, which takes a store of millions of tasks a while: it is asked once in `every` at most.
+    state is counted, which takes a store of millions of tasks a while: it is asked once in `every` at most. Of the
+    `queues` that are named it shows how deep each is: how many tasks are due there and wait for a worker.
     """
 
     def __init__(
@@ -126,14 +130,16 @@ class StoreCollector(Collector):
         repository: DurableRepository,
         *,
         every: timedelta = timedelta(seconds=15),
+        queues: Sequence[str] = (),
         clock: Clock | None = None,
     ) -> None:
         self._repository = repository
+        self._queues = tuple(check_name("queue", queue) for queue in queues)
         self._every_s = every.total_seconds()
         self._clock = clock or SystemClock()
         self._lock = Lock()
         self._asked_s: float | None = None
-        self._told: StoreHealth | None = None
+        self._told: tuple[StoreHealth, dict[str, int]] | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing, so that registering it does not ask the store."""
@@ -147,22 +153,32 @@ class StoreCollector(Collector):
             told = self._told
         yield GaugeMetricFamily("kokugen_store_up", "Whether the store answers.", float(told is not None))
         if told is not None:
-            yield from self._figures(told)
+            yield from self._figures(*told)
 
-    def _ask(self) -> StoreHealth | None:
+    def _ask(self) -> tuple[StoreHealth, dict[str, int]] | None:
         try:
             self._repository.open()
-            return self._repository.health().result(ANSWER_S)
+            health = self._repository.health().result(ANSWER_S)
+            return health, {queue: self._depth(queue) for queue in self._queues}
         except (KokugenError, TimeoutError):
             return None
 
-    def _figures(self, told: StoreHealth) -> Iterator[Metric]:
+    def _depth(self, queue: str) -> int:
+        """Return how many tasks wait there and are due: the index of what waits has them side by side."""
+        due = TaskQuery(states=WAITING, queue=queue, held=False, due_before=from_us(self._clock.wall_us()))
+        return self._repository.count(due).result(ANSWER_S)
+
+    def _figures(self, told: StoreHealth, depths: dict[str, int]) -> Iterator[Metric]:
         states = GaugeMetricFamily("kokugen_store_tasks", "Tasks in the store.", labels=["state"])
         for state, count in told.counts.items():
             states.add_metric([state], count)
+        deep = GaugeMetricFamily("kokugen_queue_due", "Tasks that are due and wait for a worker.", labels=["queue"])
+        for queue, depth in depths.items():
+            deep.add_metric([queue], depth)
         oldest_us = told.oldest_due_us
         overdue_s = 0.0 if oldest_us is None else max(0.0, (self._clock.wall_us() - oldest_us) / SECOND_US)
         yield states
+        yield deep
         yield GaugeMetricFamily("kokugen_store_held", "Waiting tasks on hold.", told.held)
         yield GaugeMetricFamily("kokugen_store_overdue", "Waiting tasks that are due.", told.overdue)
         yield GaugeMetricFamily("kokugen_store_overdue_seconds", "For how long the first is due.", overdue_s)
