@@ -14,7 +14,7 @@ from kokugen.repository.rows import NewTask
 from kokugen.task import TaskState
 
 OVERLAP_HOLD = "overlap"
-"""The hold of a waiting occurrence while an earlier one of its schedule is not over, and its reason if it is dropped."""
+"""The hold of an occurrence while an earlier one of its schedule is not over, and the reason of one that is dropped."""
 
 REPLACED = "replaced"
 """The reason of a run that is asked to stop for the next occurrence, and of an occurrence that an edit took back."""

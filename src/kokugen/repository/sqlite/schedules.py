@@ -307,7 +307,9 @@ def audit(db: Connection, namespace: str, name: str, limit: int) -> list[AuditRo
 
 # -- Forgetting
 
-_FORGET = "DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} WHERE namespace = :ns AND {column} < :before LIMIT :max)"
+_FORGET = (
+    "DELETE FROM {table} WHERE seq IN (SELECT seq FROM {table} WHERE namespace = :ns AND {column} < :before LIMIT :max)"
+)
 
 
 def forget(scope: Scope, before: int, limit: int) -> int:
