@@ -68,10 +68,10 @@ class Occurrences:
         elif self._active.get(task.schedule_id) == record.id:
             del self._active[task.schedule_id]
 
-    def may_wait(self, record: Record) -> bool:
-        """Return whether a task that is over may wait again: not while another of its schedule is active."""
+    def must_wait(self, record: Record) -> bool:
+        """Return whether a task may not be claimed, because another of its schedule is active."""
         task = _task(record)
-        return task.overlap is None or task.schedule_id not in self._active
+        return task.overlap is not None and self._active.get(task.schedule_id, record.id) != record.id
 
     def ended(self, record: Record, now: int) -> None:
         """Take note that a task is over, and let the next one go."""

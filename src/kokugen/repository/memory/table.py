@@ -140,7 +140,13 @@ class TaskTable:
         """Return whether a task that is over may wait again: nothing live has its unique key, or may not overlap it."""
         if record.asked.unique_key in self._unique:
             return False
-        return not isinstance(record.asked, ScheduledTask) or self.occurrences.may_wait(record)
+        return not isinstance(record.asked, ScheduledTask) or not self.occurrences.must_wait(record)
+
+    def hold_after_release(self, record: Record) -> str | None:
+        """Return the hold of a task that is released: an occurrence waits for its turn still."""
+        if isinstance(record.asked, ScheduledTask) and self.occurrences.must_wait(record):
+            return OVERLAP_HOLD
+        return None
 
     def lose(self, record: Record, now: int) -> None:
         """Take a run from an owner that is gone (T6, T7), or end it where that was requested (T9)."""

@@ -7,7 +7,7 @@ task; `settle_overlaps` is their net.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,8 @@ from kokugen.repository.schedule_rows import (
     ScheduleQuery,
     ScheduleRow,
 )
+
+T = TypeVar("T")
 
 PAGE_MAX = 1000
 _ROW = f"json_build_array({', '.join(f's.{name}' for name in ScheduleRow.__struct_fields__)})"
@@ -111,5 +113,6 @@ async def audit(scope: Scope, name: str, limit: int) -> list[AuditRow]:
     return _decoded(rows, AuditRow)
 
 
-def _decoded(text: str | None, row: Any) -> Any:
-    return [] if text is None else msgspec.json.decode(text, type=list[row])
+def _decoded(text: str | None, row: type[T]) -> list[T]:
+    found: list[T] = [] if text is None else msgspec.json.decode(text, type=list[row])  # type: ignore[valid-type] # T
+    return found
