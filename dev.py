@@ -40,8 +40,8 @@ CODE = ("src", "tests", "benchmarks", "examples", "dev.py")
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14", "3.15")
 PIP = ("-m", "pip", "--disable-pip-version-check")
 LOCKS = {
-    "dev": (PROJECT.name, "--extra=postgres", "--extra=rich", "--group=dev"),
-    "bench": (PROJECT.name, "--extra=postgres", "--extra=rich", "--group=bench"),
+    "dev": (PROJECT.name, "--all-extras", "--group=dev"),
+    "bench": (PROJECT.name, "--all-extras", "--group=bench"),
     "uv": ("--group=uv",),
 }
 

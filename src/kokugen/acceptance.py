@@ -15,6 +15,7 @@ from kokugen.codec import encode_params
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.middleware.base import ScheduleRequest
 from kokugen.options import Options, StoredOptions, check_name
+from kokugen.registry import work as made
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import NewTask
 from kokugen.retry import StoredRetry
@@ -138,7 +139,7 @@ def _json(value: object) -> str:
 
 def check_work(work: object) -> Work:
     """Return `work`, or raise NonexistentWorkIdError saying how to declare it."""
-    if isinstance(work, Work):
+    if isinstance(work, made.Work) or isinstance(work, Work):  # noqa: SIM101 - the protocol is slow to ask
         return work
     name = getattr(work, "__name__", None) or repr(work)
     raise NonexistentWorkIdError(name, "put @scheduler.work above it, or use schedule(TaskParam(…))")

@@ -76,6 +76,29 @@ class WorkArgumentsError(KokugenError, TypeError):
     """The arguments do not fit the work's signature, or cannot be written down; nothing was scheduled."""
 
 
+class TriggerError(KokugenError, ValueError):
+    """A trigger or calendar cannot be what it was to be: the message says which part, and what is allowed."""
+
+
+class CronExpressionError(TriggerError):
+    """A cron expression is not valid: `expression`, `column` (from 1) and `allowed` say where and what could stand."""
+
+    def __init__(self, expression: str, column: int, problem: str, allowed: str) -> None:
+        super().__init__(f"cron expression {expression!r}, column {column}: {problem}; {allowed}")
+        self.expression = expression
+        self.column = column
+        self.problem = problem
+        self.allowed = allowed
+
+
+class UnknownCalendarError(TriggerError, LookupError):
+    """A trigger names a calendar that it was not given: `bind` it to one of this name first."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no calendar {name!r} here: give it with trigger.bind({{{name!r}: calendar}})")
+        self.name = name
+
+
 class CodecError(KokugenError, ValueError):
     """A value cannot be encoded or decoded: the message names the path and the reason."""
 

@@ -106,7 +106,7 @@ class Reply(Awaitable[T], Generic[T]):
         if self._callbacks is not None:
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
-            self.when_done(_LoopWake(loop, waiter))
+            self.when_done(LoopWake(loop, waiter))
             yield from waiter
         return self.peek()
 
@@ -173,8 +173,8 @@ def _call(callback: Callable[[], object]) -> None:
         logger.exception("a callback of an answer raised")
 
 
-class _LoopWake:
-    """Wakes one coroutine on its own loop; `resolve_all` gathers these so that a loop is woken once per batch."""
+class LoopWake:
+    """A callback that ends one wait on a loop. `resolve_all` calls these first, and wakes a loop once per batch."""
 
     __slots__ = ("loop", "waiter")
 
@@ -219,13 +219,16 @@ def gather(replies: Sequence[Reply[Any]]) -> Reply[None]:
 def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:
     """Answer many replies; an answer that is an exception becomes the reply's error."""
     by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    others: list[Callable[[], object]] = []
     for reply, value in answers:
         failed = isinstance(value, BaseException)
         settle = cast("Callable[[Any, BaseException | None], list[Callable[[], object]]]", reply._settle)
         for callback in settle(_MISSING if failed else value, value if failed else None):
-            if isinstance(callback, _LoopWake):
+            if isinstance(callback, LoopWake):
                 by_loop.setdefault(callback.loop, []).append(callback.waiter)
             else:
-                _call(callback)
-    for loop, waiters in by_loop.items():
+                others.append(callback)
+    for loop, waiters in by_loop.items():  # first: the engine's may be among them, and tasks are due
         _wake(loop, waiters)
+    for callback in others:
+        _call(callback)

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from kokugen.repository.rows import CancelRequest
+from kokugen.repository.rows import CancelRequest, ClaimRequest, Finish, Lease
 from kokugen.run import Interrupt
 from kokugen.task import Mode, TaskState
+from kokugen.testing.faulty_repository import Fault
 from tests.engine.node import START_US, Lab, Node, later, virtually
 
 TTL_S, BEAT_S, WATCH_S, MARGIN_S = 30.0, 10.0, 5.0, 5.0
@@ -240,3 +241,60 @@ def test_a_task_that_may_run_once_is_failed_where_its_node_died() -> None:
 def _holder(lab: Lab) -> Node:
     (holder,) = (node for node in lab.nodes if node.running)
     return holder
+
+
+# -- Claims that are committed after they were given up
+
+
+def claim_late(lab: Lab, node: Node) -> str:
+    """Have a claim of this node be committed that it has long given up, and return the task that it takes."""
+    task_id = lab.add("note")
+    request = ClaimRequest(node_id=node.storage.node.node_id, nonce="late", slots=1, ttl_s=TTL_S)
+    (taken,) = lab.store.claim(request).peek().tasks
+    assert taken.id == task_id
+    return task_id
+
+
+def test_what_a_claim_takes_that_was_given_up_is_taken_back_by_its_own_node() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        task_id = claim_late(lab, node)
+        await later(TTL_S - 1)
+        assert lab.state(task_id) is TaskState.WORKING
+        await later(2 * BEAT_S + POLL_S)
+        info = lab.info(task_id)
+        assert (info.state, info.attempt, info.lost, info.fence) == (TaskState.DONE, 1, 1, 2)
+        assert len(lab.ledger.started(task_id)) == 1
+        await node.stop()
+
+    virtually(main)
+
+
+def test_a_run_that_its_node_knows_is_not_taken_back_however_long_it_is_seen_unchanged() -> None:
+    async def main(lab: Lab) -> None:
+        node = Node(lab.clock, lab.store, lab.works)
+        known, unknown = claim_late(lab, node), claim_late(lab, node)
+        runs = {Lease(known, "late")}
+        assert await node.storage.recover_strays(runs) == []
+        await later(TTL_S)
+        assert [one.id for one in await node.storage.recover_strays(runs)] == [unknown]
+        await later(TTL_S)
+        assert await node.storage.recover_strays(runs) == []
+        assert lab.state(known) is TaskState.WORKING
+
+    virtually(main)
+
+
+def test_an_outcome_that_cannot_be_written_is_not_taken_for_a_run_that_nobody_knows() -> None:
+    async def main(lab: Lab) -> None:
+        node = Node(lab.clock, lab.store, lab.works)
+        task_id = claim_late(lab, node)
+        node.line.fail("finish", Fault.REFUSED)
+        await node.storage.finish([Finish(id=task_id, claim="late", state=TaskState.DONE, outcome="done")])
+        for _ in range(3):
+            assert await node.storage.recover_strays(()) == []
+            await later(TTL_S)
+        assert await node.storage.flush()
+        assert lab.state(task_id) is TaskState.DONE
+
+    virtually(main)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.crew import PATIENCE_S, processes
-from tests.faults.judge import opened
+from tests.faults.ground import opened
 
 NOBODY = 65534
 

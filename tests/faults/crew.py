@@ -1,4 +1,4 @@
-"""The worker processes of one test on one SQLite file, what was done to them, and the case for the judge."""
+"""The worker processes of one test on one store, what was done to them, and the case for the judge."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
-
-import apsw
+from typing import Any, TypeVar
 
 from kokugen import Scheduler, TaskParam
-from kokugen.clock import to_us
+from kokugen.clock import SystemClock, to_us
+from kokugen.errors import RepositoryError
+from kokugen.ids import IdSource, system_random
+from kokugen.repository.rows import CancelResult
+from kokugen.task import replace
+from tests.faults.ground import Ground, SqliteGround
 from tests.faults.journal import Journal, boot_ns
-from tests.faults.judge import Case, call_witness, opened, testimony
+from tests.faults.judge import Case
 from tests.faults.worker import serve
 
 PATIENCE_S = 90.0
@@ -26,41 +30,75 @@ LIVE = ("Initialized", "Working")
 FAST = {"ttl_s": 6.0, "beat_s": 1.0, "margin_s": 1.0, "rpc_s": 1.0, "watch_s": 0.1, "poll_s": 0.5}
 """Settings with which a dead process is noticed in a tenth of a second, and one that hangs in six seconds."""
 
+T = TypeVar("T")
+
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["pytest", "kokugen.public", "kokugen.repository.sqlite", "tests.faults.worker"])
+processes.set_forkserver_preload(
+    ["pytest", "kokugen.public", "kokugen.repository.sqlite", "kokugen.repository.postgres", "tests.faults.worker"]
+)
 
 
-def await_until(done: Callable[[], bool], what: str) -> None:
+def await_until(done: Callable[[], bool], what: str, look_s: float = LOOK_S) -> None:
     """Look again and again until it is so; fail once the patience is over."""
     end_ns = boot_ns() + int(PATIENCE_S * 1e9)
     while not done():
         assert boot_ns() < end_ns, f"waited {PATIENCE_S} s for {what}"
-        threading.Event().wait(LOOK_S)
+        threading.Event().wait(look_s)
 
 
 class Crew:
     """Processes that may be killed, stopped and started at any time."""
 
-    def __init__(self, folder: Path, **numbers: Any) -> None:
-        self.path = folder / "tasks.db"
+    def __init__(self, folder: Path, ground: Ground | None = None, **numbers: Any) -> None:
+        self.ground = ground or SqliteGround(folder)
         self.journal = Journal(folder / "journal")
-        self.scheduler = Scheduler(f"sqlite:///{self.path}")
+        self.scheduler = Scheduler(self.ground.direct)
         self.scheduler.open()
-        call_witness(self.path)
+        self.ground.call_witness()
+        self.client = Scheduler(self.ground.url)
+        self.client.open()
         self.alive: list[BaseProcess] = []
         self.asked: dict[str, int] = {}
+        self.cancelled: dict[str, int] = {}
+        self.requested: dict[str, int] = {}
         self.killed: dict[int, int] = {}
-        self.paused: dict[int, int] = {}
+        self.paused: dict[int, list[int]] = defaultdict(list)
+        self.unanswered = 0
+        """How many calls of the client ended with an error of the store."""
+        self.longest_s = 0.0
+        """How long the longest call of the client took."""
         self._numbers = FAST | numbers
+        self._ids = IdSource(SystemClock(), system_random())
 
     # -- Tasks
 
     def ask(self, params: Iterable[TaskParam]) -> list[str]:
-        """Schedule tasks and note which of them were acknowledged."""
-        params = list(params)
-        handles = self.scheduler.schedule_many(params)
-        self.asked |= {one.id: to_us(param.scheduled_time) for one, param in zip(handles, params, strict=True)}
+        """Schedule tasks, again and again until they are acknowledged, and return their ids."""
+        named = [param if param.id else replace(param, id=self._ids.task_id()) for param in params]
+        handles = self.insist(lambda: self.client.schedule_many(named))
+        self.asked |= {one.id: to_us(param.scheduled_time) for one, param in zip(handles, named, strict=True)}
         return [handle.id for handle in handles]
+
+    def cancel(self, task_id: str) -> CancelResult:
+        """Cancel a task, and note what was answered and when."""
+        result = self.insist(lambda: self.client.cancel(task_id))[0].result
+        noted = {CancelResult.CANCELLED: self.cancelled, CancelResult.REQUESTED: self.requested}.get(result, {})
+        noted[task_id] = boot_ns()
+        return result
+
+    def insist(self, call: Callable[[], T]) -> T:
+        """Repeat a call of the client until the store answers it."""
+        end_ns = boot_ns() + int(PATIENCE_S * 1e9)
+        while True:
+            begun_ns = boot_ns()
+            try:
+                return call()
+            except RepositoryError as error:
+                self.unanswered += 1
+                if boot_ns() > end_ns:
+                    raise AssertionError(f"the store did not answer for {PATIENCE_S} s") from error
+            finally:
+                self.longest_s = max(self.longest_s, (boot_ns() - begun_ns) / 1e9)
 
     def started(self) -> set[int]:
         """The processes that have written into the journal."""
@@ -84,23 +122,24 @@ class Crew:
 
     # -- Processes
 
-    def start(self, count: int = 1, worker: Callable[..., object] = serve) -> list[int]:
+    def start(self, count: int = 1, worker: Callable[..., object] = serve, *more: Any) -> list[int]:
         """Start workers and return their process ids; they are at work a moment later."""
-        arguments = (self.scheduler.url, self.journal.path, self._numbers)
+        arguments = (self.ground.url, self.journal.path, self._numbers, *more)
         started = [processes.Process(target=worker, args=arguments, daemon=True) for _ in range(count)]
         for process in started:
             process.start()
         self.alive += started
         return [process.pid or 0 for process in started]
 
-    def kill(self, index: int = 0) -> None:
-        """Kill one with SIGKILL."""
+    def kill(self, index: int = 0) -> int:
+        """Kill one with SIGKILL, and return its process id."""
         process = self.alive.pop(index)
         assert process.pid is not None
         assert process.is_alive(), f"a worker ended by itself, with exit code {process.exitcode}"
         self.killed[process.pid] = boot_ns()
         process.kill()
         process.join()
+        return process.pid
 
     def bury(self) -> int:
         """Let go of those that died by themselves, and return how many did."""
@@ -118,9 +157,9 @@ class Crew:
         """
         pid = self.alive[index].pid
         assert pid is not None
-        self.paused[pid] = boot_ns()
+        self.paused[pid].append(boot_ns())
         os.kill(pid, signal.SIGSTOP)
-        while is_locked(self.path):
+        while self.ground.is_held_up():
             os.kill(pid, signal.SIGCONT)
             threading.Event().wait(LOOK_S)
             os.kill(pid, signal.SIGSTOP)
@@ -141,32 +180,24 @@ class Crew:
 
     def case(self) -> Case:
         """What is known of it all."""
-        tasks = {info.id: info for info in self.scheduler.tasks()}
         return Case(
             asked=self.asked,
             entries=self.journal.entries(),
-            tasks=tasks,
-            history={task_id: self.scheduler.attempts(task_id) for task_id in tasks},
-            steps=testimony(self.path),
+            tasks={info.id: info for info in self.scheduler.tasks()},
+            history=self.ground.history(),
+            steps=self.ground.testimony(),
             killed=self.killed,
             paused=self.paused,
+            cancelled=self.cancelled,
+            requested=self.requested,
         )
 
     def close(self) -> None:
         for process in self.alive:
             process.kill()
             process.join()
+        self.client.close()
         self.scheduler.close()
-
-
-def is_locked(path: Path) -> bool:
-    """Whether somebody is writing, and goes on writing."""
-    with opened(path, busy_ms=200) as db:
-        try:
-            db.execute("BEGIN IMMEDIATE; ROLLBACK")
-        except apsw.BusyError:
-            return True
-    return False
 
 
 def soon(delay_s: float = 0.0) -> datetime:

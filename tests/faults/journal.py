@@ -13,7 +13,8 @@ from pathlib import Path
 from msgspec import Struct
 
 LINE_BYTES = 128
-START, END, REFUSED = "start", "end", "refused"
+START, END, CUT, HEARD, REFUSED = "start", "end", "cut", "heard", "refused"
+"""A run began; ended by itself; was stopped; heard that it is to stop. The engine logged an outcome as refused."""
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

@@ -11,8 +11,9 @@ import pytest
 from kokugen import TaskInfo, TaskState
 from kokugen.clock import from_us
 from kokugen.task import Attempt, Mode
-from tests.faults.journal import END, LINE_BYTES, START, Entry, Journal
-from tests.faults.judge import Case, Step, judge
+from tests.faults.ground import Step
+from tests.faults.journal import CUT, END, LINE_BYTES, START, Entry, Journal
+from tests.faults.judge import Case, Kind, judge
 
 DUE_US = 1_000_000
 LOST = Attempt(fence=1, attempt=1, outcome="lost")
@@ -83,13 +84,13 @@ def test_a_clean_case_is_told_to_be_clean(case: Case) -> None:
 @pytest.mark.parametrize("words", BROKEN)
 def test_each_broken_promise_is_found(words: str) -> None:
     case, changes = BROKEN[words]
-    assert any(words in told for told in judge(msgspec.structs.replace(case, **changes)))
+    assert any(words in told.words for told in judge(msgspec.structs.replace(case, **changes)))
 
 
 def test_a_run_of_a_process_that_was_stopped_may_overlap_the_next_one_but_not_before() -> None:
-    stopped = msgspec.structs.replace(TAKEN_OVER, killed={}, paused={1: 150})
+    stopped = msgspec.structs.replace(TAKEN_OVER, killed={}, paused={1: [150]})
     assert judge(stopped) == []
-    assert judge(msgspec.structs.replace(stopped, paused={1: 250}))
+    assert judge(msgspec.structs.replace(stopped, paused={1: [250]}))
 
 
 def test_the_journal_reads_back_what_was_written_and_notices_a_torn_line(tmp_path: Path) -> None:

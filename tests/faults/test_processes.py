@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,8 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-BRIEF = {"ttl_s": 4.0, "beat_s": 1.0, "margin_s": 1.0, "rpc_s": 0.5, "watch_s": 0.2, "poll_s": 0.5}
-PATIENT = {"ttl_s": 3600.0, "beat_s": 600.0, "margin_s": 600.0, "rpc_s": 10.0}
+BRIEF: dict[str, Any] = {"ttl_s": 4.0, "beat_s": 1.0, "margin_s": 1.0, "rpc_s": 0.5, "watch_s": 0.2, "poll_s": 0.5}
+PATIENT: dict[str, Any] = {"ttl_s": 3600.0, "beat_s": 600.0, "margin_s": 600.0, "rpc_s": 10.0}
 
 
 def steps(random: Random, count: int, spread_s: float) -> list[TaskParam]:

@@ -8,18 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import mmap
 import os
 import signal
+import struct
 import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from kokugen import AsyncScheduler, FunctionRegistry, Scheduler, Settings, current_run
-from tests.faults.journal import END, REFUSED, START, Journal
+from kokugen.clock import SECOND_US, SystemClock
+from tests.faults.journal import CUT, END, HEARD, REFUSED, START, Journal
 
 WORKERS = 4
 GATE_LOOK_S = 0.005
+UNHEARD = timedelta(seconds=60)
+OFFSET = struct.Struct("q")
 
 
 def works_of(journal: Journal) -> FunctionRegistry:
@@ -37,10 +42,14 @@ def works_of(journal: Journal) -> FunctionRegistry:
     async def async_step(pause_us: int) -> None:
         run = current_run()
         journal.write(START, run.task_id, run.fence, run.attempt)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_us / 1e6):
-                await run.cancelled.wait_async()
-        journal.write(END, run.task_id, run.fence, run.attempt)
+        event = CUT
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_us / 1e6):
+                    await run.cancelled.wait_async()
+            event = END
+        finally:
+            journal.write(event, run.task_id, run.fence, run.attempt)
 
     @works.work
     def wait_for(gate: str) -> None:
@@ -48,6 +57,14 @@ def works_of(journal: Journal) -> FunctionRegistry:
         journal.write(START, run.task_id, run.fence, run.attempt)
         while not Path(gate).exists():
             threading.Event().wait(GATE_LOOK_S)
+        journal.write(END, run.task_id, run.fence, run.attempt)
+
+    @works.work
+    def until_cancelled() -> None:
+        run = current_run()
+        journal.write(START, run.task_id, run.fence, run.attempt)
+        if run.cancelled.wait(UNHEARD):
+            journal.write(HEARD, run.task_id, run.fence, run.attempt)
         journal.write(END, run.task_id, run.fence, run.attempt)
 
     @works.work
@@ -71,6 +88,27 @@ class Refusals(logging.Handler):
             self._journal.write(REFUSED, "-")
 
 
+class SetClock(SystemClock):
+    """The clock of a machine whose wall clock somebody sets: by as many seconds as a file says."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: Path) -> None:
+        descriptor = os.open(file, os.O_RDONLY)
+        self._file = mmap.mmap(descriptor, OFFSET.size, access=mmap.ACCESS_READ)
+        os.close(descriptor)
+
+    def wall_us(self) -> int:
+        return super().wall_us() + int(OFFSET.unpack(self._file[:])[0]) * SECOND_US
+
+
+def set_clock(file: Path, offset_s: int) -> None:
+    """Set the wall clock of those whose clock this file is."""
+    file.touch()
+    with file.open("r+b") as clock:
+        clock.write(OFFSET.pack(offset_s))
+
+
 async def _serve_async(url: str, written: Journal, settings: Settings) -> None:
     await AsyncScheduler(url, works=works_of(written), workers=WORKERS, settings=settings).run()
 
@@ -80,8 +118,9 @@ def serve_async(url: str, journal: Path, numbers: dict[str, Any]) -> None:
     asyncio.run(_serve_async(url, Journal(journal), Settings(**numbers)))
 
 
-def serve(url: str, journal: Path, numbers: dict[str, Any]) -> None:
-    """Run what is due until SIGTERM."""
+def serve(url: str, journal: Path, numbers: dict[str, Any], clock: Path | None = None) -> None:
+    """Run what is due until SIGTERM; `clock` is the file of a `SetClock`."""
     written = Journal(journal)
     logging.getLogger("kokugen").addHandler(Refusals(written))
-    Scheduler(url, works=works_of(written), workers=WORKERS, settings=Settings(**numbers)).run()
+    told = None if clock is None else SetClock(clock)
+    Scheduler(url, works=works_of(written), workers=WORKERS, settings=Settings(**numbers), clock=told).run()

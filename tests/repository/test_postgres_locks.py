@@ -41,6 +41,10 @@ class Stranger:
         sql = f"SELECT FROM {self._schema}.task WHERE id = $1 FOR UPDATE"
         self._run(self._link.execute(sql, task_id))
 
+    def hold_up(self) -> None:
+        """Begin a transaction that lets everyone read and nobody write."""
+        self._run(self._link.execute(f"BEGIN; LOCK TABLE {self._schema}.task IN SHARE MODE"))
+
     def let_go(self) -> None:
         self._run(self._link.execute("ROLLBACK"))
 
@@ -52,6 +56,7 @@ class Stranger:
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
         awaited = False
         while not awaited:
+            await self._link.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees one and the same
             awaited = await self._link.fetchval(waiting) > 0
         await self._link.execute("ROLLBACK")
 
@@ -96,6 +101,19 @@ def test_a_claim_takes_the_tasks_behind_a_locked_one(lab: Lab, stranger: Strange
     assert lab.claimed(slots=2) == [tasks[1].id, tasks[2].id]
     stranger.let_go()
     assert lab.claimed() == [tasks[0].id]
+
+
+def test_what_a_claim_took_is_told_once_it_is_settled_even_where_it_is_still_under_way(
+    lab: Lab, stranger: Stranger
+) -> None:
+    task_id = lab.add()
+    asked = lab.request()
+    stranger.hold_up()
+    claiming = lab.repo.claim(asked)
+    holding = lab.repo.held(NODE, asked.nonce)
+    stranger.let_go_soon()
+    assert [run.id for run in ask(holding).tasks] == [task_id]
+    assert [run.id for run in ask(claiming).tasks] == [task_id]
 
 
 def test_a_run_whose_row_is_locked_keeps_its_lease_and_delays_no_other(lab: Lab, stranger: Stranger) -> None:

@@ -5,8 +5,10 @@ Whatever is committed is checked at once: only the allowed changes of state, eac
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from kokugen.clock import Clock
@@ -130,6 +132,16 @@ class Wire(FaultyRepository):
         self.losses: Counter[str] = Counter()
         self._world = world
         self._sent_s = 0.0
+
+    def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
+        """Have this machine hear of what is due, when it takes its next step."""
+        loop = asyncio.get_running_loop()
+
+        def hear(due_us: int) -> None:
+            with suppress(RuntimeError):  # the machine is gone
+                loop.call_soon_threadsafe(hint, due_us)
+
+        return super().listen(hear)
 
     def _ask(self, verb: str, call: Callable[[], Reply[T]]) -> Reply[T]:
         answer: Reply[T] = Reply()

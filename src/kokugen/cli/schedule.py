@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, store, times
+from kokugen.cli import console, options, store, times
+from kokugen.cli.application import find_scheduler
 from kokugen.codec import decode_value
-from kokugen.errors import WorkArgumentsError
-from kokugen.task import Params, Priority, TaskParam
+from kokugen.errors import NonexistentWorkIdError, WorkArgumentsError
+from kokugen.retry import Retry
+from kokugen.task import Params, TaskParam, replace
 
-PRIORITIES = [level.name.lower() for level in Priority]
+if TYPE_CHECKING:
+    from kokugen import AsyncScheduler, Scheduler
+    from kokugen.handle import AsyncTaskHandle, TaskHandle
 
 
 @click.command("schedule")
@@ -20,11 +25,8 @@ PRIORITIES = [level.name.lower() for level in Priority]
 @click.option("--arg", "args", multiple=True, metavar="TEXT", help="A positional argument, as text. Repeat it.")
 @click.option("--kwarg", "kwargs", multiple=True, metavar="NAME=TEXT", help="A keyword argument, as text. Repeat it.")
 @click.option("--json-param", metavar="JSON", help="All arguments: an object of keywords, or an array of positions.")
-@click.option("--queue", metavar="NAME", help="The queue, if not the default one.")
-@click.option("--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due.")
-@click.option("--unique", metavar="KEY", help="Refuse it while another task with this key is not over.")
-@click.option("--tag", "tags", multiple=True, metavar="NAME", help="A tag to find it by. Repeat it.")
-@click.option("--id", "task_id", metavar="ID", help="Its id: the same id again changes nothing.")
+@options.task_options
+@click.option("--app", metavar="MODULE:SCHEDULER", help="Take what its code declares, and its store.")
 @store.json_option
 @store.url_option
 def schedule_command(
@@ -34,29 +36,66 @@ def schedule_command(
     at: str | None,
     in_: str | None,
     tz: str | None,
-    **options: Any,
+    args: tuple[str, ...],
+    kwargs: tuple[str, ...],
+    json_param: str | None,
+    app: str | None,
+    **given: Any,
 ) -> None:
     """Schedule a task of the work WORK_ID.
 
-    A node that knows the work will run it. The store is made if it is not there.
+    A node that knows the work will run it. The store is made if it is not there. With --app, what is not said here is
+    as the work declares it, its arguments are checked, and the task goes to the application's own store.
     """
     param = TaskParam(
         work_id=work_id,
         scheduled_time=times.required_time(at, in_, tz),
-        param=chosen_params(options["args"], options["kwargs"], options["json_param"]),
-        id=options["task_id"],
-        queue=options["queue"],
-        priority=None if options["priority"] is None else Priority[options["priority"].upper()],
-        unique=options["unique"],
-        tags=options["tags"] or None,
+        param=chosen_params(args, kwargs, json_param),
     )
-    with store.opened(url, make=True) as scheduler:
-        handle = scheduler.schedule(param)
+    if app is None:
+        with store.opened(url, make=True) as scheduler:
+            handle: TaskHandle | AsyncTaskHandle = scheduler.schedule(told(param, given, None))
+    else:
+        store.refuse_named()
+        handle = scheduled_by(find_scheduler(app), param, given)
     due = handle.scheduled_time
     if as_json:
         console.say_json({"id": handle.id, "work_id": work_id, "scheduled_time": due.isoformat()})
     else:
         console.say(f"{handle.id}  {work_id}  {times.stamp(due)}  {times.relative(due, times.now())}")
+
+
+def told(param: TaskParam, given: dict[str, Any], declared: Retry | None) -> TaskParam:
+    """Return what to schedule, with what was typed of its options."""
+    asked: TaskParam = replace(param, **options.chosen_options(given, declared))
+    return asked
+
+
+def scheduled_by(
+    application: Scheduler | AsyncScheduler, param: TaskParam, given: dict[str, Any]
+) -> TaskHandle | AsyncTaskHandle:
+    """Schedule as the application itself does. Raises NonexistentWorkIdError for work that it does not declare."""
+    from kokugen import AsyncScheduler
+
+    work = application.works.load(param.work_id)
+    if work is None:
+        raise NonexistentWorkIdError(param.work_id, "the application declares no such work")
+    declared = getattr(getattr(work, "declared", None), "retry", None)
+    asked = told(param, given, declared)
+    if isinstance(application, AsyncScheduler):
+        return asyncio.run(schedule_async(application, asked))
+    try:
+        return application.schedule(asked)
+    finally:
+        application.close()
+
+
+async def schedule_async(application: AsyncScheduler, param: TaskParam) -> AsyncTaskHandle:
+    """Schedule as `scheduled_by`."""
+    try:
+        return await application.schedule(param)
+    finally:
+        await application.close()
 
 
 def chosen_params(args: tuple[str, ...], kwargs: tuple[str, ...], text: str | None) -> Params:

@@ -12,20 +12,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from kokugen.options import check_name
 from kokugen.repository.locate import mask, stored_version
+from kokugen.task import NAMESPACE_DEFAULT
 
 if TYPE_CHECKING:
     from kokugen import Scheduler
 
 F = TypeVar("F", bound=Callable[..., Any])
+NAMESPACE = "kokugen.namespace"
 
 
 def url_option(command: F) -> F:
-    """Add --url, which KOKUGEN_URL stands in for."""
+    """Add --url, which KOKUGEN_URL stands in for, and --namespace, for which KOKUGEN_NAMESPACE does."""
+    command = click.option(
+        "--namespace",
+        envvar="KOKUGEN_NAMESPACE",
+        metavar="NAME",
+        expose_value=False,
+        callback=keep_namespace,
+        help="Which part of it; else KOKUGEN_NAMESPACE says.",
+    )(command)
     return click.option(
         "--url", envvar="KOKUGEN_URL", metavar="URL", help="The store; else the variable KOKUGEN_URL names it."
     )(command)
+
+
+def keep_namespace(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    """Keep the namespace with the command that runs, for `chosen_namespace`."""
+    context.meta[NAMESPACE] = name
+
+
+def chosen_namespace() -> str:
+    """Return the namespace that the command line that runs here works in. Raises OptionError."""
+    context = click.get_current_context(silent=True)
+    name = None if context is None else context.meta.get(NAMESPACE)
+    return NAMESPACE_DEFAULT if name is None else check_name("namespace", name)
 
 
 def json_option(command: F) -> F:
@@ -38,7 +62,7 @@ def opened(url: str | None, make: bool = False) -> Iterator[Scheduler]:
     """Open the store, for a block that only schedules and looks. Raises UsageError, RepositoryError."""
     from kokugen import Scheduler
 
-    scheduler = Scheduler(usable(url))
+    scheduler = Scheduler(usable(url), namespace=chosen_namespace())
     if not make:
         refuse_missing(usable(url))
     try:
@@ -57,6 +81,14 @@ def usable(url: str | None) -> str:
             "a memory store lives and ends with its own process: name a file, sqlite:///reminders.db"
         )
     return url
+
+
+def refuse_named() -> None:
+    """Refuse --url and --namespace beside --app. Raises UsageError."""
+    context = click.get_current_context()
+    for name in ("url", "namespace"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--app says which store: leave --{name} out")
 
 
 def file_of(url: str) -> Path | None:

@@ -5,6 +5,7 @@ The engine calls both steps now and again; they ask the task storage.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from kokugen.clock import Clock
@@ -12,6 +13,8 @@ from kokugen.repository.rows import Lease
 from kokugen.run import Interrupt, Run
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import LeasedTasks
+
+logger = logging.getLogger("kokugen")
 
 
 class Beat:
@@ -56,6 +59,12 @@ class Beat:
                 self._drop(lease.id, lease.claim, None)
         await self._storage.flush()
         await self._storage.announce()
+        await self._recover_strays()
+
+    async def _recover_strays(self) -> None:
+        recovered = await self._storage.recover_strays(self._runs.keys())
+        if recovered:
+            logger.warning("took back %d runs whose claim was committed after it was given up", len(recovered))
 
     async def mistrust(self) -> None:
         """Ask runs to stop that were not extended for so long that another node may soon take them over."""

@@ -16,7 +16,8 @@ from random import Random
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
-from kokugen.engine.hooks import Hooks, RunEvent
+from kokugen.engine.claims import Claims
+from kokugen.engine.hooks import Hooks
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.recalls import Recalls
@@ -26,7 +27,7 @@ from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import Settlement, give_back, settle
+from kokugen.task_storage.settlement import give_back, settle
 
 logger = logging.getLogger("kokugen")
 
@@ -55,33 +56,27 @@ class Engine:
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
         self._dispatchers = dispatchers
-        self._queues = queues
         self._clock = clock
         self._random = random
         self._settings = settings
         self._hooks = hooks
-        self._skip: set[str] = set()
         self._lane_of: dict[Lease, Lane] = {}
-        self._lost = 0
         self._early: dict[Lease, str | None] = {}
-        self._turn: Lane | None = None
         self._outcomes: deque[Outcome] = deque()
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake_finishes, self._stop_asked = asyncio.Event(), asyncio.Event()
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
+        self._claims = Claims(
+            storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
+        )
+        self.hint = self._claims.hints.hint
 
     # -- From any thread
-
-    def hint(self, due_us: int) -> None:
-        """Take note that a task due then may have come."""
-        loop = self._loop
-        soon_s = self._settings.poll_s + self._settings.ahead_s  # what is due later is found by the poll in time
-        if loop is not None and due_us - self._clock.wall_us() < soon_s * SECOND_US:
-            self._call(loop, self._on_hint, due_us)
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome of a run; the loop is woken once for all that come before it looks."""
@@ -123,18 +118,14 @@ class Engine:
         Raises RepositoryError where the store cannot be opened.
         """
         self._loop = asyncio.get_running_loop()
-        self._wake_claims, self._wake_finishes, self._stop_asked = (
-            asyncio.Event(),
-            asyncio.Event(),
-            asyncio.Event(),
-        )
         self._grace_s = self._settings.grace_s
+        self._claims.hints.open(self._loop)
         await self.storage.start()
         unlisten = self.storage.repository.listen(self.hint)
         for dispatcher in self._dispatchers:
             dispatcher.start(self.deliver)
         loops = [
-            asyncio.create_task(self._claims(), name="claims"),
+            asyncio.create_task(self._claims.run(self._stop_asked, self._early.clear), name="claims"),
             asyncio.create_task(self._finishes(), name="finishes"),
             asyncio.create_task(self._every(self._settings.beat_s, self._keeper.beat), name="beat"),
             asyncio.create_task(self._every(self._settings.margin_s / 2, self._keeper.mistrust), name="trust"),
@@ -156,6 +147,7 @@ class Engine:
             for dispatcher in self._dispatchers:
                 dispatcher.stop()
             self._recalls.close()
+            self._claims.hints.close()
             self._loop = None
 
     async def _first_of(self, loops: list[asyncio.Task[None]]) -> None:
@@ -166,84 +158,12 @@ class Engine:
         for task in done - {stop}:
             task.result()
 
-    def _on_hint(self, due_us: int) -> None:
-        for lane in self._lanes:
-            if lane.timer.hint(due_us):
-                self._wake_claims.set()
-
     def _on_stop(self, grace_s: float) -> None:
         self._grace_s = grace_s
         self._stop_asked.set()
-        self._wake_claims.set()
+        self._claims.wake()
 
-    # -- Claim
-
-    async def _claims(self) -> None:
-        backoff_s = 0.0
-        while not self._stop_asked.is_set():
-            self._wake_claims.clear()
-            self._lanes.share_works()
-            self._skip = {work_id for work_id in self._skip if self._lanes.load(work_id) is None}
-            ready = [lane for lane in self._lanes if self._is_ready(lane)]
-            if not ready:
-                await self._wait(self._wake_claims, self._idle_s())
-                continue
-            answers = await self._claim_all(ready)
-            failed = {lane: error for lane, error in zip(ready, answers, strict=True) if error is not None}
-            backoff_s = min(10.0, max(0.1, backoff_s * 2 + self._random.random() * 0.1)) if failed else 0.0
-            for lane, error in failed.items():
-                logger.warning("cannot claim, trying again in %.1f s: %s", backoff_s, error)
-                lane.timer.failed(self._clock.boot_s(), backoff_s)
-            if not failed:
-                self._early.clear()
-
-    async def _claim_all(self, ready: list[Lane]) -> list[RepositoryError | None]:
-        """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
-
-        Where there is none for the lane whose turn it is, the next one asks right away.
-        """
-        turn = None if self._lost else self._turn if self._turn in ready else ready[0]
-        answers = await asyncio.gather(*(self._claim(lane, lost_max=int(lane is turn)) for lane in ready))
-        if turn is not None:
-            self._turn = self._lanes.after(turn)
-            if not self._lost and self._turn is not turn and self._turn in ready:
-                self._turn.timer.hint(0)
-        return answers
-
-    def _is_ready(self, lane: Lane) -> bool:
-        return self._may_claim(lane) and lane.timer.wait_s(self._clock.wall_us(), self._clock.boot_s()) <= 0
-
-    def _may_claim(self, lane: Lane) -> bool:
-        if lane.only is not None and not lane.only:
-            return False
-        return lane.room > 0 and self.storage.unwritten < self._settings.outbox_max
-
-    def _idle_s(self) -> float:
-        """Return how long nothing needs to be asked; at most the poll."""
-        now_us, now_s = self._clock.wall_us(), self._clock.boot_s()
-        waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
-        return max(0.0, min(waits, default=self._settings.poll_s))
-
-    async def _claim(self, lane: Lane, *, lost_max: int) -> RepositoryError | None:
-        """Claim for a lane and hand out what was claimed; return what kept it from that."""
-        slots = lane.slots
-        lane.timer.asked(self._clock.boot_s())
-        try:
-            answer, sent_s = await self.storage.claim(
-                asker=self._lanes.index(lane),
-                slots=slots,
-                buffer=lane.room - slots,
-                lost_max=lost_max,
-                queues=self._queues,
-                only=lane.only,
-                skip=frozenset(self._skip),
-            )
-        except RepositoryError as error:
-            return error
-        lane.crowded = len(answer.tasks) >= slots
-        lane.timer.answered(answer.next_due, more=answer.more)
-        self._dispatch(lane, answer, sent_s)
-        return None
+    # -- Dispatch
 
     def _dispatch(self, lane: Lane, answer: ClaimAnswer, sent_s: float) -> None:
         """Make runs of what was claimed and hand each dispatcher its part, in one go.
@@ -253,7 +173,7 @@ class Engine:
         trusted_until_s = sent_s + self._settings.ttl_s - self._settings.margin_s
         parts: dict[Dispatcher, list[Run]] = {}
         for task in answer.tasks:
-            if self._stop_asked.is_set() or (task.lost and self._lost):  # it was claimed meanwhile
+            if self._stop_asked.is_set() or (task.lost and self._claims.lost):  # it was claimed meanwhile
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
@@ -266,7 +186,7 @@ class Engine:
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
             self._lane_of[lease] = lane
-            self._lost += task.lost > 0
+            self._claims.lost += task.lost > 0
             if self._early and lease in self._early:
                 self.drop(task.id, answer.claim, self._early[lease])
             parts.setdefault(dispatcher, []).append(run)
@@ -276,7 +196,7 @@ class Engine:
 
     def _leave(self, task: Claimed, claim: str) -> None:
         """Give back work that is unknown here, for nodes that know it, and do not ask for it until it is known."""
-        self._skip.add(task.work_id)
+        self._claims.skip(task.work_id)
         self._return(task, claim)
 
     def _return(self, task: Claimed, claim: str) -> None:
@@ -301,45 +221,26 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
-        self._tell(settled, {Lease(row.id, row.claim) for row in refused})
+        self._hooks.tell_ends(settled, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
-            self._on_hint(min(retried))
+            self._claims.hint(min(retried))
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
         ended: dict[Lane, list[bool]] = {}
-        lost = self._lost
+        lost = self._claims.lost
         for outcome in outcomes:
             lease = Lease(outcome.run.task.id, outcome.run.claim)
             if self.runs.pop(lease, None) is not None:
                 ended.setdefault(self._lane_of.pop(lease), []).append(outcome.ending is not Ending.NOT_STARTED)
-                self._lost -= outcome.run.task.lost > 0
+                self._claims.lost -= outcome.run.task.lost > 0
         now_s = self._clock.boot_s()
         for lane, ran in ended.items():
             lane.ended(len(ran), sum(ran), now_s)
         for lane in self._lanes:
-            if self._lost < lost or (lane.crowded and lane in ended):
+            if self._claims.lost < lost or (lane.crowded and lane in ended):
                 lane.timer.hint(0)
-        self._wake_claims.set()
-
-    def _tell(self, settled: list[tuple[Outcome, Settlement]], refused: set[Lease]) -> None:
-        for outcome, settlement in settled:
-            run = outcome.run
-            if refused and Lease(run.task.id, run.claim) in refused:
-                logger.warning("the outcome of %r is refused: its task was taken over, or ended by force", run)
-                self._hooks.tell("superseded", RunEvent(run, outcome.text))
-                continue
-            if settlement.failed:
-                self._hooks.tell("failed", RunEvent(run, outcome.text))
-            if settlement.dead:
-                self._hooks.tell("dead", RunEvent(run, outcome.text))
-            if self._hooks.wants("late"):
-                self._tell_if_late(run)
-
-    def _tell_if_late(self, run: Run) -> None:
-        late_s = (run.started_us - run.task.due_at) / SECOND_US
-        if run.started_us and late_s > self._settings.late_s:
-            self._hooks.tell("late", RunEvent(run, None, late_s))
+        self._claims.wake()
 
     # -- Beside it
 
@@ -364,7 +265,7 @@ class Engine:
         recovered = await self.storage.watch()
         if recovered:
             logger.warning("took over %d runs of nodes that are gone", len(recovered))
-            self._on_hint(0)
+            self._claims.hint(0)
 
     async def _give_back(self) -> None:
         """Release what has waited too long for a slot, and what is due much later, for the clock was set back (T10)."""
@@ -410,8 +311,8 @@ class Engine:
 
     async def _sign_off(self, clean: bool, until_s: float) -> None:
         """Write what is left to write, as long as there is time; say that this node stopped where nothing runs on."""
-        while not await self.storage.flush() and self._clock.boot_s() < until_s:
-            await self._wait(asyncio.Event(), FLUSH_S)
+        while not await self.storage.flush() and self._clock.boot_s() < until_s:  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(FLUSH_S)
         try:
             await self.storage.give_back_unanswered()
             if clean and self.storage.unwritten == 0:
@@ -422,8 +323,7 @@ class Engine:
     async def _drained(self, until_s: float) -> bool:
         """Wait until no run is left, at most until then; return whether none is."""
         while (self.runs or self._outcomes) and (left_s := until_s - self._clock.boot_s()) > 0:
-            await self._wait(self._wake_claims, min(0.1, left_s))
-            self._wake_claims.clear()
+            await self._claims.wait(min(0.1, left_s))
         await asyncio.sleep(0)
         return not self.runs
 
@@ -431,11 +331,3 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
-
-    @staticmethod
-    async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await event.wait()
-        except TimeoutError:
-            return

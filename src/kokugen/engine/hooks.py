@@ -9,7 +9,11 @@ from threading import Lock, Thread
 
 from msgspec import Struct
 
+from kokugen.clock import SECOND_US
+from kokugen.dispatcher.protocol import Outcome
+from kokugen.repository.rows import Lease
 from kokugen.run import Run
+from kokugen.task_storage.settlement import Settlement
 
 logger = logging.getLogger("kokugen")
 
@@ -46,6 +50,26 @@ class Hooks:
         for hook in self._hooks.get(name, ()):
             with self._lock:
                 self._alive_queue().put((hook, event))
+
+    def tell_ends(self, settled: list[tuple[Outcome, Settlement]], refused: set[Lease], late_s: float) -> None:
+        """Tell what became of runs that are over; `late_s` is how late a start may be without a word."""
+        for outcome, settlement in settled:
+            run = outcome.run
+            if refused and Lease(run.task.id, run.claim) in refused:
+                logger.warning("the outcome of %r is refused: its task was taken over, or ended by force", run)
+                self.tell("superseded", RunEvent(run, outcome.text))
+                continue
+            if settlement.failed:
+                self.tell("failed", RunEvent(run, outcome.text))
+            if settlement.dead:
+                self.tell("dead", RunEvent(run, outcome.text))
+            if self.wants("late"):
+                self._tell_if_late(run, late_s)
+
+    def _tell_if_late(self, run: Run, allowed_s: float) -> None:
+        late_s = (run.started_us - run.task.due_at) / SECOND_US
+        if run.started_us and late_s > allowed_s:
+            self.tell("late", RunEvent(run, None, late_s))
 
     def close(self) -> None:
         """Let the thread go once it has told what it was handed; does not wait for it. `tell` starts another one."""

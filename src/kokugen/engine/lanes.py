@@ -28,7 +28,9 @@ class Lanes:
     def __init__(self, dispatchers: Sequence[Dispatcher], registry: WorkRegistry, settings: Settings) -> None:
         self._registry = registry
         self._refused: set[str] = set()
-        groups = [[one] for one in dispatchers] if isinstance(registry, ListedWorkRegistry) else [dispatchers]
+        self._listed = registry if isinstance(registry, ListedWorkRegistry) else None
+        self._shared: frozenset[str] | None = None
+        groups = [dispatchers] if self._listed is None else [[one] for one in dispatchers]
         self._lanes = [_lane(group, settings) for group in groups]
 
     def __iter__(self) -> Iterator[Lane]:
@@ -44,14 +46,11 @@ class Lanes:
 
     def share_works(self) -> None:
         """Tell each lane which works it claims; works may be declared while running."""
-        if not isinstance(self._registry, ListedWorkRegistry):
-            return
-        ids = self._registry.work_ids()
-        if all(lane.only is not None for lane in self._lanes) and ids == frozenset().union(
-            *(lane.only or frozenset() for lane in self._lanes)
-        ):
+        ids = self._listed.work_ids() if self._listed is not None else None
+        if ids is None or ids == self._shared:
             return
         works = {work_id: self.load(work_id) for work_id in ids}
+        self._shared = None if None in works.values() else ids
         for lane in self._lanes:
             accepts = lane.dispatchers[0].accepts
             lane.serve(

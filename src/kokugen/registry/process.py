@@ -1,23 +1,26 @@
-"""One program run to its end: no shell, a scrubbed environment, its output capped, its whole group killed in time.
+"""One program run to its end: no shell, a scrubbed environment, its output capped, its whole family killed in time.
 
-`kokugen.registry.commands` calls it with an argument list that was checked.
+`kokugen.registry.commands` calls it with an argument list that was checked. It calls `kokugen.registry.guarded`, under
+which nothing of the program outlives this process either; Windows has no such guard.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from threading import Event, Thread
-from typing import IO
+from typing import IO, Protocol
 
 from msgspec import Struct
 
 from kokugen.run import Signal
+
+if sys.platform == "win32":
+    from kokugen.registry.unguarded import UnguardedProgram as _Start
+else:
+    from kokugen.registry.guarded import GuardedProgram as _Start
 
 _GRACE_S = 2.0
 """Between the polite signal and the last one."""
@@ -51,20 +54,39 @@ def run_process(launch: Launch, arguments: list[str], cancelled: Signal | None) 
 
     What the program leaves behind in its process group is killed when it ends.
     """
-    process = _started(launch, arguments)
-    assert process.stdout is not None, "asked for"
+    program = _started(launch, [launch.path, *arguments])
     tail = _Tail(launch.output_max)
-    drain, wake, ended = _thread(tail.drain, process.stdout), Event(), Event()
-    _thread(_reap, process, ended, wake)
+    drain, wake, ended = _thread(tail.drain, program.output), Event(), Event()
+    codes: list[int] = []
+    _thread(_await, program, codes, ended, wake)
     if cancelled is not None:
         cancelled.when_set(wake.set)
     wake.wait(launch.timeout.total_seconds())
     stopped = None
     if not ended.is_set():
         stopped = f"cancelled: {cancelled.reason}" if cancelled else f"it took longer than {launch.timeout}"
-        _stop(process, ended)
+        _stop(program, ended)
     drain.join(_LINGER_S)
-    return Ended(process.returncode, tail.text(), stopped)
+    return Ended(codes[0], tail.text(), stopped)
+
+
+class Program(Protocol):
+    """A program that was started."""
+
+    @property
+    def output(self) -> IO[bytes]: ...
+
+    def terminate(self) -> None:
+        """Ask it, and its group, to end."""
+        ...
+
+    def kill(self) -> None:
+        """End it, and what it started."""
+        ...
+
+    def wait(self) -> int:
+        """Wait for its end, and of what it left behind; return its exit code."""
+        ...
 
 
 class _Tail:
@@ -86,68 +108,22 @@ class _Tail:
         return (_CUT if self._cut else "") + self._data.decode("utf-8", "replace")
 
 
-def _started(launch: Launch, arguments: list[str]) -> subprocess.Popen[bytes]:
+def _started(launch: Launch, arguments: list[str]) -> Program:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return subprocess.Popen(  # noqa: S603 - the program is on the allow-list, its arguments were checked
-        [launch.path, *arguments],
-        executable=launch.path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        cwd=launch.cwd,
-        env={"PATH": _PATH, "LANG": "C.UTF-8", **kept, **launch.env},
-        start_new_session=True,
-    )
+    env = {"PATH": _PATH, "LANG": "C.UTF-8", **kept, **launch.env}
+    return _Start(arguments, cwd=launch.cwd, env=env)
 
 
-def _stop(process: subprocess.Popen[bytes], ended: Event) -> None:
-    """End a process group: first politely, then not."""
-    _kill_group(process, signal.SIGTERM)
+def _stop(program: Program, ended: Event) -> None:
+    """End a program and its family: first politely, then not."""
+    program.terminate()
     if not ended.wait(_GRACE_S):
-        _kill_group(process, _LAST_SIGNAL)
+        program.kill()
         ended.wait()
 
 
-if sys.platform == "win32":
-    _LAST_SIGNAL = signal.SIGTERM
-
-    def _kill_group(process: subprocess.Popen[bytes], number: int) -> None:  # noqa: ARG001 - there is one way only
-        """End the process and its children."""
-        subprocess.run(  # noqa: S603
-            [rf"{_PATH}\taskkill.exe", "/F", "/T", "/PID", str(process.pid)], check=False, capture_output=True
-        )
-
-    def _kill_rest(process: subprocess.Popen[bytes]) -> None:
-        """Do nothing: an ended process names no children here."""
-
-    def _await_end(process: subprocess.Popen[bytes]) -> None:
-        process.wait()
-else:
-    _LAST_SIGNAL = signal.SIGKILL
-
-    def _kill_group(process: subprocess.Popen[bytes], number: int) -> None:
-        """Signal every process of the group; the process leads a session of its own, so its pid names the group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
-
-    def _kill_rest(process: subprocess.Popen[bytes]) -> None:
-        _kill_group(process, _LAST_SIGNAL)
-
-    def _await_end(process: subprocess.Popen[bytes]) -> None:
-        """Wait without reaping it where that can be done: until then its pid names its group, and no other."""
-        if hasattr(os, "waitid"):
-            with suppress(ChildProcessError):  # somebody has the system reap all children
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        else:
-            process.wait()
-
-
-def _reap(process: subprocess.Popen[bytes], ended: Event, wake: Event) -> None:
-    """Wait for the program's end, and kill what it left behind."""
-    _await_end(process)
-    _kill_rest(process)
-    process.wait()
+def _await(program: Program, codes: list[int], ended: Event, wake: Event) -> None:
+    codes.append(program.wait())
     ended.set()
     wake.set()
 

@@ -14,6 +14,7 @@ from kokugen.repository.protocol import DurableRepository, TimedRepository
 
 if TYPE_CHECKING:
     from kokugen.repository.sqlite.library import Library
+    from kokugen.repository.transfer import Archive
 
 SQLITE = ("sqlite", "sqlite+sqlite3")
 POSTGRES = ("postgresql", "postgres")
@@ -53,6 +54,21 @@ def stored_version(url: str) -> int | None:
         with _driver():
             from kokugen.repository.postgres.look import version_at
         return version_at(url)
+    raise unknown(url)
+
+
+def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
+    """Return a store that is there, to copy from or into. Raises OptionError, RepositoryError."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+        from kokugen.repository.sqlite.transfer import SQLiteArchive
+
+        path = Path(rest[1:]).absolute()
+        return SQLiteArchive(sqlite_library(scheme), path, write=write, namespace=namespace)
+    if separator and scheme in POSTGRES:
+        with _driver():
+            from kokugen.repository.postgres.transfer import PostgresArchive
+        return PostgresArchive(url, write=write, namespace=namespace)
     raise unknown(url)
 
 

@@ -8,9 +8,11 @@ unchanged for their ttl on this node's boot clock. No wall clock decides that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import TypeVar
+
+from msgspec import Struct
 
 from kokugen.clock import Clock, duration_us, from_us, to_us
 from kokugen.errors import RepositoryError, UnknownOutcomeError
@@ -33,13 +35,26 @@ from kokugen.repository.rows import (
 from kokugen.settings import Settings
 from kokugen.task import NodeInfo, TaskInfo, TaskQuery, TaskState, replace
 from kokugen.task_storage.settlement import give_back
+from kokugen.task_storage.strays import Strays
 
 NOT_RESTORED = "not restored"
+NOBODY = ""
+"""The id of no node: everyone's runs are those of others to it."""
 PAGE = 1000
 PRUNED_MAX = 1000
 """How many tasks one pass deletes."""
 
 T = TypeVar("T")
+
+
+class Asked(Struct, frozen=True):
+    """A claim that was asked for at `sent_s` on the boot clock: from then its leases count."""
+
+    asker: int
+    nonce: str
+    slots: int
+    sent_s: float
+    reply: Reply[ClaimAnswer]
 
 
 class LeasedTasks:
@@ -66,7 +81,8 @@ class LeasedTasks:
         self._should_restore = should_restore
         self._outbox: dict[Lease, Finish] = {}
         self._seen: dict[Lease, tuple[int, float]] = {}
-        self._unanswered: dict[int, tuple[str, float]] = {}
+        self._strays = Strays(clock)
+        self._unanswered: dict[int, Asked] = {}
 
     @property
     def unwritten(self) -> int:
@@ -88,25 +104,18 @@ class LeasedTasks:
         await self.sync()
         return recovered
 
-    async def claim(
+    def ask(
         self,
         *,
-        asker: int = 0,
+        asker: int,
         slots: int,
         buffer: int,
         lost_max: int,
         queues: tuple[str, ...],
         only: frozenset[str] | None,
         skip: frozenset[str],
-    ) -> tuple[ClaimAnswer, float]:
-        """Claim due tasks and return when that was asked, on the boot clock: the lease counts from then.
-
-        First comes what an earlier claim of the same asker took whose answer was lost. Raises RepositoryError.
-        """
-        if asker in self._unanswered:
-            adopted = await self._adopt(asker)
-            if adopted[0].tasks:
-                return adopted
+    ) -> Asked:
+        """Ask for due tasks; `answer` waits for them. An asker is one that asks for one claim at a time."""
         request = ClaimRequest(
             node_id=self.node.node_id,
             nonce=self._ids.nonce(),
@@ -120,16 +129,32 @@ class LeasedTasks:
             ttl_s=self._settings.ttl_s,
         )
         sent_s = self._clock.boot_s()
-        self._unanswered[asker] = request.nonce, sent_s
-        answer = await self._answered(self.repository.claim(request), "claiming")
-        del self._unanswered[asker]
-        return answer, sent_s
+        asked = Asked(asker, request.nonce, slots, sent_s, self.repository.claim(request))
+        self._unanswered[asker] = asked
+        return asked
 
-    async def _adopt(self, asker: int) -> tuple[ClaimAnswer, float]:
-        nonce, sent_s = self._unanswered[asker]
-        answer = await self._answered(self.repository.held(self.node.node_id, nonce), "adopting a claim")
+    async def answer(self, asked: Asked) -> ClaimAnswer:
+        """Wait for a claim. Raises RepositoryError; then the same asker is to `adopt` what it may have taken."""
+        answer = await self._answered(asked.reply, "claiming")
+        del self._unanswered[asked.asker]
+        return answer
+
+    def lacks_answer(self, asker: int) -> bool:
+        """Return whether this asker's claim was not answered, or not yet."""
+        return asker in self._unanswered
+
+    async def adopt(self, asker: int) -> tuple[ClaimAnswer, Asked] | None:
+        """Return what this asker's last claim took, if its answer was lost and it took any. Raises RepositoryError."""
+        if asker not in self._unanswered:
+            return None
+        adopted = await self._adopt(asker)
+        return adopted if adopted[0].tasks else None
+
+    async def _adopt(self, asker: int) -> tuple[ClaimAnswer, Asked]:
+        asked = self._unanswered[asker]
+        answer = await self._answered(self.repository.held(self.node.node_id, asked.nonce), "adopting a claim")
         del self._unanswered[asker]
-        return replace(answer, more=True), sent_s
+        return replace(answer, more=True), asked
 
     async def give_back_unanswered(self) -> None:
         """Give back what was claimed without an answer, so that nothing is left that nobody runs.
@@ -181,6 +206,15 @@ class LeasedTasks:
         dead = await self._dead_nodes({one.owner for one in observed})
         lost = [one for one in observed if everything or one.owner in dead or self._is_stale(one)]
         self._forget({Lease(one.id, one.claim) for one in observed})
+        return await self._answered(self.repository.recover(lost), "recovering") if lost else []
+
+    async def recover_strays(self, known: Collection[Lease]) -> list[Recovered]:
+        """Recover the runs that are this node's by the store, and are not known here (`Strays`)."""
+        observed = await self._answered(self.repository.watch(NOBODY), "watching")
+        mine = (one for one in observed if one.owner == self.node.node_id)
+        lost = self._strays.lost(
+            one for one in mine if (lease := Lease(one.id, one.claim)) not in known and lease not in self._outbox
+        )
         return await self._answered(self.repository.recover(lost), "recovering") if lost else []
 
     async def _dead_nodes(self, owners: set[str]) -> set[str]:
@@ -245,6 +279,8 @@ class LeasedTasks:
 
     async def _answered(self, reply: Reply[T], what: str) -> T:
         """Wait for an answer, but not for ever. Raises UnknownOutcomeError."""
+        if reply.done():
+            return reply.peek()
         try:
             async with asyncio.timeout(self._settings.rpc_s):
                 return await reply

@@ -96,12 +96,8 @@ async def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
         "ttl": request.ttl_s,
     }
     sent_us = scope.clock.wall_us()
-    try:
+    with scope.unsettled.under_way(request.nonce, scope.session):
         row = await scope.session.row("claim", scope.names | asked)
-    except BaseException:
-        if scope.session.unsure:
-            scope.unsettled.add(request.nonce, scope.session)
-        raise
     scope.drift.note(sent_us, row["now"], scope.clock.wall_us(), near=scope.session.near)
     tasks = _claimed(row["tasks"])
     more = row["more"] or len(tasks) >= request.slots + request.buffer

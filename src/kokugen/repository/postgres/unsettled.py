@@ -1,11 +1,13 @@
-"""Claims whose answer was lost: the server may still be at them when their node comes back and asks what it holds.
+"""Claims without an answer: the server may still be at them when their node has given up and asks what it holds.
 
-A claim that is committed after that question would belong to a node that does not know of it, and beats for ever.
+A claim that is committed after that question would belong to a node that does not know of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kokugen.repository.postgres.session import Session
 from kokugen.repository.postgres.statement import Statement
@@ -19,24 +21,35 @@ _AT_IT = Statement(
 
 
 class Unsettled:
-    """The nonces of such claims, each with the server process that had it and the time at which that gives up."""
+    """The nonces of such claims, each with the server process that has it and the time at which that gives up."""
 
     def __init__(self) -> None:
         self._claims: dict[str, tuple[int, float]] = {}
 
-    def add(self, nonce: str, session: Session) -> None:
-        """Take note of a claim whose answer was lost with this session."""
+    @contextmanager
+    def under_way(self, nonce: str, session: Session) -> Iterator[None]:
+        """A claim is sent in this block, and settled at its end unless the session was lost amid it."""
+        self._note(nonce, session)
+        try:
+            yield
+        finally:
+            if session.unsure:
+                self._note(nonce, session)
+            else:
+                self._claims.pop(nonce, None)
+
+    def _note(self, nonce: str, session: Session) -> None:
         self._claims[nonce] = (session.pid, asyncio.get_running_loop().time() + session.limit_s)
         while len(self._claims) > KEPT:
             del self._claims[next(iter(self._claims))]
 
     async def settle(self, nonce: str, session: Session) -> None:
         """Wait until this claim is committed, or never will be."""
-        pid, until_s = self._claims.get(nonce, (0, 0.0))
-        at_it = True
-        while at_it and asyncio.get_running_loop().time() < until_s:
-            at_it = await self._at_it(pid, session)
-            await asyncio.sleep(LOOK_S if at_it else 0)
+        while (claim := self._claims.get(nonce)) is not None:
+            pid, until_s = claim
+            if asyncio.get_running_loop().time() >= until_s or not await self._at_it(pid, session):
+                break
+            await asyncio.sleep(LOOK_S)
         self._claims.pop(nonce, None)
 
     @staticmethod

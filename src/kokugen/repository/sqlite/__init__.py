@@ -16,6 +16,7 @@ from kokugen.clock import Clock, SystemClock
 from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
+from kokugen.repository.joining import Joined
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -46,6 +47,7 @@ from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
+from kokugen.repository.sqlite.guest import Host, guest_of
 from kokugen.repository.sqlite.library import FAULTS, Apsw, Connection, Library, Occupancy
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
@@ -181,7 +183,6 @@ class SQLiteRepository(SeedMethods):
         return leave
 
     def _on_wait(self, due_us: int) -> None:
-        self._hint(due_us)
         if due_us - self._clock.wall_us() < SOON_US:
             self._bell.ring(due_us)
 
@@ -197,9 +198,12 @@ class SQLiteRepository(SeedMethods):
     def _submit(self, run: Callable[..., T], *arguments: Any, rows: list[Any] | None = None, **about: Any) -> Reply[T]:
         reply: Reply[T] = Reply()
         try:
-            self._opened().submit(Operation(reply=reply, run=run, rows=rows, arguments=arguments, **about))
+            operation = Operation(reply=reply, run=run, rows=rows, arguments=arguments, **about)
+            self._opened().submit(operation)
         except KokugenError as error:
             return Reply.failed(error)
+        if operation.due_us is not None:  # a claim that this makes is queued behind it, and joins its transaction
+            self._hint(operation.due_us)
         return reply
 
     def _read(self, query: Callable[..., T], *arguments: Any) -> Reply[T]:
@@ -248,6 +252,13 @@ class SQLiteRepository(SeedMethods):
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._submit(changes.revise, task_id, revision, due_us=revision.due_at or 0)
+
+    def within(self, connection: object) -> Joined:
+        return guest_of(connection, self._library.scheme, self._host)
+
+    def _host(self) -> Host:
+        self._opened()
+        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock)
 
     # -- Reading
 

@@ -83,10 +83,10 @@ def migrate(db: Connection, path: Path, cluster_id: str) -> int:
     """Bring the schema up to date, once, whoever comes first, and return its version. Raises SchemaVersionError."""
     scripts = sorted(one.name for one in files(__package__).joinpath("sql").iterdir() if one.name.endswith(".sql"))
     newest = int(scripts[-1][:3])
-    if (version := _version(db)) < newest:
+    if (version := schema_version(db)) < newest:
         db.execute("BEGIN IMMEDIATE")
         try:
-            version = _version(db)
+            version = schema_version(db)
             for name in scripts:
                 if int(name[:3]) > version:
                     db.execute(files(__package__).joinpath("sql", name).read_text(encoding="utf-8"))
@@ -115,7 +115,7 @@ def stored_version(library: Library, path: Path) -> int | None:
         db = library.connect(path, read_only=True)
         try:
             _refuse_foreign(db, path)
-            return _version(db) or None
+            return schema_version(db) or None
         finally:
             db.close()
     except FAULTS as error:
@@ -136,7 +136,8 @@ def _refuse_foreign(db: Connection, path: Path) -> None:
         raise RepositoryError(f"{path} is the database of another application: name another file")
 
 
-def _version(db: Connection) -> int:
+def schema_version(db: Connection) -> int:
+    """Return the version of the schema as it is; nought where there is none."""
     if not one(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'"):
         return 0
     return _fact(db, "schema_version")

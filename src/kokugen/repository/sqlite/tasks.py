@@ -60,6 +60,8 @@ _ADD_BODIES = (
 
 def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
     """Add tasks in one statement; where some are there already, one by one."""
+    if len(tasks) == 1:
+        return [_add_one(scope, tasks[0])]
     db = scope.db
     db.execute("SAVEPOINT adding")
     db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode(tasks)})
@@ -74,14 +76,15 @@ def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
 
 
 def _add_one(scope: Scope, task: NewTask) -> Added:
+    scope.db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode([task])})
+    if scope.db.changes() == 1:
+        _add_bodies(scope, [task])
+        return Added(task.id, AddResult.ADDED)
     if one(scope.db, "SELECT 1 FROM task WHERE namespace = ? AND id = ?", (scope.namespace, task.id)):
         return Added(task.id, AddResult.EXISTED)
-    if task.unique_key is not None and (holder := _holder(scope, task.unique_key)) is not None:
-        return Added(holder, AddResult.DUPLICATE)
-    scope.db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode([task])})
-    assert scope.db.changes() == 1, "a task that collides with none is added"
-    _add_bodies(scope, [task])
-    return Added(task.id, AddResult.ADDED)
+    holder = _holder(scope, task.unique_key) if task.unique_key is not None else None
+    assert holder is not None, "a task that collides with none is added"
+    return Added(holder, AddResult.DUPLICATE)
 
 
 def _add_bodies(scope: Scope, tasks: Sequence[NewTask]) -> None:

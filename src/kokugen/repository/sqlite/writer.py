@@ -1,7 +1,9 @@
 """The one writer of a process: a thread that takes all that is queued and commits it as one transaction.
 
 While a commit is under way the next batch gathers: many concurrent calls become one statement, and an idle store
-answers at once. An operation that fails, whatever it raises, is undone alone; the rest of its batch is not touched.
+answers at once. What is queued while a batch is carried out joins its transaction: so a task that is due at once is
+added and claimed by one commit. An operation that fails, whatever it raises, is undone alone; the rest of its batch
+is not touched.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Writer:
         self._db = connect(library, path)
         self._file = file_identity(path)
         self._version = one(self._db, "PRAGMA data_version")
-        self._closed = self._ended = False
+        self._closed = self._ended = self._last = False
         self.watching = False
         self._thread = Thread(target=self._work, name="kokugen-sqlite", daemon=True)
         self._thread.start()
@@ -95,9 +97,8 @@ class Writer:
         self._thread.join()
 
     def _work(self) -> None:
-        last = False
-        while not last:
-            batch, last = self._gather()
+        while not self._last:
+            batch = self._gather()
             if batch:
                 resolve_all(self._answers(batch))
                 self._hint(batch)
@@ -105,27 +106,40 @@ class Writer:
         self._ended = True
         self._refuse_rest()
 
-    def _gather(self) -> tuple[list[Operation], bool]:
-        """Wait for an operation and return all that are queued, up to a bound; whether it is the end, too."""
-        batch: list[Operation] = []
-        size = 0
+    def _gather(self) -> list[Operation]:
+        """Wait for an operation and return all that are queued, up to a bound."""
         try:
-            operation = self._queue.get(timeout=LOOK_S if self.watching else None)
-            batch += self._hurried()
+            first = self._queue.get(timeout=LOOK_S if self.watching else None)
+        except Empty:
+            self._look()
+            return []
+        return self._queued(first, ROWS_MAX)
+
+    def _queued(self, operation: Operation | None, room: int) -> list[Operation]:
+        """Return this operation and those that are queued behind it, about as many as there is room for."""
+        batch = self._hurried()
+        with suppress(Empty):
             while operation is not None:
                 if operation.urgent:
                     batch += self._hurried()  # it is among these, or was in an earlier batch
                 else:
                     batch.append(operation)
-                    size += len(operation.rows or ())
-                if size >= ROWS_MAX:
-                    return batch, False
+                    room -= _size(operation)
+                if room <= 0:
+                    return batch
                 operation = self._queue.get_nowait()
+            self._last = True
+        return batch
+
+    def _late(self, batch: list[Operation]) -> list[Operation]:
+        """Return what was queued meanwhile, if there is room for it beside this batch."""
+        room = ROWS_MAX - sum(map(_size, batch))
+        if room <= 0 or self._last:
+            return []
+        try:
+            return self._queued(self._queue.get_nowait(), room)
         except Empty:
-            if not batch:
-                self._look()
-            return batch, False
-        return batch, True
+            return []
 
     def _hint(self, batch: list[Operation]) -> None:
         due_us = min((one.due_us for one in batch if one.due_us is not None), default=None)
@@ -164,8 +178,11 @@ class Writer:
             self._version = version
             self._tell(self._changed)
 
-    def _answers(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
-        """Commit operations and return their answers; where that fails, each alone, so that one spoils no other."""
+    def _answers(self, batch: list[Operation], *, shared: bool = True) -> list[tuple[Reply[Any], Any]]:
+        """Commit operations, and those that join them while they are carried out, and return their answers.
+
+        Where that fails, each is committed alone, so that one spoils no other.
+        """
         try:
             check_unmoved(self._path, self._file)
             self._db.execute("BEGIN IMMEDIATE")
@@ -173,12 +190,15 @@ class Writer:
             return [(operation.reply, self._told(error)) for operation in batch]
         try:
             answers = self._run(batch)
+            while shared and (late := self._late(batch)):
+                batch += late
+                answers += self._run(late)
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and the thread goes on
             self._undo()
             if len(batch) == 1:
                 return [(batch[0].reply, self._told(error))]
-            return [answer for operation in batch for answer in self._answers([operation])]
+            return [answer for operation in batch for answer in self._answers([operation], shared=False)]
         return answers
 
     def _run(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
@@ -196,6 +216,10 @@ class Writer:
 
     def _told(self, error: Exception) -> Exception:
         return explain(error, self._path) if isinstance(error, FAULTS) else error
+
+
+def _size(operation: Operation) -> int:
+    return len(operation.rows) if operation.rows else 1
 
 
 def _merge_key(operation: Operation) -> object:

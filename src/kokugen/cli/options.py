@@ -1,0 +1,88 @@
+"""How a task is to run, as people type it: a mode, a retry, spans, a level. Called by `kokugen schedule`.
+
+What is not typed stays None: the work's declaration decides it then, or the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from kokugen.cli import times
+from kokugen.retry import ATTEMPTS_MAX, Retry
+from kokugen.task import Mode, Priority, replace
+
+F = TypeVar("F", bound=Callable[..., Any])
+PRIORITIES = [level.name.lower() for level in Priority]
+MODES = [mode.name.lower().replace("_", "-") for mode in Mode]
+NOUN = "retry_"
+
+
+def task_options(command: F) -> F:
+    """Add the options of a task to a command; `chosen_options` reads them."""
+    for option in reversed(
+        (
+            click.option("--queue", metavar="NAME", help="The queue, if not the default one."),
+            click.option(
+                "--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due."
+            ),
+            click.option("--unique", metavar="KEY", help="Refuse it while another task with this key is not over."),
+            click.option("--tag", "tags", multiple=True, metavar="NAME", help="A tag to find it by. Repeat it."),
+            click.option("--id", metavar="ID", help="Its id: the same id again changes nothing."),
+            click.option(
+                "--mode", type=click.Choice(MODES, case_sensitive=False), help="Whether it runs again after a crash."
+            ),
+            click.option("--timeout", metavar="SPAN", help="Ask a run to stop that takes longer."),
+            click.option("--start-within", metavar="SPAN", help="Give it up if it could not start so soon after."),
+            click.option("--max-lost", type=int, metavar="N", help="Fail it once its runs were cut off so often."),
+            click.option(
+                "--retry-attempts",
+                type=click.IntRange(1, ATTEMPTS_MAX),
+                metavar="N",
+                help="Try it so often if it raises; 5 where only the rest is said.",
+            ),
+            click.option("--retry-initial", metavar="SPAN", help="Wait so long after the first attempt."),
+            click.option("--retry-factor", type=float, metavar="X", help="Wait so many times as long after each."),
+            click.option("--retry-delay-max", metavar="SPAN", help="But never longer than this."),
+            click.option("--retry-jitter/--no-retry-jitter", default=None, help="Whether to wait less, by chance."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def chosen_options(given: dict[str, Any], declared: Retry | None = None) -> dict[str, Any]:
+    """Return what was typed, as keywords of `TaskParam`. Raises OptionError, ScheduledTimeError.
+
+    What is not said of a retry is as declared, or as in `Retry()`.
+    """
+    retry = {name.removeprefix(NOUN): value for name, value in given.items() if name.startswith(NOUN)}
+    chosen = {name: value for name, value in given.items() if not name.startswith(NOUN)}
+    for name in ("timeout", "start_within"):
+        chosen[name] = span_of(name, given[name])
+    chosen["tags"] = given["tags"] or None
+    chosen["priority"] = None if given["priority"] is None else Priority[given["priority"].upper()]
+    chosen["mode"] = None if given["mode"] is None else given["mode"].replace("-", "_")
+    chosen["retry"] = chosen_retry(retry, declared)
+    return chosen
+
+
+def chosen_retry(given: dict[str, Any], declared: Retry | None) -> Retry | None:
+    """Return the retry that was typed, if anything was said of one. Raises OptionError, ScheduledTimeError."""
+    said = {name: value for name, value in given.items() if value is not None}
+    for name in said.keys() & {"initial", "delay_max"}:
+        said[name] = span_of(NOUN + name, said[name])
+    if not said:
+        return None
+    base = declared or Retry()
+    if "initial" in said and "delay_max" not in said:
+        said["delay_max"] = max(base.delay_max, said["initial"])
+    retry: Retry = replace(base, **said)
+    return retry
+
+
+def span_of(name: str, text: str | None) -> Any:
+    """Return the span that an option says, if it says one."""
+    return None if text is None else times.parse_span(text, "--" + name.replace("_", "-"))

@@ -1,0 +1,191 @@
+"""When the engine claims, and for which lanes: by the timers, after errors again, and at once where a hint says so.
+
+What it gets it hands to `dispatch`. Most of it runs on the engine's loop; a claim that follows a hint while that rests
+is asked for by the hinting thread (see `hints`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from random import Random
+
+from kokugen.clock import Clock
+from kokugen.engine.hints import Hints
+from kokugen.engine.lane import Lane
+from kokugen.engine.lanes import Lanes
+from kokugen.errors import RepositoryError
+from kokugen.repository.rows import ClaimAnswer
+from kokugen.settings import Settings
+from kokugen.task_storage.leasing import Asked, LeasedTasks
+
+BACKOFF_S_MAX = 10.0
+
+Dispatch = Callable[[Lane, ClaimAnswer, float], object]
+Answers = dict[Lane, RepositoryError | None]
+"""What kept each lane from its claim: None, or an error."""
+
+logger = logging.getLogger("kokugen")
+
+
+class Claims:
+    """Claims for the lanes of one engine. `lost` is how many of its runs were lost before; one may run at a time."""
+
+    def __init__(
+        self,
+        storage: LeasedTasks,
+        lanes: Lanes,
+        dispatch: Dispatch,
+        *,
+        queues: tuple[str, ...],
+        clock: Clock,
+        random: Random,
+        settings: Settings,
+    ) -> None:
+        self.lost = 0
+        self.hints = Hints(self.hint, self._ask_all, clock=clock, settings=settings)
+        self._storage = storage
+        self._lanes = lanes
+        self._dispatch = dispatch
+        self._queues = queues
+        self._clock = clock
+        self._random = random
+        self._settings = settings
+        self._skip: set[str] = set()
+        self._turn: Lane | None = None
+        self._backoff_s = 0.0
+        self._wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event, settled: Callable[[], object]) -> None:
+        """Claim until the stop; call `settled()` whenever all that was asked for has been answered and handed out."""
+        while not stop.is_set():
+            self._lanes.share_works()
+            self._skip = {work_id for work_id in self._skip if self._lanes.load(work_id) is None}
+            ready = [lane for lane in self._lanes if self._is_ready(lane)]
+            answers = await (self._claim_all(ready) if ready else self._rest())
+            if answers and not self._put_off({lane: error for lane, error in answers.items() if error is not None}):
+                settled()
+
+    # -- What others tell, on the loop
+
+    def wake(self) -> None:
+        """Have it look again: there may be room."""
+        self._wake.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until it would look again, at most so long."""
+        self._wake.clear()
+        waking = asyncio.get_running_loop().call_later(timeout_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            waking.cancel()
+
+    def hint(self, due_us: int) -> None:
+        """Take note that a task due then may have come."""
+        for lane in self._lanes:
+            if lane.timer.hint(due_us):
+                self._wake.set()
+
+    def skip(self, work_id: str) -> None:
+        """Do not claim this work until it is known here."""
+        self._skip.add(work_id)
+
+    # -- Claiming
+
+    async def _rest(self) -> Answers:
+        """Wait until there is something to claim, or the time to poll has come; take what was asked for meanwhile."""
+        answered = asyncio.get_running_loop().create_future()
+        answered.add_done_callback(lambda _: self._wake.set())
+        self.hints.rest(answered)
+        try:
+            await self.wait(self._idle_s())
+        finally:
+            asked = self.hints.resume()
+        for lane in self._lanes:
+            if asked and lane not in asked:  # what came may be for it
+                lane.timer.hint(0)
+        return {lane: await self._answered(lane, one) for lane, one in asked.items()}
+
+    async def _claim_all(self, ready: list[Lane]) -> Answers:
+        """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
+
+        Where there is none for the lane whose turn it is, the next one asks right away.
+        """
+        turn = None if self.lost else self._turn if self._turn in ready else ready[0]
+        answers = await asyncio.gather(*(self._claim(lane, lost_max=int(lane is turn)) for lane in ready))
+        if turn is not None:
+            self._turn = self._lanes.after(turn)
+            if not self.lost and self._turn is not turn and self._turn in ready:
+                self._turn.timer.hint(0)
+        return dict(zip(ready, answers, strict=True))
+
+    def _put_off(self, failed: dict[Lane, RepositoryError]) -> bool:
+        """Let lanes wait whose claim failed, each time longer; return whether there are any."""
+        grown_s = max(0.1, self._backoff_s * 2 + self._random.random() * 0.1)
+        self._backoff_s = min(BACKOFF_S_MAX, grown_s) if failed else 0.0
+        for lane, error in failed.items():
+            logger.warning("cannot claim, trying again in %.1f s: %s", self._backoff_s, error)
+            lane.timer.failed(self._clock.boot_s(), self._backoff_s)
+        return bool(failed)
+
+    def _is_ready(self, lane: Lane) -> bool:
+        return self._may_claim(lane) and lane.timer.wait_s(self._clock.wall_us(), self._clock.boot_s()) <= 0
+
+    def _may_claim(self, lane: Lane) -> bool:
+        if lane.only is not None and not lane.only:
+            return False
+        return lane.room > 0 and self._storage.unwritten < self._settings.outbox_max
+
+    def _idle_s(self) -> float:
+        """Return how long nothing needs to be asked; at most the poll."""
+        now_us, now_s = self._clock.wall_us(), self._clock.boot_s()
+        waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
+        return max(0.0, min(waits, default=self._settings.poll_s))
+
+    async def _claim(self, lane: Lane, *, lost_max: int) -> RepositoryError | None:
+        """Claim for a lane and hand out what was claimed; return what kept it from that.
+
+        First comes what the lane's last claim took, where its answer was lost.
+        """
+        lane.timer.asked(self._clock.boot_s())
+        try:
+            adopted = await self._storage.adopt(self._lanes.index(lane))
+        except RepositoryError as error:
+            return error
+        if adopted is not None:
+            self._received(lane, *adopted)
+            return None
+        return await self._answered(lane, self._ask(lane, lost_max))
+
+    async def _answered(self, lane: Lane, asked: Asked) -> RepositoryError | None:
+        try:
+            answer = await self._storage.answer(asked)
+        except RepositoryError as error:
+            return error
+        self._received(lane, answer, asked)
+        return None
+
+    def _received(self, lane: Lane, answer: ClaimAnswer, asked: Asked) -> None:
+        lane.crowded = len(answer.tasks) >= asked.slots
+        lane.timer.answered(answer.next_due, more=answer.more)
+        self._dispatch(lane, answer, asked.sent_s)
+
+    def _ask_all(self) -> dict[Lane, Asked]:
+        """Ask for what is due in the place of the loop, which rests: for each lane that has room and is answered."""
+        lacks_answer, index = self._storage.lacks_answer, self._lanes.index
+        lanes = [lane for lane in self._lanes if self._may_claim(lane) and not lacks_answer(index(lane))]
+        return {lane: self._ask(lane, lost_max=0) for lane in lanes}
+
+    def _ask(self, lane: Lane, lost_max: int) -> Asked:
+        slots = lane.slots
+        return self._storage.ask(
+            asker=self._lanes.index(lane),
+            slots=slots,
+            buffer=lane.room - slots,
+            lost_max=lost_max,
+            queues=self._queues,
+            only=lane.only,
+            skip=frozenset(self._skip),
+        )
