@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from kokugen.task import NodeInfo
+from kokugen.zones import tz_version
 
 UNKNOWN = ""
 
@@ -27,6 +28,7 @@ def this_node(node_id: str, *, label: str | None, version: str, now_us: int) -> 
         version=version,
         started_at=now_us,
         seen_at=now_us,
+        tzdata=tz_version(),
     )
 
 

@@ -85,9 +85,11 @@ class Params(Struct, frozen=True):
             return cls()
         if isinstance(param, Params):
             return param
-        if isinstance(param, (dict, Mapping)):  # in this order: to ask an abstract class is slow
+        if isinstance(param, (list, tuple)):  # first, with dict: to ask an abstract class is slow
+            return cls(args=tuple(param))
+        if isinstance(param, (dict, Mapping)):
             return cls(kwargs=dict(param))
-        if isinstance(param, (list, Sequence)) and not isinstance(param, str | bytes):
+        if isinstance(param, Sequence) and not isinstance(param, str | bytes):
             return cls(args=tuple(param))
         raise OptionError(
             f"param must be a mapping (keyword arguments), a list (positional) or Params, not {type(param).__name__}"
@@ -229,6 +231,8 @@ class NodeInfo(Struct, frozen=True, kw_only=True):
     started_at: int = 0
     seen_at: int = 0
     stopped_at: int | None = None
+    tzdata: str = ""
+    """Which time zone rules it uses (`kokugen.zones.tz_version`)."""
 
 
 def replace(value: Any, **changes: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from tests.chaos.cancels import cancel_by_beat, cancel_by_hint
+from tests.chaos.clocks import set_clocks_on_postgres, set_clocks_on_sqlite
+from tests.chaos.feed import delay_commits
 from tests.chaos.processes import kill_on_postgres, kill_on_sqlite, pause, roll
 from tests.chaos.stage import Row
 from tests.chaos.store import fail_network, restart
@@ -13,4 +16,9 @@ ROWS = (
     Row(name="pause", fault="SIGSTOP longer than ttl", ci=50, release=1000, sample=2, act=pause),
     Row(name="network", fault="TCP faults", ci=300, release=5000, sample=12, act=fail_network),
     Row(name="roll", fault="rolling SIGTERM", ci=50, release=500, sample=3, act=roll),
+    Row(name="cancel", fault="cancels elsewhere, by hint", ci=100, release=1000, sample=5, act=cancel_by_hint),
+    Row(name="cancel-beat", fault="cancels elsewhere, by beat", ci=100, release=1000, sample=5, act=cancel_by_beat),
+    Row(name="clock-sqlite", fault="clock set, SQLite", ci=50, release=500, sample=5, act=set_clocks_on_sqlite),
+    Row(name="clock-postgres", fault="clock set, PostgreSQL", ci=50, release=500, sample=5, act=set_clocks_on_postgres),
+    Row(name="feed", fault="late commits", ci=5000, release=100_000, sample=200, act=delay_commits),
 )

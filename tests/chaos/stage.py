@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from kokugen import TaskParam
 from kokugen.clock import to_us
+from kokugen.task import replace
 from tests.faults.crew import Crew, soon
 from tests.faults.ground import Ground
 from tests.faults.journal import START
@@ -36,7 +37,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     tasks: int
     verdicts: Sequence[Verdict]
     recoveries_s: Sequence[float] = ()
-    notes: dict[str, float] = {}
+    notes: Mapping[str, float] = {}
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -142,10 +143,5 @@ def proven(found: Findings, **shown: int) -> Findings:
     if found.count < SHOWING:
         return found
     empty = [Verdict(Kind.UNEXPLAINED, f"nothing was shown: no {what}") for what, times in shown.items() if not times]
-    return Findings(
-        count=found.count,
-        tasks=found.tasks,
-        verdicts=[*found.verdicts, *empty],
-        recoveries_s=found.recoveries_s,
-        notes=found.notes | shown,
-    )
+    told: Findings = replace(found, verdicts=[*found.verdicts, *empty], notes={**found.notes, **shown})
+    return told

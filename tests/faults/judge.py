@@ -101,9 +101,7 @@ def _lost(info: TaskInfo, runs: Sequence[Entry], over: Runs, case: Case) -> Iter
         if end is None or end.event != END:
             yield Verdict(Kind.LOST, f"{info.id}: Done by run {info.fence}, which did not end")
     elif not _is_meant(info, case):
-        yield Verdict(
-            Kind.LOST, f"{info.id}: {info.state.label} ({info.reason}), and nobody failed or cancelled it"
-        )
+        yield Verdict(Kind.LOST, f"{info.id}: {info.state.label} ({info.reason}), and nobody failed or cancelled it")
     if info.state.terminal and info.attempt != 1 and not (info.state is TaskState.CANCELLED and info.attempt == 0):
         yield Verdict(Kind.UNEXPLAINED, f"{info.id}: {info.attempt} attempts, and none of them failed")
     if any(run.fence > info.fence for run in runs):

@@ -17,10 +17,11 @@ from tests.faults.judge import Case, Kind, judge
 
 DUE_US = 1_000_000
 LOST = Attempt(fence=1, attempt=1, outcome="lost")
+RELEASED = Attempt(fence=1, attempt=1, outcome="released")
 
 
 def entry(event: str, fence: int = 1, **about: Any) -> Entry:
-    at_ns = {START: 10, END: 20}[event] + 100 * fence
+    at_ns = {START: 10, END: 20, CUT: 20}[event] + 100 * fence
     fields: dict[str, Any] = {"task_id": "a", "attempt": 1, "pid": fence, "wall_us": DUE_US, "boot_ns": at_ns} | about
     return Entry(event=event, fence=fence, **fields)
 
@@ -53,6 +54,17 @@ TAKEN_OVER = Case(
     steps=[claim(1), end(1, new=0), claim(2), end(2)],
     killed={1: 150},
 )
+CANCELLED = Case(
+    asked={"a": DUE_US},
+    entries=[entry(START), entry(CUT)],
+    tasks={"a": info(state=TaskState.CANCELLED)},
+    history={},
+    steps=[claim(1), end(1, new=3)],
+    requested={"a": 115},
+)
+GIVEN_BACK = msgspec.structs.replace(
+    TAKEN_OVER, entries=[entry(START), entry(CUT), entry(START, 2), entry(END, 2)], history={"a": [RELEASED]}, killed={}
+)
 BROKEN: dict[str, tuple[Case, dict[str, Any]]] = {
     "not in the store": (CLEAN, {"tasks": {}}),
     "never asked for": (CLEAN, {"asked": {}}),
@@ -67,6 +79,13 @@ BROKEN: dict[str, tuple[Case, dict[str, Any]]] = {
     "recorded as Done all the same": (CLEAN, {"history": {"a": [LOST]}}),
     "at most once, and 2 runs": (TAKEN_OVER, {"tasks": {"a": info(fence=2, mode=Mode.AT_MOST_ONCE)}}),
     "while run 1 was under way": (TAKEN_OVER, {"killed": {1: 250}}),
+    "which did not end ": (CLEAN, {"entries": [entry(START), entry(CUT)]}),
+    "started after it was cancelled": (CANCELLED, {"cancelled": {"a": 105}, "requested": {}}),
+    "attempt began after its cancellation": (
+        TAKEN_OVER,
+        {"tasks": {"a": info(fence=2, state=TaskState.CANCELLED)}, "requested": {"a": 105}},
+    ),
+    "run 2 began while": (GIVEN_BACK, {"entries": [entry(START), entry(START, 2), entry(END, 2)]}),
     "went from 2 to 2": (CLEAN, {"steps": [claim(1), end(1), end(1, old=2)]}),
     "went from 2 to 3": (CLEAN, {"steps": [claim(1), end(1), end(1, old=2, new=3)]}),
     "went from 0 to 2": (CLEAN, {"steps": [end(1, old=0)]}),
@@ -76,7 +95,7 @@ BROKEN: dict[str, tuple[Case, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", [CLEAN, TAKEN_OVER])
+@pytest.mark.parametrize("case", [CLEAN, TAKEN_OVER, CANCELLED, GIVEN_BACK])
 def test_a_clean_case_is_told_to_be_clean(case: Case) -> None:
     assert judge(case) == []
 
@@ -84,7 +103,27 @@ def test_a_clean_case_is_told_to_be_clean(case: Case) -> None:
 @pytest.mark.parametrize("words", BROKEN)
 def test_each_broken_promise_is_found(words: str) -> None:
     case, changes = BROKEN[words]
-    assert any(words in told.words for told in judge(msgspec.structs.replace(case, **changes)))
+    told = judge(msgspec.structs.replace(case, **changes))
+    assert any(words.strip() in one.words for one in told)
+    assert {one.kind for one in told} <= set(Kind)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("not in the store", Kind.LOST),
+        ("Initialized still", Kind.LOST),
+        ("2 runs under claim 1", Kind.DOUBLED),
+        ("without a takeover", Kind.DOUBLED),
+        ("started early", Kind.EARLY),
+        ("while run 1 was under way", Kind.OVERLAPPING),
+        ("never asked for", Kind.UNEXPLAINED),
+        ("went from 2 to 3", Kind.UNEXPLAINED),
+    ],
+)
+def test_each_broken_promise_is_counted_as_what_it_is(words: str, kind: Kind) -> None:
+    case, changes = BROKEN[words]
+    assert kind in {one.kind for one in judge(msgspec.structs.replace(case, **changes))}
 
 
 def test_a_run_of_a_process_that_was_stopped_may_overlap_the_next_one_but_not_before() -> None:

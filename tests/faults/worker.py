@@ -23,7 +23,6 @@ from tests.faults.journal import CUT, END, HEARD, REFUSED, START, Journal
 
 WORKERS = 4
 GATE_LOOK_S = 0.005
-UNHEARD = timedelta(seconds=60)
 OFFSET = struct.Struct("q")
 
 
@@ -60,12 +59,16 @@ def works_of(journal: Journal) -> FunctionRegistry:
         journal.write(END, run.task_id, run.fence, run.attempt)
 
     @works.work
-    def until_cancelled() -> None:
+    async def until_cancelled() -> None:
         run = current_run()
         journal.write(START, run.task_id, run.fence, run.attempt)
-        if run.cancelled.wait(UNHEARD):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
             journal.write(HEARD, run.task_id, run.fence, run.attempt)
-        journal.write(END, run.task_id, run.fence, run.attempt)
+            raise
+        finally:
+            journal.write(CUT, run.task_id, run.fence, run.attempt)
 
     @works.work
     def die() -> None:

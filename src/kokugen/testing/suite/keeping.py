@@ -219,4 +219,5 @@ def node(node_id: str, label: str = "here") -> NodeInfo:
         pid_namespace="4026531836",
         pid_started=7,
         version="1",
+        tzdata="2026.1",
     )

@@ -105,5 +105,6 @@ CREATE TABLE node (
   version text NOT NULL,
   started_at bigint NOT NULL,
   seen_at bigint NOT NULL,
-  stopped_at bigint
+  stopped_at bigint,
+  tzdata text NOT NULL DEFAULT ''
 );

@@ -105,5 +105,6 @@ CREATE TABLE node (
   version TEXT NOT NULL,
   started_at INTEGER NOT NULL,
   seen_at INTEGER NOT NULL,
-  stopped_at INTEGER
+  stopped_at INTEGER,
+  tzdata TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
