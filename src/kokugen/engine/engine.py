@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
+from typing import Protocol
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
@@ -37,6 +38,14 @@ PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
 
 
+class Service(Protocol):
+    """What goes on beside the engine's own loops, for as long as it runs."""
+
+    async def run(self) -> None:
+        """Go on until it is cancelled. Does not raise."""
+        ...
+
+
 class Engine:
     """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
 
@@ -51,6 +60,7 @@ class Engine:
         random: Random,
         settings: Settings,
         hooks: Hooks,
+        services: Sequence[Service] = (),
     ) -> None:
         self.storage = storage
         self.stopping = Signal()
@@ -60,6 +70,7 @@ class Engine:
         self._random = random
         self._settings = settings
         self._hooks = hooks
+        self._services = services
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
         self._outcomes: deque[Outcome] = deque()
@@ -132,6 +143,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
         try:
