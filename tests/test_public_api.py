@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 
 import kokugen
-from kokugen import AsyncScheduler, AsyncTaskHandle, Retry, Scheduler, Settings, TaskHandle, TaskParam, public
+from kokugen import (
+    AsyncScheduler,
+    AsyncTaskHandle,
+    AsyncTransaction,
+    Retry,
+    Scheduler,
+    Settings,
+    TaskHandle,
+    TaskParam,
+    Transaction,
+    public,
+)
 
 PINNED = Path(__file__).with_name("public_api.txt")
-PAIRS = [(Scheduler, AsyncScheduler), (TaskHandle, AsyncTaskHandle)]
+PAIRS = [(Scheduler, AsyncScheduler), (TaskHandle, AsyncTaskHandle), (Transaction, AsyncTransaction)]
 AT_ONCE = {
     "add_workers",
     "cancelled",
@@ -25,9 +36,10 @@ AT_ONCE = {
     "on_superseded",
     "remove_workers",
     "schedule_request",
+    "within",
 }
 """What needs no waiting, so that it is no coroutine in the async classes either."""
-IN_ASYNC = {"TaskHandle": "AsyncTaskHandle", "Iterator": "AsyncIterator"}
+IN_ASYNC = {"TaskHandle": "AsyncTaskHandle", "Transaction": "AsyncTransaction", "Iterator": "AsyncIterator"}
 
 
 def public_names(of: type) -> list[str]:

@@ -26,6 +26,7 @@ DELAY_MAX = timedelta(days=366 * 1000)
 QUEUES_MAX = 100
 OPTION_NAMES = TaskParam.__struct_fields__[TaskParam.__struct_fields__.index("id") :]
 """The fields of `TaskParam` that are options; they stand at its end."""
+NO_OPTIONS = (None,) * len(OPTION_NAMES)
 
 
 def check_time(when: datetime) -> tuple[int, str | None, str | None]:
@@ -76,8 +77,10 @@ def check_delay(delay: timedelta) -> int:
 def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     """Return the request for plain data, with the declared options where it gives none."""
     us, zone, local = check_time(param.scheduled_time)
-    options = zip(OPTION_NAMES, astuple(param)[-len(OPTION_NAMES) :], strict=True)
-    given: dict[str, Any] = {name: value for name, value in options if value is not None}
+    values = astuple(param)[-len(OPTION_NAMES) :]
+    given: dict[str, Any] = {}
+    if values != NO_OPTIONS:
+        given = {name: value for name, value in zip(OPTION_NAMES, values, strict=True) if value is not None}
     base = declared or Options()
     return ScheduleRequest(
         work_id=check_name("work id", param.work_id),

@@ -28,6 +28,7 @@ from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
+from kokugen.within import AsyncTransaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,6 +132,13 @@ class AsyncScheduler:
         if failed is not None:
             raise failed
         return handles
+
+    def within(self, connection: object) -> AsyncTransaction:
+        """Schedule inside a transaction of yours, as `Scheduler.within`; an async connection is taken, too.
+
+        PostgreSQL: also of asyncpg, psycopg's AsyncConnection, SQLAlchemy's AsyncSession and AsyncConnection.
+        """
+        return AsyncTransaction(self._front, self._opened, connection)
 
     def schedule_request(self, request: ScheduleRequest) -> Reply[AsyncTaskHandle]:
         """Schedule what a task storage restores: the form that its `sync` takes."""

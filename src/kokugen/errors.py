@@ -177,6 +177,22 @@ class LeaseLostError(KokugenError, RuntimeError):
     """This node may no longer trust its claim on the run: another node may have taken it over."""
 
 
+class SupersededError(KokugenError, RuntimeError):
+    """This attempt does not hold its task any more, so it cannot complete it: nothing was written, roll back."""
+
+    def __init__(self, task_id: str, fence: int) -> None:
+        super().__init__(
+            f"the run of task {task_id} with fence {fence} cannot complete it: the task was taken over by another run, "
+            "or has ended; roll your transaction back"
+        )
+        self.task_id = task_id
+        self.fence = fence
+
+
+class TransactionError(KokugenError, ValueError):
+    """A connection cannot be written in: another library or database, or no open transaction. Nothing was written."""
+
+
 class RepositoryError(KokugenError, RuntimeError):
     """The store refused or failed; the message says what was tried and what the store said."""
 

@@ -174,7 +174,7 @@ class Front(Generic[H]):
 
     def accept_param(self, param: TaskParam) -> Reply[H]:
         """Accept a task given in plain data."""
-        return self.accept(self._request(param))
+        return self.accept(self.request(param))
 
     def accept_many(self, params: Iterable[TaskParam]) -> Iterator[Reply[list[H]]]:
         """Accept many tasks in batches; each batch is one statement. All are checked before the first is stored.
@@ -184,7 +184,7 @@ class Front(Generic[H]):
         refuses keeps back no other.
         """
         if self._chain is not None:
-            return _ahead(map(self._in_turn, [self._request(param) for param in params]), BATCH)
+            return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
         rows = [self._row_of(param) for param in params]
         batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
@@ -195,11 +195,13 @@ class Front(Generic[H]):
         except Exception as error:  # noqa: BLE001 - it is the answer for this one
             return Reply.failed(error)
 
-    def _request(self, param: TaskParam) -> ScheduleRequest:
+    def request(self, param: TaskParam) -> ScheduleRequest:
+        """Return the request for plain data."""
         work = self.work_of(param.work_id)
         return request_of(param, work.declared if work is not None else None)
 
-    def _row(self, request: ScheduleRequest) -> NewTask:
+    def row(self, request: ScheduleRequest) -> NewTask:
+        """Return the row to add."""
         return row_of(request, self.ids.task_id(), self.work_of(request.work_id))
 
     def _row_of(self, param: TaskParam) -> NewTask:
@@ -207,14 +209,14 @@ class Front(Generic[H]):
         return row_of(request_of(param, work.declared if work is not None else None), self.ids.task_id(), work)
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
-        row = self._row(request)
+        row = self.row(request)
         return self._add(row) if not request.restored else self._restore(row)
 
     def _restore(self, row: NewTask) -> Reply[H]:
         """Add a task that waits elsewhere; where it is over here, from an earlier life of it, it waits again."""
 
         def wait_again(answers: list[Added]) -> Reply[H]:
-            handle = self._to_handle(row, answers[0])
+            handle = self.to_handle(row, answers[0])
             if answers[0].result is not AddResult.EXISTED:
                 return Reply.of(handle)
             return self.repository.revive([row.id], due_at=row.due_at).then(lambda _: handle)
@@ -223,13 +225,14 @@ class Front(Generic[H]):
 
     def _add(self, row: NewTask) -> Reply[H]:
         added = self.repository.add([row]).on((row.id,))
-        return added.then(lambda answers: self._to_handle(row, answers[0]))
+        return added.then(lambda answers: self.to_handle(row, answers[0]))
 
     def _add_batch(self, rows: list[NewTask]) -> Reply[list[H]]:
         added = self.repository.add(rows).on(tuple(row.id for row in rows))
-        return added.then(lambda answers: [self._to_handle(*pair) for pair in zip(rows, answers, strict=True)])
+        return added.then(lambda answers: [self.to_handle(*pair) for pair in zip(rows, answers, strict=True)])
 
-    def _to_handle(self, row: NewTask, answer: Added) -> H:
+    def to_handle(self, row: NewTask, answer: Added) -> H:
+        """Return the handle of an added task. Raises DuplicateTaskError."""
         if answer.result is AddResult.DUPLICATE:
             raise DuplicateTaskError(row.unique_key or "", answer.id)
         return self._handle(row.id, row.work_id, row.scheduled_time)

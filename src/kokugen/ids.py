@@ -60,7 +60,7 @@ class IdSource:
         The 12 bits behind the milliseconds are the fraction of the millisecond (method 3 of section 6.2).
         While the clock stands still or is set back, the ids count on from the last one.
         """
-        bits = self._bits
+        chance = self._bits(62)
         now = (self._wall_us() << 12) // 1000
         with self._lock:
             self._last = stamp = now if now > self._last else self._last + 1
@@ -68,8 +68,8 @@ class IdSource:
             stamp >> 28,
             stamp >> 12 & 0xFFFF,
             0x7000 | stamp & 0xFFF,
-            0x8000 | bits(14),
-            bits(48),
+            0x8000 | chance >> 48,
+            chance & 0xFFFF_FFFF_FFFF,
         )
 
     def nonce(self) -> str:

@@ -13,10 +13,12 @@ from kokugen.run import Cancel, RetryAfter, Run, Snooze, current_run
 from kokugen.scheduler import Scheduler
 from kokugen.settings import Settings
 from kokugen.task import Mode, Params, Priority, TaskInfo, TaskParam, TaskState
+from kokugen.within import AsyncTransaction, Transaction
 
 __all__ = [
     "AsyncScheduler",
     "AsyncTaskHandle",
+    "AsyncTransaction",
     "Cancel",
     "FunctionRegistry",
     "KokugenError",
@@ -34,6 +36,7 @@ __all__ = [
     "TaskInfo",
     "TaskParam",
     "TaskState",
+    "Transaction",
     "Work",
     "current_run",
 ]

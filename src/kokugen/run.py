@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from kokugen.clock import Clock, from_us
-from kokugen.errors import KokugenError, OptionError
+from kokugen.errors import KokugenError, OptionError, TransactionError
 
 if TYPE_CHECKING:
     from kokugen.options import Options
@@ -168,6 +168,7 @@ class Run:
     `cancelled` and `stopping` are the seed's two channels: this task is to stop; the whole scheduler is stopping.
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
     `timeout_us` is how long it may take before it is asked to stop; None: as long as it likes.
+    `completing` is set once `complete` was called: then a transaction of the work's decides how the run ends.
     """
 
     __slots__ = (
@@ -175,6 +176,8 @@ class Run:
         "_cancelled",
         "_lock",
         "claim",
+        "completer",
+        "completing",
         "interrupt",
         "not_before_us",
         "on_interrupt",
@@ -208,6 +211,8 @@ class Run:
         self.timeout_us: int | None = None
         self.interrupt: Interrupt | None = None
         self.on_interrupt: Callable[[Run], object] | None = None
+        self.completer: Callable[[Run, object, Any], Any] | None = None
+        self.completing = False
         self._cancelled: Signal | None = None
         self._lock = Lock()
         self._begun = Lock()
@@ -301,6 +306,20 @@ class Run:
             asked = self.interrupt is not None
         if asked:
             callback(self)
+
+    def complete(self, connection: object, result: Any = None) -> Any:
+        """Mark this run as done inside a transaction of yours: with what you write there it happens once, or not.
+
+        To be awaited exactly where the connection is async. The connections are those of `Scheduler.within`. You
+        commit; until then nobody sees it, and if you roll back, or never commit, this attempt has failed, whatever
+        the work returns. `result` is the task's result, and what the work returns is not.
+
+        Raises SupersededError where another run has the task by now: then roll back. Raises TransactionError for a
+        connection that the store cannot be written in, and CodecError for the result.
+        """
+        if self.completer is None:
+            raise TransactionError("this run is of a store that takes part in no transaction of yours")
+        return self.completer(self, connection, result)
 
     def begin(self) -> bool:
         """Take the one right to start this run, or to drop it before it starts; True for the first caller alone."""

@@ -26,6 +26,7 @@ from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHeal
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
+from kokugen.within import Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,6 +143,14 @@ class Scheduler:
         if failed is not None:
             raise failed
         return handles
+
+    def within(self, connection: object) -> Transaction:
+        """Schedule inside a transaction of yours, on your connection to the store's own database.
+
+        PostgreSQL: of psycopg, psycopg2, SQLAlchemy or Django. SQLite: of apsw for `sqlite://`, of `sqlite3` for
+        `sqlite+sqlite3://`. Raises TransactionError for any other.
+        """
+        return Transaction(self._front, connection)
 
     def schedule_request(self, request: ScheduleRequest) -> Reply[TaskHandle]:
         """Schedule what a task storage restores: the form that its `sync` takes."""

@@ -13,6 +13,7 @@ SAID = {
     "ten_lines.py": ["Ann: Tea!"],
     "async_reminders.py": ["Ann: Tea!", "Bob: Tea!", "Cleo: Tea!", "12 characters were sent"],
     "retries.py": ["attempt 1 of", "attempt 2 of", "attempt 3 of", "fetched", "Cancelled: 'We are hiring' is old news"],
+    "outbox.py": ["not scheduled: order 3", "Done after 2 attempts", "Dear Ann, thank you!\nDear Bob, thank you!\n"],
     "commands.py": ["Hello Ann", "refused: argument 'who'"],
     "seed_repository.py": ["Ann: Tea!", "Bob: Tea!", "Done: 2"],
 }

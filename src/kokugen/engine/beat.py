@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from kokugen.clock import Clock
+from kokugen.engine.completions import stop_superseded
 from kokugen.repository.rows import Lease
 from kokugen.run import Interrupt, Run
 from kokugen.settings import Settings
@@ -45,18 +46,20 @@ class Beat:
         needed_s = sent_s + 2 * settings.beat_s + settings.rpc_s  # to outlive one beat without an answer, till the next
         leases = [lease for lease, run in self._runs.items() if run.trusted_until_s < needed_s]
         leases += self._storage.pending_leases()
+        superseded: list[Run] = []
         kept = {Lease(one.id, one.claim): one for one in await self._storage.beat(leases)}
         for lease in leases:
             run = self._runs.get(lease)
             if run is None:
                 continue
             if lease not in kept:
-                run.ask_to_stop(Interrupt.LEASE_LOST)
+                superseded.append(run)
                 continue
             if kept[lease].extended:
                 run.trusted_until_s = sent_s + settings.ttl_s - settings.margin_s
             if kept[lease].cancel_requested:
                 self._drop(lease.id, lease.claim, None)
+        await stop_superseded(self._storage, superseded)
         await self._storage.flush()
         await self._storage.announce()
         await self._recover_strays()
@@ -67,8 +70,11 @@ class Beat:
             logger.warning("took back %d runs whose claim was committed after it was given up", len(recovered))
 
     async def mistrust(self) -> None:
-        """Ask runs to stop that were not extended for so long that another node may soon take them over."""
+        """Ask runs to stop that were not extended for so long that another node may soon take them over.
+
+        A run that completes itself is not among them: its transaction holds the row locked, and nobody takes it over.
+        """
         now_s = self._clock.boot_s()
         for run in self._runs.values():
-            if run.trusted_until_s <= now_s:
+            if run.trusted_until_s <= now_s and not run.completing:
                 run.ask_to_stop(Interrupt.LEASE_LOST)

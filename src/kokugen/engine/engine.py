@@ -18,6 +18,7 @@ from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
+from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
@@ -77,7 +78,7 @@ class Engine:
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake_finishes, self._stop_asked = asyncio.Event(), asyncio.Event()
+        self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._recalls = Recalls(self.runs, self.deliver)
@@ -194,6 +195,7 @@ class Engine:
                 self._leave(task, answer.claim)
                 continue
             run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
+            run.completer = self.storage.completer
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
@@ -205,6 +207,8 @@ class Engine:
         for dispatcher, runs in parts.items():
             lane.took(len(runs))
             dispatcher.dispatch(runs)
+        if parts:
+            self._in_hand.set()
 
     def _leave(self, task: Claimed, claim: str) -> None:
         """Give back work that is unknown here, for nodes that know it, and do not ask for it until it is known."""
@@ -233,7 +237,8 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
-        self._hooks.tell_ends(settled, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+        decided = await as_decided(self.storage, settled)
+        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
 
@@ -280,7 +285,13 @@ class Engine:
             self._claims.hint(0)
 
     async def _give_back(self) -> None:
-        """Release what has waited too long for a slot, and what is due much later, for the clock was set back (T10)."""
+        """Release what has waited too long for a slot, and what is due much later, for the clock was set back (T10).
+
+        Where nothing is in hand, first wait for it: an idle engine is not to wake for this.
+        """
+        if not self.runs:
+            self._in_hand.clear()
+            await self._in_hand.wait()
         now_us, now_s, settings = self._clock.wall_us(), self._clock.boot_s(), self._settings
         far_us = now_us + int((settings.ahead_s + settings.poll_s) * SECOND_US)
         for run in [run for run in self.runs.values() if run.not_before_us > far_us]:

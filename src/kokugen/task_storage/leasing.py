@@ -32,8 +32,10 @@ from kokugen.repository.rows import (
     Retention,
     Revision,
 )
+from kokugen.run import Run
 from kokugen.settings import Settings
 from kokugen.task import NodeInfo, TaskInfo, TaskQuery, TaskState, replace
+from kokugen.task_storage.completion import Completer, done_by
 from kokugen.task_storage.settlement import give_back
 from kokugen.task_storage.strays import Strays
 
@@ -75,6 +77,7 @@ class LeasedTasks:
         self.node = node
         self.shared = shared
         self.fenced = 0
+        self.completer = Completer(repository)
         self._clock = clock
         self._ids = ids
         self._settings = settings
@@ -191,6 +194,11 @@ class LeasedTasks:
     async def beat(self, leases: Sequence[Lease]) -> list[Beaten]:
         """Extend leases."""
         return await self._answered(self.repository.beat(leases), "beating") if leases else []
+
+    async def completed(self, runs: Sequence[Run]) -> set[Lease]:
+        """Return those of the runs that are Done by their own completion. Raises RepositoryError."""
+        infos = await self._answered(self.repository.get([run.task.id for run in runs]), "reading completed tasks")
+        return done_by(runs, infos)
 
     async def announce(self) -> None:
         """Tell the store, for those who look at it, that this node is alive."""

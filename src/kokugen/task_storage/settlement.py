@@ -13,9 +13,10 @@ from kokugen.options import StoredOptions
 from kokugen.repository.rows import Finish
 from kokugen.retry import ATTEMPTS_MAX, Retry
 from kokugen.run import Interrupt, NotCalled, Run
-from kokugen.task import Mode, TaskState
+from kokugen.task import Mode, TaskState, replace
 
 UNDECODABLE = "undecodable"
+ROLLED_BACK = "the work completed its run in a transaction of its own, which was rolled back or never committed"
 MAKING_ROOM = (Interrupt.STOP, Interrupt.LEASE_LOST)
 """Why work is asked to stop by no fault of its task, which is to run again."""
 
@@ -31,8 +32,10 @@ class Settlement(Struct, frozen=True):
 def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
     """Decide what becomes of the task whose run ended so."""
     run, ending = outcome.run, outcome.ending
+    if ending is Ending.RETURNED and run.completing:  # its transaction decides: this applies where it was rolled back
+        return _failed(replace(outcome, ending=Ending.RAISED, text=ROLLED_BACK), now_us, random)
     if ending is Ending.RETURNED:
-        return Settlement(_row(run, TaskState.DONE, "done", result=outcome.result))
+        return Settlement(done(run, outcome.result))
     if ending is Ending.CANCELLED:
         return Settlement(_row(run, TaskState.CANCELLED, "cancelled", reason=outcome.text))
     if ending is Ending.SNOOZED and (run.task.mode == Mode.AT_LEAST_ONCE or isinstance(outcome.error, NotCalled)):
@@ -51,6 +54,11 @@ def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
 def _gave_up(outcome: Outcome) -> bool:
     """Return whether work raised after it was asked to make room: that is how sync work, and a command, can stop."""
     return outcome.ending is Ending.RAISED and outcome.run.interrupt in MAKING_ROOM
+
+
+def done(run: Run, result: str | None) -> Finish:
+    """Return the row of a run that did its work."""
+    return _row(run, TaskState.DONE, "done", result=result)
 
 
 def release(run: Run, error: str | None = None) -> Finish:

@@ -1,7 +1,8 @@
 """The repository in a PostgreSQL database, shared by any number of nodes on any number of machines. Uses asyncpg.
 
 `session` and `pool` connect, `migration` makes the tables, `lane` turns calls into statements, which are files of their
-own in `statements`; `tasks`, `runs`, `changes` and `reading` say which, and `hints` wakes other nodes.
+own in `statements`; `tasks`, `runs`, `changes` and `reading` say which, and `hints` wakes other nodes. `guest` works in
+transactions of users, on whose connections `links` asks.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from kokugen.clock import Clock, SystemClock
 from kokugen.errors import KokugenError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
+from kokugen.repository.joining import Joined
 from kokugen.repository.postgres import actions
 from kokugen.repository.postgres.address import Address, parse
 from kokugen.repository.postgres.drift import Drift
+from kokugen.repository.postgres.guest import guest_of
 from kokugen.repository.postgres.hints import Hint, Hints
 from kokugen.repository.postgres.lane import Action
 from kokugen.repository.postgres.store import Store
@@ -187,6 +190,9 @@ class PostgresRepository(SeedMethods):
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._hinting(self._ask(actions.REVISE, task_id, revision, task_ids=(task_id,)), revision.due_at or 0)
+
+    def within(self, connection: object) -> Joined:
+        return guest_of(connection, self.url, lambda: self._opened().host)
 
     # -- Reading
 

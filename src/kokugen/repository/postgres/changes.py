@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from kokugen.errors import NoEntryError, NotUpdatableStateError, StaleRevisionError
+from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
-from kokugen.repository.postgres.tasks import encode
 from kokugen.repository.rows import CancelAnswer, CancelRequest, CancelResult, Retention, Revision
 from kokugen.repository.seed_methods import BY_ID_OWNER
 from kokugen.task import NodeInfo, TaskState

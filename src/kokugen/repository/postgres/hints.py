@@ -18,7 +18,6 @@ from kokugen.errors import KokugenError
 from kokugen.repository.postgres.address import Address
 from kokugen.repository.postgres.pool import Pool
 from kokugen.repository.postgres.session import Session
-from kokugen.repository.postgres.statement import Statement
 
 SOON_US = 1_500_000
 """What is due later than this is found by every node's own poll in time."""
@@ -28,7 +27,6 @@ SEND_S = 2.0
 FAR = 1 << 62
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-NOTIFY = Statement("SELECT pg_notify($1::text, $2::text)", ("channel", "payload"))
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 
@@ -40,7 +38,7 @@ class Hints:
 
     def __init__(self, address: Address, namespace: str, name: str, now_us: Callable[[], int]) -> None:
         self.heard_by: list[Hint] = []
-        self._channel = f"kokugen:{address.schema}"
+        self._channel = channel(address.schema)
         self._namespace = namespace
         self._name = name
         self._now_us = now_us
@@ -75,7 +73,7 @@ class Hints:
             self._telling = None
 
     async def _send(self, pool: Pool, due_us: int) -> None:
-        payload = f"{self._name} {due_us} {self._namespace}"
+        told = payload(self._name, due_us, self._namespace)
         until_s = asyncio.get_running_loop().time() + SEND_S
         try:
             session = await pool.take(until_s)
@@ -83,7 +81,7 @@ class Hints:
             return  # it is only a hint
         try:
             with session.within(until_s):
-                await session.fetch(NOTIFY, {"channel": self._channel, "payload": payload})
+                await session.row("notify", {"channel": self._channel, "payload": told})
         except BROKEN:
             session.drop()
         finally:
@@ -132,6 +130,16 @@ class Hints:
         due, _, namespace = rest.partition(" ")
         if name != self._name and namespace == self._namespace and _NUMBER.fullmatch(due):
             self.hear(int(due))
+
+
+def channel(schema: str) -> str:
+    """Return the channel of the stores in a schema."""
+    return f"kokugen:{schema}"
+
+
+def payload(name: str, due_us: int, namespace: str) -> str:
+    """Return what is sent to others; `name` tells the process that need not hear it, for it knows already."""
+    return f"{name} {due_us} {namespace}"
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 import asyncpg
 from msgspec import Struct
 
-from kokugen.clock import Clock, SystemClock
+from kokugen.clock import Clock
 from kokugen.errors import KokugenError, RepositoryUnavailableError, UnknownOutcomeError
 from kokugen.reply import Reply, resolve_all
 from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.failures import AGAIN, GONE, LOST, STALE, explain
 from kokugen.repository.postgres.pool import Pool
 from kokugen.repository.postgres.session import Session
+from kokugen.repository.postgres.statement import common
 from kokugen.repository.postgres.unsettled import Unsettled
 
 ROWS_MAX = 2000
@@ -46,9 +47,8 @@ class Scope(Struct, frozen=True):
 
     @property
     def names(self) -> dict[str, Any]:
-        """Return the parameters that all statements have: the server's own time counts, unless a clock was given."""
-        now = None if isinstance(self.clock, SystemClock) else self.clock.wall_us()
-        return {"ns": self.namespace, "now": now}
+        """Return the parameters that all statements have."""
+        return common(self.namespace, self.clock)
 
 
 class Action(Struct, frozen=True, kw_only=True, eq=False):

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import structs
 
 from kokugen.errors import InvalidEntryError, RepositoryUnavailableError
+from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
-from kokugen.repository.postgres.tasks import encode
 from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered
 from kokugen.task import TaskState
 
@@ -53,11 +53,16 @@ async def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished | Reposi
 
 
 async def _offer(scope: Scope, rows: dict[tuple[str, str], Finish]) -> dict[tuple[str, str], int]:
-    (written,) = await scope.session.row("finish", scope.names | {"rows": _texts(rows.values()), "kept": ATTEMPTS_KEPT})
+    (written,) = await scope.session.row("finish", finish_names(scope.names, rows.values()))
     if written == len(rows):
         return dict.fromkeys(rows, Fate.WRITTEN)
     (fates,) = await scope.session.row("outcomes", scope.names | {"rows": encode(list(rows))})
     return dict(zip(rows, msgspec.json.decode(fates), strict=True))
+
+
+def finish_names(names: dict[str, Any], rows: Iterable[Finish]) -> dict[str, Any]:
+    """Return what the statement that writes outcomes is bound to."""
+    return names | {"rows": _texts(rows), "kept": ATTEMPTS_KEPT}
 
 
 def _finished(fate: int) -> Finished | RepositoryUnavailableError:

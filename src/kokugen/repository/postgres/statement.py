@@ -13,6 +13,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from kokugen.clock import Clock, SystemClock
+
 COMMENT = re.compile(r"--[^\n]*")
 NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 TABLE = re.compile(r"\bkokugen\.(?=[a-z])")
@@ -29,10 +31,20 @@ class Statement(Struct, frozen=True):
         return [named[name] for name in self.names]
 
 
+def common(namespace: str, clock: Clock) -> dict[str, Any]:
+    """Return the parameters that all statements have: the server's own time counts, unless a clock was given."""
+    return {"ns": namespace, "now": None if isinstance(clock, SystemClock) else clock.wall_us()}
+
+
 @cache
 def load(name: str, schema: str) -> Statement:
     """Return the statement of a file, for one schema, whose name was checked."""
-    return compiled(files(__package__).joinpath("statements", f"{name}.sql").read_text(encoding="utf-8"), schema)
+    return compiled(source(name), schema)
+
+
+def source(name: str) -> str:
+    """Return the text of a file."""
+    return files(__package__).joinpath("statements", f"{name}.sql").read_text(encoding="utf-8")
 
 
 def compiled(text: str, schema: str) -> Statement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 
@@ -15,7 +16,9 @@ from kokugen.repository.postgres.address import Address
 from kokugen.repository.postgres.background import Background
 from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.failures import explain
+from kokugen.repository.postgres.guest import Host
 from kokugen.repository.postgres.hints import Hints
+from kokugen.repository.postgres.identity import Identity, identify
 from kokugen.repository.postgres.lane import Action, Call, Lane, Scope
 from kokugen.repository.postgres.migration import migrate
 from kokugen.repository.postgres.pool import Pool
@@ -41,6 +44,8 @@ class Store:
         self._clock = clock
         self._hints = hints
         self._drift = drift
+        self.host: Host
+        """What guests need to know of it, once it is open."""
         self._unsettled = Unsettled()
         self._closed = False
         self._background = Background()
@@ -122,12 +127,23 @@ class Store:
         session = await pool.probe()
         try:
             await migrate(session.link, self._address, cluster_id)
+            self.host = self._known_as(await identify(session, self._address.schema))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             session.drop()
             raise explain(error, self._address.url) from error
         finally:
             pool.give(session)
         self._tidying = asyncio.create_task(self._tidy())
+
+    def _known_as(self, identity: Identity) -> Host:
+        return Host(
+            url=self._address.url,
+            schema=self._address.schema,
+            namespace=self._namespace,
+            identity=identity,
+            known=WeakSet(),
+            clock=self._clock,
+        )
 
     def _begin_to_listen(self) -> None:
         if self._listening is None:

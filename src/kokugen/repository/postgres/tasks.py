@@ -10,72 +10,25 @@ from collections.abc import Sequence
 
 import msgspec
 
+from kokugen.repository.postgres.adding import adding
 from kokugen.repository.postgres.lane import Scope
-from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Claimed, ClaimRequest, NewTask
-
-AGAIN_S = 0.005
-
-
-def encode(value: object) -> str:
-    """Return JSON text, to be bound."""
-    return msgspec.json.encode(value).decode()
-
+from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask
 
 # -- T1
 
 
 async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
     """Add tasks in one statement, or in several where an id comes again."""
-    answers: list[Added] = []
-    for part in _parts(tasks):
-        answers += await _add(scope, part)
-    return answers
-
-
-def _parts(tasks: Sequence[NewTask]) -> list[Sequence[NewTask]]:
-    """Cut before every id that came before, so that each part is added on top of what those before it left."""
-    if len({task.id for task in tasks}) == len(tasks):
-        return [tasks]
-    parts: list[Sequence[NewTask]] = []
-    part: dict[str, NewTask] = {}
-    for task in tasks:
-        if task.id in part:
-            parts.append(list(part.values()))
-            part = {}
-        part[task.id] = task
-    return [*parts, list(part.values())]
-
-
-async def _add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
-    """Add tasks in one statement; look only at those that something stands in the way of."""
-    answers: dict[int, Added] = {}
-    left = dict(enumerate(tasks))
-    while left:
-        (added,) = await scope.session.row("add", scope.names | {"rows": encode(list(left.values()))})
-        if added is None:
-            answers |= {place: Added(task.id, AddResult.ADDED) for place, task in left.items()}
-            break
-        fresh = set(msgspec.json.decode(added))
-        for place, task in list(left.items()):
-            if task.id in fresh:
-                answers[place] = Added(left.pop(place).id, AddResult.ADDED)
-        await _look(scope, left, answers)
-    return [answers[place] for place in range(len(tasks))]
-
-
-async def _look(scope: Scope, left: dict[int, NewTask], answers: dict[int, Added]) -> None:
-    """Answer those whose id or unique key is taken; one that ended between two looks is left, to be added again."""
-    asked = encode([(task.id, task.unique_key) for task in left.values()])
-    (found,) = await scope.session.row("holders", scope.names | {"rows": asked})
-    for (place, task), (exists, holder) in zip(list(left.items()), msgspec.json.decode(found), strict=True):
-        if exists:
-            answers[place] = Added(left.pop(place).id, AddResult.EXISTED)
-        elif holder is not None:
-            answers[place] = Added(holder, AddResult.DUPLICATE)
-            del left[place]
-        else:
-            assert task.unique_key is not None, "a task that collides with none is added"
-            await asyncio.sleep(AGAIN_S)
+    steps = adding(scope.names, tasks)
+    try:
+        ask = next(steps)
+        while True:
+            if ask.pause_s:
+                await asyncio.sleep(ask.pause_s)
+            ask = steps.send(await scope.session.row(ask.name, ask.values))
+    except StopIteration as end:
+        answers: list[Added] = end.value
+        return answers
 
 
 # -- T2
