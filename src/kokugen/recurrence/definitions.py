@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from kokugen.errors import InvalidEntryError
-from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.policy import Policy, Template
 from kokugen.recurrence.spec import load_spec
 from kokugen.recurrence.trigger import Trigger
@@ -29,11 +28,10 @@ class Definition(Struct, frozen=True):
 
 
 class Definitions:
-    """Reads rows. `calendars` are those that triggers may name."""
+    """Reads rows."""
 
-    def __init__(self, calendars: Mapping[str, Calendar] | None = None) -> None:
-        self._calendars = dict(calendars or {})
-        self._triggers: _Known[Trigger] = _Known(lambda text: load_spec(text).bind(self._calendars))
+    def __init__(self) -> None:
+        self._triggers: _Known[Trigger] = _Known(load_spec)
         self._policies: _Known[Policy] = _Known(msgspec.json.Decoder(Policy).decode)
         self._templates: _Known[Template] = _Known(msgspec.json.Decoder(Template).decode)
 

@@ -90,7 +90,7 @@ class Materialiser:
 
     async def look(self) -> float:
         """Decide about all that is to be decided now; return for how many seconds nothing is to do."""
-        while await self._decide_some():
+        while await self._decide_some():  # noqa: ASYNC110 - no event is waited for
             await asyncio.sleep(0)
         await self._settle()
         await self._forget()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from kokugen.repository.memory.record import Record
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, REPLACED, OccurrenceEnd, Overlap, ScheduledTask
@@ -78,7 +78,7 @@ class Occurrences:
         schedule_id = _task(record).schedule_id
         if not self._let_go(record):
             return
-        self._judge(schedule_id, _task(record).overlap, now)
+        self._judge(schedule_id, now)
         self.release(schedule_id, now)
 
     def release(self, schedule_id: str, now: int) -> bool:
@@ -96,13 +96,9 @@ class Occurrences:
 
     def settle(self, schedule_id: str, now: int, working: Callable[[Record, int], bool]) -> int:
         """Deal with those on hold; `working` asks a run to stop. Return how many tasks changed."""
-        changed = int(self.release(schedule_id, now))
-        held = self._in_order(schedule_id)
-        if not held:
-            return changed
-        overlap = _task(held[-1]).overlap
-        changed += self._judge(schedule_id, overlap, now)
-        if overlap == Overlap.REPLACE and any(record.due_at < now for record in self._in_order(schedule_id)):
+        changed = int(self.release(schedule_id, now)) + self._judge(schedule_id, now)
+        overdue = (record for record in self._in_order(schedule_id) if record.due_at < now)
+        if any(_task(record).overlap == Overlap.REPLACE for record in overdue):
             changed += self._replace(schedule_id, now, working)
         return changed
 
@@ -117,18 +113,20 @@ class Occurrences:
         self._end(record, TaskState.CANCELLED, now)
         return 1
 
-    def _judge(self, schedule_id: str, overlap: str | None, now: int) -> int:
-        """Cancel those on hold that are overdue and that the overlap does not keep."""
+    def _judge(self, schedule_id: str, now: int) -> int:
+        """Cancel those on hold that are overdue and that their overlap does not keep."""
         held = self._in_order(schedule_id)
         overdue = [record for record in held if record.due_at < now]
-        kept: Iterable[Record] = ()
-        if overlap == Overlap.QUEUE_ALL:
-            kept = overdue
-        elif overlap == Overlap.QUEUE_ONE:
-            kept = held[:1]
-        elif overlap == Overlap.REPLACE:
-            kept = overdue[-1:]
-        dropped = [record for record in overdue if all(record is not other for other in kept)]
+        kept = {
+            Overlap.QUEUE_ONE.value: held[:1],
+            Overlap.REPLACE.value: overdue[-1:],
+            Overlap.QUEUE_ALL.value: overdue,
+        }
+        dropped = [
+            record
+            for record in overdue
+            if all(record is not other for other in kept.get(_task(record).overlap or "", ()))
+        ]
         for record in dropped:
             record.reason = OVERLAP_HOLD
             self._end(record, TaskState.CANCELLED, now)

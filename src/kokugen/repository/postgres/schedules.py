@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.statement import compiled
-from kokugen.repository.postgres.tasks import encode
 from kokugen.repository.schedule_rows import (
     LEDGER_MAX,
     AuditRow,

@@ -19,7 +19,6 @@ from kokugen.repository.schedule_rows import (
     LedgerRow,
     OccurrenceEnd,
     OccurrenceTask,
-    Overlap,
     ScheduleChange,
     ScheduledTask,
     ScheduleQuery,
@@ -173,25 +172,23 @@ _OVERDUE = (
     " WHERE namespace = :ns AND overlap IS NOT NULL AND state = 0 AND hold = 'overlap' AND due_at <= :until"
     " ORDER BY due_at LIMIT :max)"
 )
-_POLICY = f"SELECT overlap FROM task WHERE {_HELD} ORDER BY due_at DESC, id DESC LIMIT 1"
-_KEPT = {
-    Overlap.SKIP: "NULL",
-    Overlap.QUEUE_ONE: f"(SELECT id FROM task WHERE {_HELD} ORDER BY due_at, id LIMIT 1)",
-    Overlap.REPLACE: f"(SELECT id FROM task WHERE {_HELD} AND due_at < :now ORDER BY due_at DESC, id DESC LIMIT 1)",
-}
 _JUDGE = (
     "UPDATE task SET state = 3, reason = 'overlap', hold = NULL, finished_at = :now, modified_at = :now, rev = rev + 1"
-    f" WHERE {_HELD} AND due_at < :now AND id IS NOT {{kept}}"
+    f" WHERE {_HELD} AND due_at < :now AND overlap <> 'queue_all' AND id IS NOT CASE overlap"
+    f" WHEN 'queue_one' THEN (SELECT id FROM task WHERE {_HELD} ORDER BY due_at, id LIMIT 1)"
+    f" WHEN 'replace' THEN (SELECT id FROM task WHERE {_HELD} AND due_at < :now ORDER BY due_at DESC, id DESC LIMIT 1)"
+    " END"
 )
+_REPLACING = f"EXISTS (SELECT 1 FROM task WHERE {_HELD} AND due_at < :now AND overlap = 'replace')"
 _ASK_TO_STOP = (
     "UPDATE task SET cancel_requested = 1, reason = 'replaced', modified_at = :now, rev = rev + 1"
-    f" WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 1 AND NOT cancel_requested"
-    f" AND EXISTS (SELECT 1 FROM task WHERE {_HELD} AND due_at < :now)"
+    " WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 1 AND NOT cancel_requested"
+    f" AND {_REPLACING}"
 )
 _END_WAITING = (
     "UPDATE task SET state = 3, reason = 'overlap', finished_at = :now, modified_at = :now, rev = rev + 1"
-    f" WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 0 AND hold IS NULL"
-    f" AND EXISTS (SELECT 1 FROM task WHERE {_HELD} AND due_at < :now)"
+    " WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 0 AND hold IS NULL"
+    f" AND {_REPLACING}"
 )
 
 
@@ -207,14 +204,8 @@ def settle_overlaps(scope: Scope, until: int, limit: int) -> int:
 
 
 def _settle(scope: Scope, schedule_id: str) -> int:
-    changed = _release(scope, schedule_id)
-    policy = one(scope.db, _POLICY, {"ns": scope.namespace, "id": schedule_id})
-    if policy not in _KEPT:
-        return changed
-    changed += _changed(scope, _JUDGE.format(kept=_KEPT[policy]), schedule_id)
-    if policy == Overlap.REPLACE:
-        changed += _changed(scope, _ASK_TO_STOP, schedule_id) + _changed(scope, _END_WAITING, schedule_id)
-    return changed
+    steps = (_RELEASE, _JUDGE, _ASK_TO_STOP, _END_WAITING)
+    return sum(_changed(scope, sql, schedule_id) for sql in steps)
 
 
 def _changed(scope: Scope, sql: str, schedule_id: str) -> int:

@@ -117,26 +117,26 @@ EXCEPTION WHEN unique_violation THEN
   RETURN 0; -- another transaction let one go at the same time
 END $$;
 
--- Cancels the occurrences on hold that are overdue, but for the one that the overlap keeps; answers how many.
-CREATE FUNCTION judge_occurrences(ns text, of text, overlap_of text, now_us bigint) RETURNS integer
+-- Cancels the occurrences on hold that are overdue, but for those that their overlap keeps; answers how many.
+CREATE FUNCTION judge_occurrences(ns text, of text, now_us bigint) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-  kept text COLLATE "C";
+  earliest text COLLATE "C";
+  latest text COLLATE "C";
   cancelled integer;
 BEGIN
-  IF overlap_of = 'queue_all' THEN
+  SELECT t.id INTO earliest FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL
+     AND t.state = 0 AND t.hold = 'overlap' ORDER BY t.due_at, t.id LIMIT 1;
+  IF earliest IS NULL THEN
     RETURN 0;
-  ELSIF overlap_of = 'queue_one' THEN
-    SELECT t.id INTO kept FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL
-       AND t.state = 0 AND t.hold = 'overlap' ORDER BY t.due_at, t.id LIMIT 1;
-  ELSIF overlap_of = 'replace' THEN
-    SELECT t.id INTO kept FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL
-       AND t.state = 0 AND t.hold = 'overlap' AND t.due_at < now_us ORDER BY t.due_at DESC, t.id DESC LIMIT 1;
   END IF;
+  SELECT t.id INTO latest FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL
+     AND t.state = 0 AND t.hold = 'overlap' AND t.due_at < now_us ORDER BY t.due_at DESC, t.id DESC LIMIT 1;
   UPDATE task t SET state = 3, reason = 'overlap', hold = NULL, finished_at = now_us, modified_at = now_us,
          rev = t.rev + 1
    WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL AND t.state = 0 AND t.hold = 'overlap'
-     AND t.due_at < now_us AND t.id IS DISTINCT FROM kept;
+     AND t.due_at < now_us AND t.overlap <> 'queue_all'
+     AND t.id IS DISTINCT FROM CASE t.overlap WHEN 'queue_one' THEN earliest WHEN 'replace' THEN latest END;
   GET DIAGNOSTICS cancelled = ROW_COUNT;
   RETURN cancelled;
 END $$;
@@ -145,7 +145,7 @@ END $$;
 CREATE FUNCTION occurrence_ended() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-  PERFORM judge_occurrences(NEW.namespace, NEW.schedule_id, NEW.overlap, NEW.modified_at);
+  PERFORM judge_occurrences(NEW.namespace, NEW.schedule_id, NEW.modified_at);
   PERFORM release_occurrence(NEW.namespace, NEW.schedule_id, NEW.modified_at);
   RETURN NULL;
 END $$;
@@ -172,20 +172,13 @@ EXECUTE FUNCTION occurrence_gone();
 CREATE FUNCTION settle_overlap(ns text, of text, now_us bigint) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-  overlap_of text;
   changed integer;
   more integer;
 BEGIN
-  changed := release_occurrence(ns, of, now_us);
-  SELECT t.overlap INTO overlap_of FROM task t WHERE t.namespace = ns AND t.schedule_id = of
-     AND t.overlap IS NOT NULL AND t.state = 0 AND t.hold = 'overlap' ORDER BY t.due_at DESC, t.id DESC LIMIT 1;
-  IF overlap_of IS NULL THEN
-    RETURN changed;
-  END IF;
-  changed := changed + judge_occurrences(ns, of, overlap_of, now_us);
+  changed := release_occurrence(ns, of, now_us) + judge_occurrences(ns, of, now_us);
   PERFORM FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL
-     AND t.state = 0 AND t.hold = 'overlap' AND t.due_at < now_us;
-  IF overlap_of <> 'replace' OR NOT FOUND THEN
+     AND t.state = 0 AND t.hold = 'overlap' AND t.due_at < now_us AND t.overlap = 'replace';
+  IF NOT FOUND THEN
     RETURN changed;
   END IF;
   UPDATE task t SET cancel_requested = true, reason = 'replaced', modified_at = now_us, rev = t.rev + 1

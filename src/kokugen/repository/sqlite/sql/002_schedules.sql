@@ -100,8 +100,8 @@ BEGIN
   UPDATE task SET state = 3, reason = 'overlap', hold = NULL, finished_at = NEW.modified_at,
          modified_at = NEW.modified_at, rev = rev + 1
    WHERE namespace = NEW.namespace AND schedule_id = NEW.schedule_id AND overlap IS NOT NULL AND state = 0
-     AND hold = 'overlap' AND due_at < NEW.modified_at AND NEW.overlap <> 'queue_all'
-     AND id IS NOT CASE NEW.overlap
+     AND hold = 'overlap' AND due_at < NEW.modified_at AND overlap <> 'queue_all'
+     AND id IS NOT CASE overlap
        WHEN 'queue_one' THEN (
          SELECT id FROM task WHERE namespace = NEW.namespace AND schedule_id = NEW.schedule_id
             AND overlap IS NOT NULL AND state = 0 AND hold = 'overlap' ORDER BY due_at, id LIMIT 1)
