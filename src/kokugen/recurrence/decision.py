@@ -40,6 +40,7 @@ class Decision:
         self._trigger = trigger
         self._policy = policy
         self._now = now
+        self._horizon = until
         self._until = until if policy.end_us is None else min(until, policy.end_us)
         self._decided = row.decided
         self._spaced = row.spaced
@@ -121,9 +122,9 @@ class Decision:
     def _resume(self) -> bool:
         """End a pause whose time is over, and account for what passed; return whether it is."""
         end = self._before.paused_until
-        if end is None or end > self._until:
+        if end is None or end > self._horizon:
             return False
-        self._skip(end, Reason.PAUSED)
+        self._skip(min(end, self._until), Reason.PAUSED)
         self._paused = False
         return True
 
