@@ -18,6 +18,7 @@ from kokugen.filters import task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
+from kokugen.recurring import AsyncRecurring
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
@@ -36,7 +37,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 
-class AsyncScheduler:
+class AsyncScheduler(AsyncRecurring):
     """As `Scheduler`. Async work runs on the loop that entered `async with` (or called `start`)."""
 
     def __init__(
@@ -338,6 +339,10 @@ class AsyncScheduler:
             for one, handler in previous.items():
                 signal.signal(one, handler)
             await self.close()
+
+    async def _ask(self, ask: Callable[[], Reply[T]]) -> T:
+        await self._opened()
+        return await self._read(ask)
 
     async def _opened(self) -> Front[AsyncTaskHandle]:
         """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from threading import Event, Thread
 from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import check_queues, check_time, check_workers, request_of, row_of
+from kokugen.agenda import Agenda
 from kokugen.clock import Clock, SystemClock
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
@@ -37,7 +37,7 @@ from kokugen.process import this_node
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.registry.work import as_work
-from kokugen.reply import Reply, gather
+from kokugen.reply import Reply, ahead, gather
 from kokugen.repository.locate import clock_of, open_repository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
@@ -109,7 +109,8 @@ class Front(Generic[H]):
         self._label = label
         self._shared = shared
         self._should_restore = should_restore
-        self._handle = handle
+        self.handle_of = handle
+        self.agenda = Agenda(self)
         self._dispatchers: list[Dispatcher] = []
         self._thread: Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -184,10 +185,10 @@ class Front(Generic[H]):
         refuses keeps back no other.
         """
         if self._chain is not None:
-            return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
+            return ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
         rows = [self._row_of(param) for param in params]
         batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
-        return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
+        return ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
     def _in_turn(self, request: ScheduleRequest) -> Reply[list[H]]:
         try:
@@ -235,7 +236,7 @@ class Front(Generic[H]):
         """Return the handle of an added task. Raises DuplicateTaskError."""
         if answer.result is AddResult.DUPLICATE:
             raise DuplicateTaskError(row.unique_key or "", answer.id)
-        return self._handle(row.id, row.work_id, row.scheduled_time)
+        return self.handle_of(row.id, row.work_id, row.scheduled_time)
 
     # -- Changing tasks
 
@@ -344,6 +345,7 @@ class Front(Generic[H]):
             random=self.random,
             settings=self.settings,
             hooks=self.hooks,
+            services=self.agenda.services(),
         )
         return self.engine
 
@@ -438,13 +440,3 @@ class Front(Generic[H]):
         """Return how many runs are under way in this process."""
         self._leave_parent()
         return sum(dispatcher.active for dispatcher in self._dispatchers)
-
-
-def _ahead(replies: Iterator[Reply[T]], count: int) -> Iterator[Reply[T]]:
-    """Yield replies, so many of which are asked for before the first of them is taken."""
-    asked: deque[Reply[T]] = deque()
-    for reply in replies:
-        asked.append(reply)
-        if len(asked) >= count:
-            yield asked.popleft()
-    yield from asked

@@ -17,6 +17,7 @@ from kokugen.filters import task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
+from kokugen.recurring import Recurring
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
@@ -38,7 +39,7 @@ PAGE = 1000
 WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
-class Scheduler:
+class Scheduler(Recurring):
     """Schedules work into a store and, once started, runs what is due.
 
     `url` is `sqlite:///file.db`, `memory://`, or, left out, the environment's KOKUGEN_URL. The store is opened at
@@ -257,6 +258,9 @@ class Scheduler:
     def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""
         return _answer(self.repository.prune(retention), "pruning")
+
+    def _await(self, reply: Reply[T], what: str) -> T:
+        return _answer(reply, what)
 
     # -- Hooks
 

@@ -29,7 +29,7 @@ from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import give_back, settle
+from kokugen.task_storage.settlement import give_back, settle, stored_options
 
 logger = logging.getLogger("kokugen")
 
@@ -241,6 +241,8 @@ class Engine:
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
+        if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
+            self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
+import msgspec
 from msgspec import Struct
 
+from kokugen.options import StoredOptions
 from kokugen.repository.schedule_rows import ScheduledTask
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, Priority
 
@@ -73,8 +76,15 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
             max_lost=self.max_lost,
             start_deadline=None if self.start_within_us is None else due_at + self.start_within_us,
             tags=self.tags,
-            options=self.options,
+            options=self.options if overlap is None else serial(self.options),
             schedule_id=schedule_id,
             nominal=nominal,
             overlap=overlap,
         )
+
+
+@lru_cache(maxsize=1024)
+def serial(options: str | None) -> str:
+    """Return stored options that also say that another task may wait for this one's end."""
+    own = StoredOptions() if options is None else msgspec.json.decode(options, type=StoredOptions)
+    return msgspec.json.encode(msgspec.structs.replace(own, serial=True)).decode()
