@@ -88,6 +88,11 @@ def bench(arguments: list[str]) -> None:
     become(prepared("bench").python, ROOT / "benchmarks" / "run.py", *arguments)
 
 
+def chaos(arguments: list[str]) -> None:
+    """Kill, stop, cut off and restart real processes, and judge what came of it (--ci: fewer times; --help)."""
+    become(prepared("dev").python, "-m", "tests.chaos", *arguments)
+
+
 def docs(arguments: list[str]) -> None:
     """Build the documentation into site/; a warning is an error."""
     become(prepared("dev").script("zensical"), "build", "--clean", "--strict", *arguments)
@@ -118,7 +123,7 @@ def wheel(arguments: list[str]) -> None:
         say(f"{built.name} installs, imports and starts on Python {sys.version.split()[0]}")
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, check, bench, docs, lock, wheel)}
+COMMANDS = {command.__name__: command for command in (demo, test, check, bench, chaos, docs, lock, wheel)}
 
 USE_THE_WHEEL = """
 import importlib.resources, kokugen

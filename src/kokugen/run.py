@@ -312,7 +312,7 @@ class Run:
 
         To be awaited exactly where the connection is async. The connections are those of `Scheduler.within`. You
         commit; until then nobody sees it, and if you roll back, or never commit, this attempt has failed, whatever
-        the work returns. `result` is the task's result, and what the work returns is not.
+        the work returns. `result`, of the type that the work says it returns, is the task's; what it returns is not.
 
         Raises SupersededError where another run has the task by now: then roll back. Raises TransactionError for a
         connection that the store cannot be written in, and CodecError for the result.

@@ -67,9 +67,9 @@ def pause(stage: Stage, count: int) -> Findings:
         crew.start(WITNESSES + min(count, STOPPED_AT_ONCE))
         crew.await_nodes(len(crew.alive))
         done = 0
-        with Load(crew, lambda: [stage.step(0.5, longest_us=300_000) for _ in range(10)], 0.2):
+        with Load(crew, lambda: [stage.step(0.5, longest_us=300_000) for _ in range(30)], 0.2):
             while done < count:
-                crew.await_lines(len(crew.journal) + 60)
+                crew.await_lines(len(crew.journal) + 100)
                 done += pause_some(stage, crew, min(count - done, STOPPED_AT_ONCE))
                 stage.say(f"{done} of {count} stops, {len(crew.asked)} tasks")
         crew.drain()
@@ -81,7 +81,7 @@ def pause(stage: Stage, count: int) -> Findings:
 def pause_some(stage: Stage, crew: Crew, count: int) -> int:
     stopped = [crew.pause(index) for index in stage.random.sample(range(len(crew.alive)), count)]
     until_ns = boot_ns() + int(STOPPED_FOR_S * 1e9)
-    await_until(lambda: boot_ns() > until_ns and not held_by(crew, stopped), "the takeover of all runs", look_s=LOOK_S)
+    await_until(lambda: boot_ns() > until_ns and not held_by(crew, stopped), "the takeover of all runs", LOOK_S)
     for pid in stopped:
         crew.resume(pid)
     return count

@@ -10,15 +10,15 @@ from tests.chaos.stage import Row
 from tests.chaos.store import fail_network, restart
 
 ROWS = (
-    Row(name="kill-sqlite", fault="kill -9, SQLite", ci=200, release=1000, sample=6, act=kill_on_sqlite),
-    Row(name="kill-postgres", fault="kill -9, PostgreSQL", ci=200, release=1000, sample=6, act=kill_on_postgres),
-    Row(name="restart", fault="PostgreSQL -m immediate", ci=10, release=100, sample=1, act=restart),
-    Row(name="pause", fault="SIGSTOP longer than ttl", ci=50, release=1000, sample=2, act=pause),
-    Row(name="network", fault="TCP faults", ci=300, release=5000, sample=12, act=fail_network),
-    Row(name="roll", fault="rolling SIGTERM", ci=50, release=500, sample=3, act=roll),
-    Row(name="cancel", fault="cancels elsewhere, by hint", ci=100, release=1000, sample=5, act=cancel_by_hint),
-    Row(name="cancel-beat", fault="cancels elsewhere, by beat", ci=100, release=1000, sample=5, act=cancel_by_beat),
-    Row(name="clock-sqlite", fault="clock set, SQLite", ci=50, release=500, sample=5, act=set_clocks_on_sqlite),
-    Row(name="clock-postgres", fault="clock set, PostgreSQL", ci=50, release=500, sample=5, act=set_clocks_on_postgres),
-    Row(name="feed", fault="late commits", ci=5000, release=100_000, sample=200, act=delay_commits),
+    Row(name="kill-sqlite", fault="kill -9, SQLite", ci=200, release=1000, sample=20, act=kill_on_sqlite),
+    Row(name="kill-postgres", fault="kill -9, PostgreSQL", ci=200, release=1000, sample=20, act=kill_on_postgres),
+    Row(name="restart", fault="PostgreSQL -m immediate", ci=10, release=100, sample=2, act=restart),
+    Row(name="pause", fault="SIGSTOP longer than ttl", ci=50, release=1000, sample=3, act=pause),
+    Row(name="network", fault="TCP faults", ci=300, release=5000, sample=18, act=fail_network),
+    Row(name="roll", fault="rolling SIGTERM", ci=50, release=500, sample=6, act=roll),
+    Row(name="cancel", fault="cancels elsewhere, by hint", ci=100, release=1000, sample=8, act=cancel_by_hint),
+    Row(name="cancel-beat", fault="cancels elsewhere, by beat", ci=100, release=1000, sample=8, act=cancel_by_beat),
+    Row(name="clock-sqlite", fault="clock set, SQLite", ci=50, release=500, sample=8, act=set_clocks_on_sqlite),
+    Row(name="clock-postgres", fault="clock set, PostgreSQL", ci=50, release=500, sample=8, act=set_clocks_on_postgres),
+    Row(name="feed", fault="late commits", ci=5000, release=100_000, sample=300, act=delay_commits),
 )

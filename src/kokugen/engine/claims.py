@@ -20,7 +20,8 @@ from kokugen.repository.rows import ClaimAnswer
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import Asked, LeasedTasks
 
-BACKOFF_S_MAX = 10.0
+BACKOFF_S_MAX = 4.0
+"""How long a claim is put off at most after an error: what is due is to start soon after the store is back."""
 
 Dispatch = Callable[[Lane, ClaimAnswer, float], object]
 Answers = dict[Lane, RepositoryError | None]

@@ -11,11 +11,14 @@ from typing import Any, cast
 import msgspec
 
 from kokugen.errors import KokugenError, LimitExceededError, TriggerError
-from kokugen.recurrence.any import AnyTrigger
+from kokugen.recurrence.calendar import AnyCalendar, Calendar
+from kokugen.recurrence.combined import AnyTrigger
 from kokugen.recurrence.trigger import Trigger
 
 SPEC_BYTES_MAX = 1024
-"""How long the text of a spec may be, in UTF-8."""
+"""How long the text of a trigger may be, in UTF-8."""
+CALENDAR_BYTES_MAX = 65_536
+"""How long the text of a calendar that is stored by its name may be."""
 
 
 def to_spec(trigger: Trigger) -> dict[str, Any]:
@@ -37,13 +40,7 @@ def from_spec(spec: dict[str, Any]) -> Trigger:
 
 def dump_spec(trigger: Trigger) -> str:
     """Return a trigger as JSON text, always the same for equal triggers."""
-    text = msgspec.json.encode(trigger)
-    if len(text) > SPEC_BYTES_MAX:
-        raise LimitExceededError(
-            f"a trigger of {len(text)} bytes is longer than the {SPEC_BYTES_MAX} that a schedule may have:"
-            " name a calendar instead of listing its days"
-        )
-    return text.decode()
+    return _dump("trigger", trigger, SPEC_BYTES_MAX)
 
 
 def load_spec(text: str | bytes) -> Trigger:
@@ -52,14 +49,38 @@ def load_spec(text: str | bytes) -> Trigger:
     Raises TriggerError with the path of what is wrong: nothing unknown, missing or of another type is let through.
     Raises LimitExceededError, before it looks, where the text is longer than 1 KiB.
     """
+    return cast("Trigger", _load("trigger", text, AnyTrigger, SPEC_BYTES_MAX))
+
+
+def dump_calendar(calendar: Calendar) -> str:
+    """Return a calendar as JSON text, always the same for equal calendars. It may have 64 KiB."""
+    return _dump("calendar", calendar, CALENDAR_BYTES_MAX)
+
+
+def load_calendar(text: str | bytes) -> Calendar:
+    """Return the calendar of a JSON text, as strictly as `load_spec` does."""
+    return cast("Calendar", _load("calendar", text, AnyCalendar, CALENDAR_BYTES_MAX))
+
+
+def _dump(what: str, value: Trigger | Calendar, size_max: int) -> str:
+    text = msgspec.json.encode(value)
+    if len(text) > size_max:
+        raise LimitExceededError(
+            f"a {what} of {len(text)} bytes is longer than the {size_max} that one may have:"
+            " name a calendar instead of listing its days"
+        )
+    return text.decode()
+
+
+def _load(what: str, text: str | bytes, kind: Any, size_max: int) -> object:
     raw = text.encode() if isinstance(text, str) else text
-    if len(raw) > SPEC_BYTES_MAX:
-        raise LimitExceededError(f"trigger spec: {len(raw)} bytes are more than the {SPEC_BYTES_MAX} that one may have")
+    if len(raw) > size_max:
+        raise LimitExceededError(f"{what} spec: {len(raw)} bytes are more than the {size_max} that one may have")
     try:
-        return cast("Trigger", msgspec.json.decode(raw, type=AnyTrigger))
+        return msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError as error:
         if isinstance(error.__cause__, KokugenError):
             raise error.__cause__ from error
-        raise TriggerError(f"trigger spec: {error}") from error
+        raise TriggerError(f"{what} spec: {error}") from error
     except (RecursionError, UnicodeDecodeError) as error:
-        raise TriggerError(f"trigger spec: {error}") from error
+        raise TriggerError(f"{what} spec: {error}") from error

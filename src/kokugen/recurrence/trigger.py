@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, ClassVar
-
-from msgspec import Struct
-from msgspec.structs import fields
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kokugen.clock import from_us, to_us
 from kokugen.errors import TriggerError
+from kokugen.recurrence.plain import Plain
+
+if TYPE_CHECKING:
+    from kokugen.recurrence.calendar import Calendar
 
 MIN_US = 0
 """The first instant a trigger knows: 1970-01-01 UTC."""
@@ -23,10 +24,11 @@ YEARS_MAX = 40
 """How far a search goes. No day that a calendar has is rarer: 29 February on one weekday can take 40 years."""
 
 
-class Trigger(Struct, frozen=True, dict=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type"):
+class Trigger(Plain, frozen=True):
     """What recurs. Equal triggers have equal fields; `repr` reads as the constructor; all times are in UTC.
 
-    Times asked about must be aware. A trigger knows the years 1970 to 8999: outside of them nothing occurs.
+    `a | b` are the times of both, `a & b` those that both have, `a - b` those of the first alone; `&` and `-` take a
+    calendar too. Times asked about must be aware. Outside of the years 1970 to 8999 nothing occurs.
     """
 
     after_completion: ClassVar[bool] = False
@@ -34,11 +36,11 @@ class Trigger(Struct, frozen=True, dict=True, forbid_unknown_fields=True, omit_d
 
     def next(self, after: datetime) -> datetime | None:
         """Return the first time later than `after`; None where there is none (within 40 years)."""
-        return _answer(self.next_us(instant_us(after)))
+        return _answer(self.next_us(max(instant_us(after), MIN_US - 1)))
 
     def prev(self, before: datetime) -> datetime | None:
         """Return the last time earlier than `before`; None where there is none (within 40 years)."""
-        return _answer(self.prev_us(instant_us(before)))
+        return _answer(self.prev_us(min(instant_us(before), MAX_US)))
 
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Yield the times from `start` on and before `end`, in order, as they are asked for: there may be many."""
@@ -47,6 +49,21 @@ class Trigger(Struct, frozen=True, dict=True, forbid_unknown_fields=True, omit_d
     def count_between(self, start: datetime, end: datetime) -> int:
         """Return how many times `between` would yield, without walking them where the trigger can calculate it."""
         return self.count_us(*_range_us(start, end))
+
+    def __or__(self, other: Trigger) -> Trigger:
+        from kokugen.recurrence.combined import AnyOf
+
+        return AnyOf((self, other)) if isinstance(other, Trigger) else NotImplemented
+
+    def __and__(self, other: Trigger | Calendar) -> Trigger:
+        from kokugen.recurrence.combined import AllOf, During
+
+        return AllOf((self, other)) if isinstance(other, Trigger) else During(self, other)
+
+    def __sub__(self, other: Trigger | Calendar) -> Trigger:
+        from kokugen.recurrence.combined import Outside, Without
+
+        return Without(self, other) if isinstance(other, Trigger) else Outside(self, other)
 
     def next_us(self, after_us: int) -> int | None:
         """`next`, in microseconds since the epoch."""
@@ -69,16 +86,6 @@ class Trigger(Struct, frozen=True, dict=True, forbid_unknown_fields=True, omit_d
 
     def _walk(self, start_us: int, end_us: int) -> Iterator[datetime]:
         return map(from_us, self.walk_us(start_us, end_us))
-
-    def __repr__(self) -> str:
-        """The call that makes it, without what is as by default."""
-        given = [(field, getattr(self, field.name)) for field in fields(self)]
-        told = [
-            repr(value) if field.required and not number else f"{field.name}={value!r}"
-            for number, (field, value) in enumerate(given)
-            if field.required or value != field.default
-        ]
-        return f"{type(self).__name__}({', '.join(told)})"
 
 
 def instant_us(when: datetime) -> int:

@@ -18,7 +18,8 @@ from kokugen.recurrence.trigger import MAX_US, MIN_US, YEARS_MAX, Trigger, not_a
 from kokugen.zones import load_zone
 
 MARGIN_S = 2 * DAY_S
-"""More than any two offsets differ: nothing comes that much earlier or later than its local time says."""
+"""More than any two offsets of a zone differ."""
+NEVER = 1 << 60
 SEARCH_S = YEARS_MAX * 366 * DAY_S
 MIN_S = MIN_US // SECOND_US
 MAX_S = MAX_US // SECOND_US
@@ -58,10 +59,10 @@ class Stretch(NamedTuple):
 class WallClock:
     """A zone under a policy: `gap` and `fold`, or real time, where every local time counts as often as it comes."""
 
-    __slots__ = ("_fold", "_gap", "_is_real", "_last", "_offsets")
+    __slots__ = ("_fold", "_gap", "_is_real", "_last", "offsets")
 
     def __init__(self, offsets: OffsetTable, gap: Gap, fold: Fold, *, is_real: bool = False) -> None:
-        self._offsets = offsets
+        self.offsets = offsets
         self._gap = gap
         self._fold = fold
         self._is_real = is_real
@@ -71,7 +72,7 @@ class WallClock:
         """Return the stretch of an instant."""
         last = self._last
         if not last.start <= instant < last.end:
-            last = self._last = self._stretch(self._offsets.span(instant))
+            last = self._last = self._stretch(self.offsets.span(instant))
         return last
 
     def _stretch(self, span: Span) -> Stretch:
@@ -88,30 +89,38 @@ class WallClock:
 
     def next(self, walls: Walls, instant: int, limit: int) -> int | None:
         """Return the first instant that is not earlier and at which one of the local times comes, up to `limit`."""
+        asked, wall = 1, 0  # from the first of these to the second there is no local time; at first nothing is known
         while instant <= limit:
             start, end, offset, low, high, gap_low, gap_high = self.stretch(instant)
             if gap_low < gap_high and instant <= start and _has(walls, gap_low, gap_high):
                 return start
-            wall = walls.at_or_after(max(instant + offset, low))
-            if wall is None:
-                return None
+            lowest = max(instant + offset, low)
+            if not asked <= lowest <= wall:
+                found = walls.at_or_after(lowest)
+                if found is None:  # but a fold may bring back an earlier one
+                    limit = min(limit, instant + MARGIN_S)
+                asked, wall = lowest, NEVER if found is None else found
             if wall < high:
                 return wall - offset if wall - offset <= limit else None
-            instant = max(end, wall - offset - MARGIN_S)
+            instant = end
         return None
 
     def prev(self, walls: Walls, instant: int, limit: int) -> int | None:
         """Return the last instant that is earlier and at which one of the local times comes, down to `limit`."""
+        asked, wall = -1, 0  # from the second of these to the first there is no other local time
         while instant > limit:
             start, _, offset, low, high, gap_low, gap_high = self.stretch(instant - 1)
-            wall = walls.before(min(instant + offset, high))
-            if wall is None:
-                return None
+            highest = min(instant + offset, high)
+            if not wall < highest <= asked:
+                found = walls.before(highest)
+                if found is None:
+                    limit = max(limit, instant - MARGIN_S)
+                asked, wall = highest, -NEVER if found is None else found
             if wall >= low:
                 return wall - offset if wall - offset >= limit else None
             if gap_low < gap_high and start >= limit and _has(walls, gap_low, gap_high):
                 return start
-            instant = min(start, wall - offset + MARGIN_S)
+            instant = start
         return None
 
     def count(self, walls: Walls, start: int, end: int) -> int:

@@ -6,13 +6,12 @@ So both are committed, or neither: the exactly-once effect. Whether they were th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
-from inspect import isawaitable
-from typing import Any
+from typing import Any, cast
 
 from kokugen.errors import SupersededError
-from kokugen.repository.joining import join
+from kokugen.repository.joining import Joined, join
 from kokugen.repository.protocol import DurableRepository
-from kokugen.repository.rows import Finished, Lease
+from kokugen.repository.rows import Finish, Finished, Lease
 from kokugen.run import Run
 from kokugen.task import TaskInfo, TaskState
 from kokugen.task_storage.settlement import done
@@ -32,8 +31,9 @@ class Completer:
         joined = join(self._repository, connection)
         row = done(run, run.work.encode_result(result))
         run.completing = True
-        finished = joined.finish(row)
-        return _checked_later(run, finished) if isawaitable(finished) else _check(run, finished)
+        if joined.is_async:
+            return _finish_async(run, joined, row)
+        return _check(run, cast("Finished", joined.finish(row)))
 
 
 def done_by(runs: Iterable[Run], infos: Iterable[TaskInfo]) -> set[Lease]:
@@ -47,5 +47,5 @@ def _check(run: Run, finished: Finished) -> None:
         raise SupersededError(run.task.id, run.task.fence)
 
 
-async def _checked_later(run: Run, finished: Awaitable[Finished]) -> None:
-    _check(run, await finished)
+async def _finish_async(run: Run, joined: Joined, row: Finish) -> None:
+    _check(run, await cast("Awaitable[Finished]", joined.finish(row)))

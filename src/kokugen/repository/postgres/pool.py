@@ -18,7 +18,7 @@ from kokugen.repository.postgres.address import Address
 from kokugen.repository.postgres.failures import explain
 from kokugen.repository.postgres.session import Kind, Session, connect
 
-PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 4.0
 IDLE_S = 60.0
 CLOSE_S = 1.0
 
@@ -35,6 +35,7 @@ class Pool:
         self._idle: deque[tuple[Session, float]] = deque()
         self._pause_s = 0.0
         self._not_before_s = 0.0
+        self._away_since_s = 0.0
         self._refusal: KokugenError | None = None
 
     async def take(self, until_s: float) -> Session:
@@ -103,9 +104,13 @@ class Pool:
         return session
 
     def _put_off(self) -> None:
-        """Pause before the next attempt, longer each time, and not as long as all other nodes."""
-        self._pause_s = min(PAUSE_MAX_S, self._random.uniform(PAUSE_MIN_S, max(PAUSE_MIN_S, self._pause_s * 3)))
-        self._not_before_s = self._now_s() + self._pause_s
+        """Pause before the next attempt: longer each time, unlike other nodes, and no longer than it has been away."""
+        now_s = self._now_s()
+        if not self._pause_s:
+            self._away_since_s = now_s
+        drawn_s = self._random.uniform(PAUSE_MIN_S, max(PAUSE_MIN_S, self._pause_s * 3))
+        self._pause_s = min(PAUSE_MAX_S, drawn_s, max(PAUSE_MIN_S, now_s - self._away_since_s))
+        self._not_before_s = now_s + self._pause_s
 
     def _unavailable(self, why: str) -> RepositoryUnavailableError:
         return RepositoryUnavailableError(f"the store {self._address.url} cannot be used just now: {why}")
