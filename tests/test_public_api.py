@@ -30,6 +30,7 @@ AT_ONCE = {
     "cancelled",
     "configure",
     "done",
+    "every",
     "on_dead",
     "on_failed",
     "on_late",

@@ -19,6 +19,7 @@ import pytest
 from kokugen.clock import Clock
 from kokugen.repository.protocol import DurableRepository, ScheduleRepository
 from kokugen.testing.clock import ManualClock
+from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
 from kokugen.testing.suite.cancelling import CancellingCases
 from kokugen.testing.suite.choosing import ChoosingCases
@@ -51,6 +52,7 @@ class RepositorySuite(
     MarkingCases,
     SharingCases,
     SchedulingCases,
+    AccountingCases,
     OverlappingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
