@@ -224,7 +224,7 @@ class Decision:
             last=last,
             count=count,
             reason=reason,
-            into=into,
+            stand_in=into,
             at=self._now,
         )
 

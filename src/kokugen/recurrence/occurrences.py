@@ -93,7 +93,7 @@ def _passed(entry: LedgerRow) -> Occurrence:
         until=from_us(entry.last),
         count=entry.count,
         outcome=entry.reason,
-        into=None if entry.into is None else from_us(entry.into),
+        into=None if entry.stand_in is None else from_us(entry.stand_in),
     )
 
 

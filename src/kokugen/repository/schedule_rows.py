@@ -44,7 +44,7 @@ class Reason(StrEnum):
     MADE = "made"
     """Each is a task."""
     COALESCED = "coalesced"
-    """The one at `into` stands for them."""
+    """The one at `stand_in` stands for them."""
     MISSED = "missed"
     """They passed while no node looked, and are not caught up with."""
     TOO_OLD = "too old"
@@ -117,7 +117,8 @@ class LedgerRow(Struct, frozen=True, kw_only=True, array_like=True):
     count: int | None
     """How many; None where they were too many to be counted one by one: then the trigger tells."""
     reason: str
-    into: int | None = None
+    stand_in: int | None = None
+    """The nominal time that stands for them, where they were coalesced."""
     detail: str | None = None
     at: int
     """When that was decided; for a run of decisions, the last of them."""
@@ -219,7 +220,7 @@ def extends(before: LedgerRow, row: LedgerRow) -> bool:
     return (
         before.gen == row.gen
         and before.reason == row.reason
-        and before.into == row.into
+        and before.stand_in == row.stand_in
         and before.detail == row.detail
         and before.last < row.first
         and before.reason != Reason.TRIGGERED

@@ -30,11 +30,11 @@ class AccountingCases:
             plans.entry(6, 7),
         ]
 
-    @pytest.mark.parametrize("other", ["gen", "reason", "into", "detail", "order"])
+    @pytest.mark.parametrize("other", ["gen", "reason", "stand_in", "detail", "order"])
     def test_what_was_decided_otherwise_is_a_row_of_its_own(self, plans: ScheduleLab, other: str) -> None:
-        changed = {"gen": 2, "reason": Reason.PAUSED, "into": plans.at(3), "detail": "x", "order": None}
-        first = plans.entry(2, into=plans.at(9), reason=Reason.COALESCED)
-        second = plans.entry(1 if other == "order" else 3, into=plans.at(9), reason=Reason.COALESCED)
+        changed = {"gen": 2, "reason": Reason.PAUSED, "stand_in": plans.at(3), "detail": "x", "order": None}
+        first = plans.entry(2, stand_in=plans.at(9), reason=Reason.COALESCED)
+        second = plans.entry(1 if other == "order" else 3, stand_in=plans.at(9), reason=Reason.COALESCED)
         if other != "order":
             second = replace(second, **{other: changed[other]})
         row = plans.advance(plans.create(), ledger=[first])

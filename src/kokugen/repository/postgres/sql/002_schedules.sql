@@ -35,7 +35,7 @@ CREATE TABLE ledger (
   first bigint NOT NULL,
   last bigint NOT NULL,
   count bigint,
-  "into" bigint,
+  stand_in bigint,
   at bigint NOT NULL,
   gen integer NOT NULL,
   namespace text COLLATE "C" NOT NULL,
@@ -201,13 +201,13 @@ DECLARE
 BEGIN
   SELECT * INTO newest FROM ledger l WHERE l.namespace = ns AND l.schedule_id = of ORDER BY l.seq DESC LIMIT 1;
   IF FOUND AND newest.gen = (head->>1)::integer AND newest.reason = head->>5
-     AND newest."into" IS NOT DISTINCT FROM (head->>6)::bigint AND newest.detail IS NOT DISTINCT FROM head->>7
+     AND newest.stand_in IS NOT DISTINCT FROM (head->>6)::bigint AND newest.detail IS NOT DISTINCT FROM head->>7
      AND newest.last < (head->>2)::bigint AND newest.reason <> 'triggered' THEN
     UPDATE ledger l SET last = (head->>3)::bigint, count = l.count + (head->>4)::bigint, at = (head->>8)::bigint
      WHERE l.seq = newest.seq;
     behind := 1;
   END IF;
-  INSERT INTO ledger (namespace, schedule_id, gen, first, last, count, reason, "into", detail, at)
+  INSERT INTO ledger (namespace, schedule_id, gen, first, last, count, reason, stand_in, detail, at)
   SELECT ns, j->>0, (j->>1)::integer, (j->>2)::bigint, (j->>3)::bigint, (j->>4)::bigint, j->>5, (j->>6)::bigint,
          j->>7, (j->>8)::bigint
     FROM jsonb_array_elements(entries) WITH ORDINALITY AS e (j, nr) WHERE nr > behind ORDER BY nr;

@@ -1,5 +1,5 @@
 -- A part of a ledger: decisions as they were taken, tasks and ends in order of their times; the latest of each.
-SELECT (SELECT json_agg(json_build_array(l.schedule_id, l.gen, l.first, l.last, l.count, l.reason, l."into", l.detail,
+SELECT (SELECT json_agg(json_build_array(l.schedule_id, l.gen, l.first, l.last, l.count, l.reason, l.stand_in, l.detail,
                                          l.at) ORDER BY l.seq)::text
           FROM (SELECT * FROM kokugen.ledger x
                  WHERE x.namespace = :ns::text AND x.schedule_id = :id::text AND x.last >= :first::bigint

@@ -39,7 +39,7 @@ CREATE TABLE ledger (
   "last" INTEGER NOT NULL,
   "count" INTEGER,
   reason TEXT NOT NULL,
-  "into" INTEGER,
+  stand_in INTEGER,
   detail TEXT,
   at INTEGER NOT NULL,
   CHECK ("first" <= "last")
