@@ -138,6 +138,23 @@ def ratio(
     return figure(name or f"{pair[0]} / {pair[1]}", unit, samples, goal)
 
 
+def overtaken(figures: Sequence[Figure], ours: str, units: dict[str, bool], why: str) -> list[str]:
+    """Return a note on each unit in which another is ahead of ours; `units` tells of each whether more is better."""
+    notes = []
+    for unit, more in units.items():
+        values = {one.name: one.median for one in figures if one.unit == unit}
+        mine = values.pop(ours)
+        ahead = [name for name, value in values.items() if (value > mine) == more and not _is_ours(name)]
+        if ahead:
+            notes.append(f"Ahead of kokugen in {unit}: {', '.join(ahead)}. {why}")
+    return notes
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a name is of kokugen, or of a limit without a scheduler."""
+    return name.startswith(("kokugen", "bare loop", "one thread"))
+
+
 def machine() -> Machine:
     """Return what this machine is."""
     import apsw

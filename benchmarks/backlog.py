@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import work
+from benchmarks import bare_postgres, work
 from benchmarks.answer import Figure, Findings, Scale, at_least, at_most, figure, ratio, series, tell
 from benchmarks.measure import (
     DAY_US,
@@ -23,7 +23,7 @@ from benchmarks.measure import (
     store_folder,
     wall_us,
 )
-from benchmarks.subject import Kokugen
+from benchmarks.subject import Kokugen, Place
 from benchmarks.trials import run_all
 from kokugen.repository.rows import Retention
 
@@ -46,23 +46,25 @@ def prepare(folder: Path, waiting: int) -> Values:
     return {}
 
 
-def drain(folder: Path, count: int) -> Values:
+def drain(place: Place, count: int) -> Values:
     """Run due tasks beside those that wait, and leave the store as it was."""
-    fresh(fill_due, folder, count)
-    scheduler = Kokugen(folder)
+    fresh(fill_due, place, count)
+    scheduler = Kokugen(place)
     values = run_all(scheduler, count) | {"memory": memory_mb()}
-    fresh(delete_ended, folder)
+    fresh(delete_ended, place)
     return values
 
 
-def fill_due(folder: Path, count: int) -> Values:
-    Kokugen(folder).fill("noop", count, wall_us() - MINUTE_US)
+def fill_due(place: Place, count: int) -> Values:
+    Kokugen(place).fill("noop", count, wall_us() - MINUTE_US)
     return {}
 
 
-def delete_ended(folder: Path) -> Values:
-    """Delete what is over, as pruning does."""
-    scheduler = Kokugen(folder).scheduler
+def delete_ended(place: Place) -> Values:
+    """Delete what was run, as pruning does."""
+    if isinstance(place, str):
+        return bare_postgres.delete_run(place)
+    scheduler = Kokugen(place).scheduler
     now_us = wall_us()
     retention = Retention(done_before=now_us, cancelled_before=now_us, failed_before=now_us)
     while scheduler.prune(retention):
@@ -79,10 +81,10 @@ def drain_memory(waiting: int, count: int) -> Values:
     return run_all(scheduler, count)
 
 
-def start(folder: Path) -> Values:
+def start(place: Place) -> Values:
     """Open the store in a new process, start, and run one task that is due now."""
     began = time.perf_counter()
-    scheduler = Kokugen(folder)
+    scheduler = Kokugen(place)
     scheduler.start()
     started_s = time.perf_counter() - began
     work.tally.expect(1)
@@ -111,11 +113,11 @@ def measure(scale: Scale) -> Findings:
         figures=[
             *series(trials, "rate", "tasks/s"),
             *(ratio(trials, (kind + FULL, kind + EMPTY), goal=at_least(90)) for kind in (DRAIN, MEMORY)),
-            *(_more_cpu(trials, kind) for kind in (DRAIN, MEMORY)),
+            *(more_cpu(trials, kind) for kind in (DRAIN, MEMORY)),
             *series(trials, "start_ms", "ms to start", {START + FULL: at_most(1000)}),
             *series(trials, "ran_ms", "ms to the end of a task due now"),
             *series(trials, "memory", "MB at most"),
-            *_more_memory(trials),
+            *more_memory(trials),
         ],
         notes=[
             f"The full store has {waiting:,} waiting tasks, in memory {waiting // 10:,}; {count:,} due ones are drained"
@@ -124,13 +126,13 @@ def measure(scale: Scale) -> Findings:
     )
 
 
-def _more_cpu(trials: Trials, kind: str) -> Figure:
+def more_cpu(trials: Trials, kind: str) -> Figure:
     """Return the same ratio of processor time, which other programs disturb less."""
     name = f"CPU a task: {kind}full store / empty store"
     return ratio(trials, (kind + FULL, kind + EMPTY), "cpu_us", name=name)
 
 
-def _more_memory(trials: Trials) -> list[Figure]:
+def more_memory(trials: Trials) -> list[Figure]:
     """Return how much more memory the full store takes, where the system tells it."""
     figures = []
     for prefix in (START, DRAIN):

@@ -111,14 +111,14 @@ def drain_store(path: Path, call: Callable[[], object]) -> Stopwatch:
                 answer = tasks.claim(scope, request(call, scope.now))
             if not answer.tasks:
                 return watch
-            ended = [_call(task, answer.claim, call) for task in answer.tasks]
+            ended = [call_and_end(task, answer.claim, call) for task in answer.tasks]
 
 
 def drain_memory(repository: MemoryRepository, call: Callable[[], object]) -> Stopwatch:
     """Call what is due in memory."""
     with Stopwatch() as watch:
         while (answer := repository.claim(request(call, wall_us())).result()).tasks:
-            ended = [_call(task, answer.claim, call) for task in answer.tasks]
+            ended = [call_and_end(task, answer.claim, call) for task in answer.tasks]
             repository.finish(ended).result()
     return watch
 
@@ -129,7 +129,7 @@ def request(call: Callable[..., object], now_us: int) -> ClaimRequest:
     return ClaimRequest(node_id=NODE, nonce=f"{NODE}-{now_us}", slots=BATCH, only=only, ttl_s=TTL_S)
 
 
-def _call(task: Claimed, claim: str, call: Callable[[], object]) -> Finish:
+def call_and_end(task: Claimed, claim: str, call: Callable[[], object]) -> Finish:
     started_us = wall_us()
     call()
     return Finish(id=task.id, claim=claim, state=TaskState.DONE, outcome="done", started_at=started_us)

@@ -14,7 +14,7 @@ from benchmarks.answer import Figure, Findings, Goal, Scale, at_most, figure, te
 from benchmarks.histogram import bins
 from benchmarks.measure import Contender, Values, interleave, percentile, store_folder, wall_us
 from benchmarks.peers import INSTALLED
-from benchmarks.trials import Kind, Store, subject
+from benchmarks.trials import Kind, Store, place_of, subject
 from kokugen.repository.sqlite import tasks
 
 ASKS = "How many milliseconds pass from scheduling a task that is due now to its start in the same process?"
@@ -31,8 +31,8 @@ def due_now(kind: Kind, store: Store, count: int, call: Callable[[int], object])
     """Schedule tasks one after the other, each once the one before has started and a random pause is over."""
     chance = Random(SEED)
     took_ms = []
-    with store_folder() as folder:
-        scheduler = subject(kind, store, folder)
+    with place_of(store) as place:
+        scheduler = subject(kind, place)
         scheduler.start()
         for number in range(count + 1):
             work.tally.expect(1)

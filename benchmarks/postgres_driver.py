@@ -1,27 +1,25 @@
 """Which driver talks to PostgreSQL: asyncpg or psycopg? Both send kokugen's own statements, in batches of 1,000 rows.
 
-`python -m benchmarks.postgres_driver [ROUNDS]` starts a server of its own, durable as users run it, lets the drivers
-take turns, and prints one line of JSON: medians of the rounds. What came out is in docs/explanation/postgres-driver.md.
+What came out of many rounds is in docs/explanation/postgres-driver.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import msgspec
-import psycopg
 
+from benchmarks import databases
+from benchmarks.answer import Findings, Scale, series, tell
+from benchmarks.measure import Contender, Values, interleave
 from kokugen.clock import SystemClock
 from kokugen.ids import IdSource, system_random
 from kokugen.repository.postgres.address import parse
@@ -30,13 +28,14 @@ from kokugen.repository.postgres.session import PINNED
 from kokugen.repository.postgres.statement import Statement, compiled, load
 from kokugen.repository.rows import Claimed, Finish, NewTask
 from kokugen.task import TaskState
-from tests.servers.postgres import DURABLE, newest, running
 
+ASKS = "Which driver is quicker with kokugen's statements on PostgreSQL: asyncpg or psycopg?"
+SIZES = {Scale.FULL: (40, 300, 3), Scale.QUICK: (10, 100, 1), Scale.TINY: (1, 3, 1)}
+"""How many batches, how many single rows, and how often."""
 BATCH = 1000
-BATCHES = 40
-SINGLES = 300
 SCHEMA = "kokugen"
 SETTINGS = {**PINNED, "jit": "off"}
+WHATS = ("add", "claim", "finish", "add an array a column")
 IDS = IdSource(SystemClock(), system_random())
 COLUMNS = {
     "id": "text",
@@ -67,7 +66,7 @@ ADD_COLUMNS = compiled(
 """The same insert with an array for each column, instead of one JSON text."""
 
 Run = Callable[[Statement, Mapping[str, Any]], Any]
-Figures = dict[str, float]
+Driver = Callable[[str, Callable[[Run, int], Coroutine[Any, Any, Values]]], Coroutine[Any, Any, Values]]
 
 
 class Meter:
@@ -87,7 +86,7 @@ class Meter:
         spent = int(self._server.read_text("ascii").split()[0]) / 1e9 if self._server.exists() else 0.0
         return time.perf_counter(), time.thread_time(), spent
 
-    def per_row(self, what: str, rows: int) -> Figures:
+    def per_row(self, what: str, rows: int) -> Values:
         figures = {"wall_us": self.wall, "client_us": self.client, "server_us": self.server}
         told = {f"{what}_{name}": seconds / rows * 1e6 for name, seconds in figures.items()}
         return {f"{what}_per_s": rows / self.wall, **told}
@@ -128,7 +127,7 @@ def bind_finish(tasks: Sequence[Claimed], nonce: str) -> Mapping[str, Any]:
 # -- The drivers
 
 
-async def with_asyncpg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, Figures]]) -> Figures:
+async def with_asyncpg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, Values]]) -> Values:
     link = await asyncpg.connect(url, server_settings=SETTINGS)
 
     async def run(statement: Statement, names: Mapping[str, Any]) -> Any:
@@ -140,7 +139,9 @@ async def with_asyncpg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, 
         await link.close()
 
 
-async def with_psycopg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, Figures]]) -> Figures:
+async def with_psycopg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, Values]]) -> Values:
+    import psycopg
+
     options = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
     link = psycopg.connect(url, options=options, autocommit=True, prepare_threshold=0)
     cursor = psycopg.RawCursor(link)
@@ -157,18 +158,18 @@ async def with_psycopg(url: str, work: Callable[[Run, int], Coroutine[Any, Any, 
 # -- What they do
 
 
-async def life(run: Run, server_pid: int) -> Figures:
-    """Add, claim and finish tasks in batches; add some one by one."""
+async def life(run: Run, server_pid: int, batches: int) -> Values:
+    """Add, claim and finish tasks in batches."""
     meter = Meter(server_pid)
     add, claim, finish = (load(name, SCHEMA) for name in ("add", "claim", "finish"))
-    parts = [new_tasks(BATCH) for _ in range(BATCHES)]
+    parts = [new_tasks(BATCH) for _ in range(batches)]
     with meter.running():
         for part in parts:
             assert (await run(add, bind_add(part)))[0] is None
-    figures = meter.per_row("add", BATCH * BATCHES)
+    figures = meter.per_row("add", BATCH * batches)
     claimed: list[tuple[list[Claimed], str]] = []
     with meter.running():
-        for _ in range(BATCHES):
+        for _ in range(batches):
             nonce = IDS.nonce()
             row = await run(claim, bind_claim(nonce))
             claimed.append((msgspec.json.decode(row[3], type=list[Claimed]), nonce))
@@ -176,78 +177,81 @@ async def life(run: Run, server_pid: int) -> Figures:
     with meter.running():
         for tasks, nonce in claimed:
             assert (await run(finish, bind_finish(tasks, nonce)))[0] == len(tasks) == BATCH
-    return figures | meter.per_row("finish", BATCH * BATCHES)
+    return figures | meter.per_row("finish", BATCH * batches)
 
 
-async def columns(run: Run, server_pid: int) -> Figures:
+async def columns(run: Run, server_pid: int, batches: int) -> Values:
     """Add tasks with an array for each column."""
     meter = Meter(server_pid)
-    parts = [new_tasks(BATCH) for _ in range(BATCHES)]
+    parts = [new_tasks(BATCH) for _ in range(batches)]
     with meter.running():
         for part in parts:
             assert (await run(ADD_COLUMNS, bind_columns(part)))[0] == BATCH
-    return meter.per_row("add_columns", BATCH * BATCHES)
+    return meter.per_row("add an array a column", BATCH * batches)
 
 
-async def singles(run: Run, _server_pid: int) -> Figures:
+async def singles(run: Run, _server_pid: int, count: int) -> Values:
     """Add tasks one by one."""
     took: list[float] = []
-    for task in new_tasks(SINGLES):
+    for task in new_tasks(count):
         before = time.perf_counter()
         await run(load("add", SCHEMA), bind_add([task]))
         took.append(time.perf_counter() - before)
-    return {"single_add_p50_ms": statistics.median(took) * 1e3}
+    return {"single_ms": statistics.median(took) * 1e3}
 
 
-async def one_round(url: str) -> dict[str, Figures]:
-    figures: dict[str, Figures] = {}
-    for name, driver in (("asyncpg", with_asyncpg), ("psycopg", with_psycopg)):
-        figures[name] = {}
-        for work in (life, columns, singles):
-            figures[name] |= await driver(url, work)
-            await with_asyncpg(url, empty)
-    return figures
+def trial(server: str, driver: Driver, batches: int, count: int) -> Values:
+    """Do all of it with one driver, on empty tables each time."""
+    values: Values = {}
+    for work, size in ((life, batches), (columns, batches), (singles, count)):
+        with databases.database(server) as url:
+            asyncio.run(_prepare(url))
+            values |= asyncio.run(driver(url, partial(_call, work, size)))
+    return values
 
 
-async def empty(run: Run, _server_pid: int) -> Figures:
-    """Begin anew: the drivers find the same table."""
-    for sql in (f"TRUNCATE {SCHEMA}.task", "CHECKPOINT"):
-        await run(Statement(sql, ()), {})
-    return {}
+async def _call(work: Callable[[Run, int, int], Coroutine[Any, Any, Values]], size: int, run: Run, pid: int) -> Values:
+    return await work(run, pid, size)
 
 
-async def prepare(url: str) -> str:
+async def _prepare(url: str) -> None:
     link = await asyncpg.connect(url)
     await migrate(link, parse(url), "benchmark")
-    version: str = await link.fetchval("SHOW server_version")
     await link.close()
-    return version
 
 
-def medians(rounds: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
-    return {
-        driver: {name: round(statistics.median(one[driver][name] for one in rounds), 2) for name in rounds[0][driver]}
-        for driver in rounds[0]
-    }
+def measure(scale: Scale) -> Findings:
+    batches, count, repetitions = SIZES[scale]
+    with databases.server() as server:
+        contenders = [
+            Contender(name, trial, (server, driver, batches, count))
+            for name, driver in (("asyncpg", with_asyncpg), ("psycopg", with_psycopg))
+        ]
+        trials = interleave("postgres_driver", contenders, repetitions)
+        version = databases.version(server)
+    shown = [(key, unit) for what in WHATS for key, unit in _shown(what)]
+    return Findings(
+        figures=[
+            *(one for key, unit in shown for one in series(trials, key, unit)),
+            *series(trials, "single_ms", "ms to add one task"),
+        ],
+        notes=[
+            f"Batches of {BATCH:,} rows on one connection each, none behind another; {version} on the same machine."
+        ],
+    )
 
 
-def main(count: int) -> None:
-    with running(newest, DURABLE) as server:
-        version = asyncio.run(prepare(server.url))
-        rounds = [asyncio.run(one_round(server.url)) for _ in range(count)]
-    told = {
-        "benchmark": "postgres_driver",
-        "postgresql": version,
-        "asyncpg": asyncpg.__version__,
-        "psycopg": psycopg.__version__,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "batch": BATCH,
-        "rounds": count,
-        "medians": medians(rounds),
-    }
-    print(json.dumps(told))
+def _shown(what: str) -> list[tuple[str, str]]:
+    return [
+        (f"{what}_per_s", f"rows/s, {what}"),
+        (f"{what}_client_us", f"µs of CPU a row, {what}"),
+        (f"{what}_server_us", f"µs of the server's CPU a row, {what}"),
+    ]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    tell("postgres_driver", ASKS, words, measure)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main()

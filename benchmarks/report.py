@@ -12,7 +12,8 @@ HEAD = """\
 # Results
 
 Written by `python3 dev.py bench`, from `results.jsonl` beside it; not by hand. [README.md](README.md) says how to read
-it. Each figure is the median of its runs, with the lowest and the highest. SQLite is always `synchronous=FULL`.
+it. Each figure is the median of its runs, with the lowest and the highest. SQLite is always `synchronous=FULL`, and
+PostgreSQL has `fsync` and `synchronous_commit` on.
 """
 BARRED = "tasks/s"
 RELATIONS = {">=": "≥", "<=": "≤"}

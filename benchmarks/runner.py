@@ -15,7 +15,21 @@ from benchmarks.measure import ROOT
 from benchmarks.peers import INSTALLED
 from benchmarks.report import page, section, summary
 
-QUESTIONS = ("drain", "insert", "single", "lateness", "due_now", "idle", "backlog")
+QUESTIONS = (
+    "drain",
+    "insert",
+    "single",
+    "lateness",
+    "due_now",
+    "due_elsewhere",
+    "idle",
+    "backlog",
+    "postgres_drain",
+    "postgres_insert",
+    "postgres_lateness",
+    "postgres_backlog",
+    "postgres_driver",
+)
 FOLDER = ROOT / "benchmarks"
 LINES, PAGE = FOLDER / "results.jsonl", FOLDER / "RESULTS.md"
 

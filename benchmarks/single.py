@@ -13,7 +13,7 @@ from benchmarks.answer import Findings, Scale, at_least, ratio, series, tell
 from benchmarks.measure import DAY_US, Contender, Stopwatch, Values, interleave, store_folder, wall_us
 from benchmarks.peers import INSTALLED
 from benchmarks.subject import Subject
-from benchmarks.trials import Kind, Store, subject
+from benchmarks.trials import Kind, Store, place_of, subject
 
 ASKS = "How many single schedule calls a second are durable, from one thread and from 16?"
 SIZES = {Scale.FULL: (16_000, 5), Scale.QUICK: (4_000, 3), Scale.TINY: (64, 1)}
@@ -34,8 +34,8 @@ def bare_store(count: int) -> Values:
 
 def singly(kind: Kind, store: Store, count: int, threads: int) -> Values:
     """Schedule `count` tasks in single calls, shared among threads that begin together."""
-    with store_folder() as folder:
-        scheduler = subject(kind, store, folder)
+    with place_of(store) as place:
+        scheduler = subject(kind, place)
         scheduler.add(work.noop, wall_us() + DAY_US)  # opens the store
         with Stopwatch() as watch:
             _from_threads(scheduler, count // threads, threads)

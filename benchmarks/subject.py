@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import bare, work
+from benchmarks import bare, bare_postgres, databases, work
 from kokugen import Scheduler, TaskParam
 from kokugen.clock import from_us
 from kokugen.registry.work import Work
+
+Place = Path | str | None
+"""Where a store is: SQLite in a folder, a database of a PostgreSQL server by its URL, or memory."""
 
 
 class Subject(Protocol):
@@ -38,12 +41,12 @@ class Subject(Protocol):
 
 
 class Kokugen:
-    """kokugen with its defaults, on SQLite in `folder`, or in memory where there is none."""
+    """kokugen with its defaults."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.path = None if folder is None else folder / "kokugen.db"
-        self.scheduler = Scheduler("memory://" if self.path is None else f"sqlite:///{self.path}")
-        functions = (work.noop, work.noop_async, work.record, work.record_async)
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.scheduler = Scheduler(url_of(place))
+        functions = (work.noop, work.noop_async, work.mark, work.record, work.record_async, work.tell)
         self._works: dict[Any, Work[..., Any]] = {one: self.scheduler.work(one) for one in functions}
 
     def add(self, work: Callable[..., object], due_us: int, *args: Any) -> None:
@@ -56,12 +59,15 @@ class Kokugen:
         )
 
     def fill(self, work_id: str, count: int, due_us: int) -> None:
-        """Put in tasks beforehand, by the bare loop: on SQLite from a connection of its own, closed before we open."""
+        """Put in tasks beforehand, by the bare loop, from a connection of its own that is closed before we open."""
         rows = bare.new_tasks(count, work_id, due_us)
-        if self.path is None:
+        if self.place is None:
             bare.fill_repository(self.scheduler.repository, rows)
+        elif isinstance(self.place, str):
+            bare_postgres.fill(self.place, rows)
+            databases.settle(self.place)
         else:
-            bare.fill(self.path, rows)
+            bare.fill(file_in(self.place), rows)
 
     def start(self) -> None:
         self.scheduler.start()
@@ -72,3 +78,15 @@ class Kokugen:
 
     def close(self) -> None:
         self.scheduler.close()
+
+
+def url_of(place: Place) -> str:
+    """Return kokugen's URL of a store."""
+    if place is None:
+        return "memory://"
+    return place if isinstance(place, str) else f"sqlite:///{file_in(place)}"
+
+
+def file_in(folder: Path) -> Path:
+    """Return the file of kokugen's store in a folder."""
+    return folder / "kokugen.db"

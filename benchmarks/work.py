@@ -6,7 +6,9 @@ The functions have a module of their own because some peers store a reference to
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from itertools import count
+from multiprocessing.connection import Connection
 from threading import Event
 
 WAIT_S = 120.0
@@ -45,6 +47,12 @@ class Tally:
 
 tally = Tally()
 
+marks: list[None] = []
+"""One for each call of `mark`, so that it can be seen from outside how many there were."""
+
+outlet: Connection | None = None
+"""Where `tell` tells of its calls."""
+
 
 def noop() -> None:
     """Do nothing but count."""
@@ -63,3 +71,19 @@ def record(due_us: int) -> None:
 
 async def record_async(due_us: int) -> None:
     record(due_us)
+
+
+def mark() -> None:
+    """Do nothing but leave a mark."""
+    marks.append(None)
+
+
+def tell(due_us: int) -> None:
+    """Tell another process when this started."""
+    started_us = time.time_ns() // 1000
+    assert outlet is not None, "a node has one"
+    outlet.send((due_us, started_us))
+
+
+PLAIN: tuple[Callable[..., object], ...] = (noop, mark, record, tell)
+"""All that are functions, for those that are told beforehand what there is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +16,7 @@ from kokugen import Middleware, Scheduler, TaskParam, TaskState, current_run
 from kokugen import scheduler as face
 from kokugen.acceptance import QUEUES_MAX
 from kokugen.clock import Clock, SystemClock
+from kokugen.engine.hooks import RunEvent
 from kokugen.errors import NotUpdatableStateError, OptionError, SchedulerStateError, UnknownOutcomeError
 from kokugen.front import BATCH, BATCHES_AHEAD
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
@@ -269,7 +270,7 @@ def test_a_task_that_is_claimed_here_and_waits_for_a_worker_can_still_be_moved(u
         blocking = scheduler.after(timedelta(0), block)
         assert entered.wait(WITHIN.total_seconds())
         task = scheduler.after(timedelta(0), remind)
-        engine = scheduler._front.engine
+        engine = scheduler._front.runner.engine
         assert engine is not None
         while all(lease.id != task.id for lease in list(engine.runs)):  # the store has it Working a moment earlier
             threading.Event().wait(0.001)
@@ -281,3 +282,34 @@ def test_a_task_that_is_claimed_here_and_waits_for_a_worker_can_still_be_moved(u
         leave.set()
         blocking.wait(WITHIN)
     assert not ran.is_set()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+def test_whoever_asks_hears_of_a_task_that_is_quarantined(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}" if url == "sqlite" else url)
+    quarantined = SimpleQueue[tuple[str, str | None]]()
+
+    @scheduler.on_quarantined
+    def note(event: RunEvent) -> None:
+        quarantined.put((event.run.task_id, event.error))
+
+    past = datetime(2001, 1, 1, tzinfo=UTC)
+    task = scheduler.schedule(TaskParam(work_id="resize", scheduled_time=past, param={"picture": 7}))
+    scheduler.work(id="resize")(lambda picture, width: None)
+    with scheduler:
+        task_id, reason = quarantined.get(timeout=WITHIN.total_seconds())
+    assert task_id == task.id
+    assert reason is not None
+    assert "missing a required argument: 'width'" in reason
+    (told,) = [record for record in caplog.records if "is quarantined" in record.getMessage()]
+    assert (told.levelname, told.name) == ("WARNING", "kokugen")
+    assert task.id in told.getMessage()
+
+
+@pytest.mark.parametrize("ask", [lambda scheduler, **how: list(scheduler.tasks(**how)), Scheduler.count])
+def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object]) -> None:
+    scheduler = Scheduler("memory://")
+    with pytest.raises(OptionError, match="there is no filter 'states': use state, work, queue, tag, unique, held"):
+        ask(scheduler, states="Done")

@@ -34,6 +34,7 @@ AT_ONCE = {
     "on_dead",
     "on_failed",
     "on_late",
+    "on_quarantined",
     "on_superseded",
     "remove_workers",
     "schedule_request",

@@ -9,16 +9,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from kokugen.acceptance import new_task
 from kokugen.clock import SECOND_US, duration_us, from_us, to_us
+from kokugen.engine.engine import Engine
 from kokugen.errors import KokugenError, OptionError, RepositoryError
 from kokugen.middleware.base import ScheduleRequest, schedule_chain
 from kokugen.options import Options
+from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.definitions import Definitions
@@ -37,9 +39,6 @@ from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import Overlap, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.task import Params
-
-if TYPE_CHECKING:
-    from kokugen.front import Front
 
 logger = logging.getLogger("kokugen")
 
@@ -66,8 +65,10 @@ RETRY_S, RETRY_MAX_S = 0.5, 10.0
 class Agenda:
     """Of one scheduler. Nothing of it touches the store before it is asked."""
 
-    def __init__(self, front: Front[Any]) -> None:
-        self._front = front
+    def __init__(self, parts: Parts, engine: Callable[[], Engine | None], handle: Callable[[], object]) -> None:
+        self._parts = parts
+        self._engine = engine
+        self._handle = handle
         self._definitions = Definitions()
         self._declared: dict[str, tuple[Draft, bool]] = {}
         self._materialiser: Materialiser | None = None
@@ -106,7 +107,7 @@ class Agenda:
         return Draft(
             name=said.name or work.id,
             owner=said.owner or owner,
-            spec=dump_spec(trigger_of(when, from_us(self._front.clock.wall_us()))),
+            spec=dump_spec(trigger_of(when, from_us(self._parts.clock.wall_us()))),
             policy=_json(policy_of(said)),
             template=_json(self._template(self._through_middleware(request), work)),
             overlap=Overlap(said.overlap),
@@ -117,9 +118,9 @@ class Agenda:
 
         def accept(last: ScheduleRequest) -> Reply[Any]:
             seen.append(last)
-            return Reply.of(self._front.handle_of("", last.work_id, last.scheduled_time_us))
+            return Reply.of(self._handle())
 
-        schedule_chain(self._front.middleware, accept)(request)
+        schedule_chain(self._parts.middleware, accept)(request)
         if len(seen) != 1:
             raise OptionError(f"a middleware did not pass the schedule of {request.work_id!r} on, once")
         return seen[0]
@@ -142,7 +143,7 @@ class Agenda:
         )
 
     def _declared_options(self, work: Work) -> Options | None:
-        known = self._front.work_of(work.id)
+        known = self._parts.work_of(work.id)
         return None if known is None else known.declared
 
     # -- The store
@@ -150,7 +151,7 @@ class Agenda:
     @property
     def repository(self) -> ScheduleRepository:
         """Return the store. Raises OptionError for one that keeps no schedules."""
-        repository = self._front.repository
+        repository = self._parts.repository
         if not isinstance(repository, ScheduleRepository):
             raise OptionError(f"{repository.url} keeps no schedules: use one of kokugen's own repositories")
         return repository
@@ -158,7 +159,7 @@ class Agenda:
     @property
     def book(self) -> Book:
         """Return what changes and reads the store's schedules."""
-        return Book(self.repository, self._definitions, clock=self._front.clock, ids=self._front.ids, told=self._tell)
+        return Book(self.repository, self._definitions, clock=self._parts.clock, ids=self._parts.ids, told=self._tell)
 
     def put(self, draft: Draft, *, counts_on: bool = False, by: str | None = None) -> Reply[Put]:
         """Put a schedule into the store; a bare period `counts_on` from when it first was put there."""
@@ -183,7 +184,7 @@ class Agenda:
         if unknown:
             raise OptionError(f"a schedule has no option {min(unknown)!r} that may be edited")
         if when is not None:
-            draft = replace(draft, spec=dump_spec(trigger_of(when, from_us(self._front.clock.wall_us()))))
+            draft = replace(draft, spec=dump_spec(trigger_of(when, from_us(self._parts.clock.wall_us()))))
         said = ScheduleOptions(**changes)
         asked = policy_of(said)
         stored = msgspec.json.decode(draft.policy, type=Policy)
@@ -211,7 +212,7 @@ class Agenda:
 
     def why(self, name: str) -> Reply[str]:
         """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
-        now = self._front.clock.wall_us()
+        now = self._parts.clock.wall_us()
 
         def tell(row: ScheduleRow) -> Reply[str]:
             found = self.book.ledger(row.id, now - WHY_US, now + WHY_US)
@@ -224,15 +225,15 @@ class Agenda:
 
     def services(self) -> list[Service]:
         """Return what an engine runs beside itself."""
-        repository = self._front.repository
+        repository = self._parts.repository
         if not isinstance(repository, ScheduleRepository):
             return []
         self._materialiser = Materialiser(
             repository,
             self._definitions,
-            clock=self._front.clock,
-            random=self._front.random,
-            settings=self._front.settings,
+            clock=self._parts.clock,
+            random=self._parts.random,
+            settings=self._parts.settings,
             wake_claims=self._wake_claims,
         )
         return [Service(self._put_declared, self._materialiser.run)]
@@ -260,8 +261,9 @@ class Agenda:
             self._materialiser.hint()
 
     def _wake_claims(self, due_us: int) -> None:
-        if self._front.engine is not None:
-            self._front.engine.hint(due_us)
+        engine = self._engine()
+        if engine is not None:
+            engine.hint(due_us)
 
 
 class Service:

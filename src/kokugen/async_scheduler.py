@@ -80,7 +80,7 @@ class AsyncScheduler(AsyncRecurring):
     @property
     def works(self) -> WorkRegistry:
         """Return the registry of the work that is declared here."""
-        return self._front.works
+        return self._front.parts.works
 
     @property
     def work(self) -> WorkDecorator:
@@ -96,7 +96,7 @@ class AsyncScheduler(AsyncRecurring):
 
     async def after(self, delay: timedelta, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskHandle:
         """Schedule a call of `work` after a delay from now. As `at`."""
-        us = self._front.clock.wall_us() + check_delay(delay)
+        us = self._front.parts.clock.wall_us() + check_delay(delay)
         return await self._submit(us, work, args, kwargs, None, None)
 
     async def _submit(
@@ -148,7 +148,7 @@ class AsyncScheduler(AsyncRecurring):
     @property
     def repository(self) -> DurableRepository:
         """Return the store's repository."""
-        return self._front.repository
+        return self._front.parts.repository
 
     @property
     def url(self) -> str:
@@ -199,7 +199,7 @@ class AsyncScheduler(AsyncRecurring):
 
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.clock
+        clock = self._front.parts.clock
         end = None if timeout is None else clock.boot_s() + timeout.total_seconds()
         pause_s = WAIT_MIN_S
         while not (info := await self.get(task_id)).state.terminal:
@@ -235,36 +235,41 @@ class AsyncScheduler(AsyncRecurring):
         """Make ended tasks wait again; return the ids of those that do."""
         due_at = None if when is None else check_time(when)[0]
         front = await self._opened()
-        return await _answer(front.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+        return await _answer(front.parts.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
 
     async def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
         front = await self._opened()
-        return await _answer(front.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
+        return await _answer(front.parts.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
 
     async def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""
         front = await self._opened()
-        return await _answer(front.repository.prune(retention), "pruning")
+        return await _answer(front.parts.repository.prune(retention), "pruning")
 
     def on_failed(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every attempt that failed, on a thread of its own."""
-        self._front.hooks.add("failed", hook)
+        self._front.parts.hooks.add("failed", hook)
         return hook
 
     def on_dead(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every task that is Failed for good."""
-        self._front.hooks.add("dead", hook)
+        self._front.parts.hooks.add("dead", hook)
         return hook
 
     def on_late(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every run that started more than `settings.late_s` after it was due."""
-        self._front.hooks.add("late", hook)
+        self._front.parts.hooks.add("late", hook)
+        return hook
+
+    def on_quarantined(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every task that is held back, because its stored arguments cannot be read."""
+        self._front.parts.hooks.add("quarantined", hook)
         return hook
 
     def on_superseded(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every run whose outcome the store refused: its task is another run's by now."""
-        self._front.hooks.add("superseded", hook)
+        self._front.parts.hooks.add("superseded", hook)
         return hook
 
     def configure(self, *, workers: int | None = None, queues: Sequence[str] | None = None) -> None:
@@ -272,7 +277,7 @@ class AsyncScheduler(AsyncRecurring):
 
         Raises OptionError, and SchedulerStateError while it runs.
         """
-        self._front.configure(workers, queues)
+        self._front.runner.configure(workers, queues)
 
     async def open(self) -> None:
         """Open the store now rather than at first use. Raises RepositoryError."""
@@ -281,41 +286,45 @@ class AsyncScheduler(AsyncRecurring):
     async def start(self) -> None:
         """Run what is due from now on; async work on this loop."""
         loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._front.start, loop)
+        await asyncio.to_thread(self._front.runner.start, loop)
 
     async def stop(self, grace: timedelta | None = None) -> bool:
         """Stop as `Scheduler.stop`; this loop goes on meanwhile, so that async work can end."""
-        self._front.ask_to_stop(None if grace is None else grace.total_seconds())
-        return await asyncio.to_thread(self._front.join)
+        self._front.runner.ask_to_stop(None if grace is None else grace.total_seconds())
+        return await asyncio.to_thread(self._front.runner.join)
+
+    async def abandon(self) -> int:
+        """Say that the runs which would not stop end with this process, as `Scheduler.abandon` does."""
+        return await _answer(self._front.runner.abandon(), "abandoning runs")
 
     async def close(self) -> None:
         """Stop, and release the store."""
         if self.running:
             await self.stop()
         self._open = False
-        await asyncio.to_thread(self._front.close)
+        await asyncio.to_thread(self._front.parts.close)
 
     @property
     def running(self) -> bool:
         """Return whether it runs work in this process."""
-        return self._front.running
+        return self._front.runner.running
 
     @property
     def active(self) -> int:
         """Return how many runs are under way in this process."""
-        return self._front.active
+        return self._front.runner.active
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""
-        return self._front.resize(count)
+        return self._front.runner.resize(count)
 
     def remove_workers(self, count: int = 1) -> int:
         """Remove workers as they come free, at most all but one; return how many there are."""
-        return self._front.resize(-count)
+        return self._front.runner.resize(-count)
 
     async def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
-        return await asyncio.to_thread(self._front.retry_marking)
+        return await asyncio.to_thread(self._front.runner.retry_marking)
 
     async def run(self) -> None:
         """Start if needed, wait for SIGTERM or SIGINT, stop. Only a loop in the main thread can.
@@ -333,7 +342,7 @@ class AsyncScheduler(AsyncRecurring):
                 await self.start()
             while not await _is_set(asked, within_s=0.5):
                 if not self.running:
-                    self._front.check_alive()
+                    self._front.runner.check_alive()
                     return
         finally:
             for one, handler in previous.items():

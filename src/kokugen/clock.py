@@ -86,6 +86,14 @@ def from_us(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
 
 
+def instant(us: int | None) -> datetime | None:
+    """Return the datetime, or None where there is none, or none of a year that can be told."""
+    try:
+        return None if us is None else from_us(us)
+    except OverflowError:
+        return None
+
+
 def duration_us(span: timedelta) -> int:
     """Return a duration as whole microseconds."""
     return span // MICROSECOND

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import TypedDict
 
 from kokugen.acceptance import check_time
+from kokugen.errors import OptionError
 from kokugen.registry.protocol import Work
 from kokugen.task import TaskQuery, TaskState
+
+
+class TaskFilters(TypedDict, total=False):
+    """The filters that both faces take."""
+
+    state: TaskState | str | Collection[TaskState | str]
+    work: object
+    queue: str
+    tag: str
+    unique: str
+    held: bool
+    due_before: datetime
+    due_from: datetime
 
 
 def task_query(
@@ -21,8 +36,12 @@ def task_query(
     due_before: datetime | None = None,
     due_from: datetime | None = None,
     limit: int = 1000,
+    **unknown: object,
 ) -> TaskQuery:
-    """Return the query for a face's filters. Raises OptionError for one that is not allowed."""
+    """Return the query for a face's filters. Raises OptionError for one that is not allowed, or that there is not."""
+    if unknown:
+        known = ", ".join(name for name in TaskFilters.__annotations__)
+        raise OptionError(f"there is no filter {min(unknown)!r}: use {known}")
     for bound in (due_before, due_from):
         if bound is not None:
             check_time(bound)

@@ -57,7 +57,7 @@ class _Asking:
         return declare
 
     def _declared(self, fn: Callable[..., Any]) -> Work[..., Any]:
-        works = self._front.works
+        works = self._front.parts.works
         if not isinstance(works, FunctionRegistry):
             raise OptionError("this scheduler was given a registry of its own: declare the work there")
         return cast("Work[..., Any]", works.work(fn))

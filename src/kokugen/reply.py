@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any, Generic, Self, TypeVar, cast
@@ -233,13 +232,3 @@ def resolve_all(answers: Iterable[tuple[Reply[Any], Any]]) -> None:
         _wake(loop, waiters)
     for callback in others:
         _call(callback)
-
-
-def ahead(replies: Iterator[Reply[T]], count: int) -> Iterator[Reply[T]]:
-    """Yield replies, so many of which are asked for before the first of them is taken."""
-    asked: deque[Reply[T]] = deque()
-    for reply in replies:
-        asked.append(reply)
-        if len(asked) >= count:
-            yield asked.popleft()
-    yield from asked

@@ -88,7 +88,7 @@ class Scheduler(Recurring):
     @property
     def works(self) -> WorkRegistry:
         """Return the registry of the work that is declared here."""
-        return self._front.works
+        return self._front.parts.works
 
     @property
     def work(self) -> WorkDecorator:
@@ -110,7 +110,7 @@ class Scheduler(Recurring):
 
     def after(self, delay: timedelta, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle:
         """Schedule a call of `work` after a delay from now. As `at`."""
-        us = self._front.clock.wall_us() + check_delay(delay)
+        us = self._front.parts.clock.wall_us() + check_delay(delay)
         return self._submit(us, work, args, kwargs, None, None)
 
     def _submit(
@@ -162,7 +162,7 @@ class Scheduler(Recurring):
     @property
     def repository(self) -> DurableRepository:
         """Return the store's repository."""
-        return self._front.repository
+        return self._front.parts.repository
 
     @property
     def url(self) -> str:
@@ -214,7 +214,7 @@ class Scheduler(Recurring):
 
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.clock
+        clock = self._front.parts.clock
         end = None if timeout is None else clock.boot_s() + timeout.total_seconds()
         pause_s = WAIT_MIN_S
         while not (info := self.get(task_id)).state.terminal:
@@ -266,22 +266,27 @@ class Scheduler(Recurring):
 
     def on_failed(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every attempt that failed, on a thread of its own."""
-        self._front.hooks.add("failed", hook)
+        self._front.parts.hooks.add("failed", hook)
         return hook
 
     def on_dead(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every task that is Failed for good."""
-        self._front.hooks.add("dead", hook)
+        self._front.parts.hooks.add("dead", hook)
         return hook
 
     def on_late(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every run that started more than `settings.late_s` after it was due."""
-        self._front.hooks.add("late", hook)
+        self._front.parts.hooks.add("late", hook)
+        return hook
+
+    def on_quarantined(self, hook: H) -> H:
+        """Call `hook(RunEvent)` for every task that is held back, because its stored arguments cannot be read."""
+        self._front.parts.hooks.add("quarantined", hook)
         return hook
 
     def on_superseded(self, hook: H) -> H:
         """Call `hook(RunEvent)` for every run whose outcome the store refused: its task is another run's by now."""
-        self._front.hooks.add("superseded", hook)
+        self._front.parts.hooks.add("superseded", hook)
         return hook
 
     # -- Running
@@ -295,47 +300,55 @@ class Scheduler(Recurring):
 
         Raises OptionError, and SchedulerStateError while it runs.
         """
-        self._front.configure(workers, queues)
+        self._front.runner.configure(workers, queues)
 
     def start(self) -> None:
         """Run what is due from now on, in threads of this process. Raises SchedulerStateError where it does already."""
-        self._front.start()
+        self._front.runner.start()
 
     def stop(self, grace: timedelta | None = None) -> bool:
         """Stop: start nothing more, give runs the grace period, give back what never started.
 
         Returns whether nothing of it still runs. The store stays open for scheduling.
         """
-        self._front.ask_to_stop(None if grace is None else grace.total_seconds())
-        return self._front.join()
+        self._front.runner.ask_to_stop(None if grace is None else grace.total_seconds())
+        return self._front.runner.join()
+
+    def abandon(self) -> int:
+        """Say that the runs which would not stop end with this process, which must be gone within a second.
+
+        After `stop` returned False, and right before `os._exit`: other nodes take these tasks over within a few
+        seconds instead of the whole `ttl_s`. Returns how many there are. `kokugen worker` does this.
+        """
+        return _answer(self._front.runner.abandon(), "abandoning runs")
 
     def close(self) -> None:
         """Stop, and release the store."""
         if self.running:
             self.stop()
-        self._front.close()
+        self._front.parts.close()
 
     @property
     def running(self) -> bool:
         """Return whether it runs work in this process."""
-        return self._front.running
+        return self._front.runner.running
 
     @property
     def active(self) -> int:
         """Return how many runs are under way in this process."""
-        return self._front.active
+        return self._front.runner.active
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""
-        return self._front.resize(count)
+        return self._front.runner.resize(count)
 
     def remove_workers(self, count: int = 1) -> int:
         """Remove workers as they come free, at most all but one; return how many there are."""
-        return self._front.resize(-count)
+        return self._front.runner.resize(-count)
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
-        return self._front.retry_marking()
+        return self._front.runner.retry_marking()
 
     def run(self) -> None:
         """Start if needed, wait for SIGTERM or SIGINT, stop. Only the main thread can.
@@ -349,7 +362,7 @@ class Scheduler(Recurring):
                 self.start()
             while not asked.wait(0.5):
                 if not self.running:
-                    self._front.check_alive()
+                    self._front.runner.check_alive()
                     return
         finally:
             for one, handler in previous.items():

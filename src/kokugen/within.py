@@ -38,7 +38,7 @@ class Transaction:
 
     def __init__(self, front: Front[TaskHandle], connection: object) -> None:
         self._front = front
-        self._joined = join(front.repository, connection)
+        self._joined = join(front.parts.repository, connection)
         if self._joined.is_async:
             raise TransactionError("this connection is async: use AsyncScheduler.within, and await what it returns")
 
@@ -79,7 +79,7 @@ class AsyncTransaction:
     ) -> None:
         self._front = front
         self._opened = opened
-        self._joined = join(front.repository, connection)
+        self._joined = join(front.parts.repository, connection)
 
     async def at(self, when: datetime, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskHandle:
         """Schedule a call of `work` at an aware instant, once the transaction is committed. As `Transaction.at`."""
@@ -121,7 +121,7 @@ class Accepted(Generic[H]):
         self._rows: list[NewTask] = []
         self._written: list[Reply[H]] = []
         self._next = 0
-        chain = schedule_chain(front.middleware, self._collect)
+        chain = schedule_chain(front.parts.middleware, self._collect)
         self._answers: list[Reply[H]] = [chain(request) for request in requests]
 
     def _collect(self, request: ScheduleRequest) -> Reply[H]:
@@ -156,7 +156,7 @@ def _at(when: datetime, work: Work[P, R], args: Any, kwargs: Any) -> ScheduleReq
 
 
 def _after(front: Front[H], delay: timedelta, work: Work[P, R], args: Any, kwargs: Any) -> ScheduleRequest:
-    return _request(work, args, kwargs, front.clock.wall_us() + check_delay(delay), None, None)
+    return _request(work, args, kwargs, front.parts.clock.wall_us() + check_delay(delay), None, None)
 
 
 def _request(work: Work[P, R], args: Any, kwargs: Any, us: int, zone: str | None, local: str | None) -> ScheduleRequest:

@@ -72,6 +72,14 @@ def test_a_filter_revives_only_the_states_that_were_said(kokugen: CommandLine, a
     first, waiting = add(), add()
     scheduler.cancel(first)
     assert kokugen.done("revive", "--work", "remind", "--yes") == "no task\n"
-    assert "1 tasks: add --yes" in kokugen.refused("revive", "--state", "Cancelled")
+    assert "1 task: add --yes" in kokugen.refused("revive", "--state", "Cancelled")
     kokugen.done("revive", "--state", "Cancelled", "--yes", "--in", "1h")
     assert {scheduler.get(one).state for one in (first, waiting)} == {TaskState.INITIALIZED}
+
+
+def test_one_task_is_not_several(kokugen: CommandLine, add: Add) -> None:
+    add(tags=("one",))
+    assert "this would cancel 1 task:" in kokugen.refused("cancel", "--tag", "one")
+    kokugen.done("cancel", "--tag", "one", "--yes")
+    task_id = kokugen.json("list", "--tag", "one")[0]["id"]
+    assert "1 of 1 was left as it is" in kokugen("cancel", task_id).stderr

@@ -207,7 +207,7 @@ def test_a_store_on_which_workers_run_is_refused(kokugen: CommandLine, store: St
 def test_a_store_whose_runs_were_cut_off_is_refused(kokugen: CommandLine, store: Store, kind: str) -> None:
     source, target = store(kind, "from"), store("sqlite", "to")
     claim(source, alive=False)
-    assert "2 tasks of" in kokugen.refused("copy", source, target)
+    assert "were cut off (2)" in kokugen.refused("copy", source, target)
 
 
 @pytest.mark.parametrize("pair", [("sqlite", "postgresql"), ("postgresql", "sqlite")], ids=" to ".join)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from kokugen import Scheduler
 
 from .conftest import Add, CommandLine
@@ -93,3 +95,37 @@ def test_stored_text_cannot_steer_the_terminal(kokugen: CommandLine, add: Add, s
     for words in (("list",), ("show", task_id), ("list", "--json"), ("show", task_id, "--json")):
         assert "\x1b" not in kokugen.done(*words)
         assert "\x07" not in kokugen.done(*words)
+
+
+HOSTILE = [2**63 - 1, -(2**63), 253_402_300_800_000_000]
+
+
+@pytest.mark.parametrize("us", HOSTILE)
+def test_a_history_with_times_of_no_year_is_shown_without_them(
+    kokugen: CommandLine, add: Add, scheduler: Scheduler, us: int
+) -> None:
+    import apsw
+
+    task_id = add()
+    db = apsw.Connection(str(kokugen.path))
+    sql = "INSERT INTO attempt VALUES ('default', ?, 1, 1, 'failed', 'n', ?, ?, ?, 'an error')"
+    db.execute(sql, (task_id, us, us, us))
+    db.close()
+    assert "●  due" in kokugen.done("show", task_id)
+    (attempt,) = kokugen.json("show", task_id)["attempts"]
+    assert (attempt["outcome"], attempt["finished_at"]) == ("failed", None)
+
+
+@pytest.mark.parametrize("us", HOSTILE)
+def test_a_node_with_times_of_no_year_is_listed_without_them(
+    kokugen: CommandLine, scheduler: Scheduler, us: int
+) -> None:
+    import apsw
+
+    db = apsw.Connection(str(kokugen.path))
+    sql = "INSERT INTO node VALUES ('n', 'far', 'h', '', 1, '', 0, '1', ?, ?, NULL, '')"
+    db.execute(sql, (us, us))
+    db.close()
+    assert "unreadable" in kokugen.done("nodes")
+    assert kokugen.json("nodes")[0]["seen_at"] is None
+    assert kokugen("doctor").exit_code in {0, 1}

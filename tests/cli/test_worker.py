@@ -122,6 +122,8 @@ def test_a_thread_that_will_not_stop_is_ended_after_the_grace_period(
     assert end(worker) == 1
     assert worker.stderr is not None
     assert "grace" in worker.stderr.read()
+    (left,) = scheduler.repository.watch("another node").result()
+    assert (left.id, left.ttl_s) == ("hanging", 2.0), "other nodes need not wait for the whole ttl"
 
 
 def test_a_second_signal_ends_it_at_once(start: Start, kokugen: CommandLine) -> None:

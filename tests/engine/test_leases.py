@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 import pytest
 
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import CancelRequest, ClaimRequest, Finish, Lease
 from kokugen.run import Interrupt
 from kokugen.task import Mode, TaskState
@@ -205,6 +207,39 @@ def test_a_cancellation_from_elsewhere_is_heard_within_a_beat() -> None:
     virtually(main)
 
 
+def test_a_cancellation_from_elsewhere_is_heard_at_once_where_it_is_hinted() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        task_ids = lab.add_many(3, "hang")
+        await later(1)
+        beats = len(node.line.times("beat"))
+        lab.store.cancel(CancelRequest(ids=tuple(task_ids[:2]))).peek()
+        for _ in range(5):
+            node.engine.hint(STOP_ASKED)
+        await later(0.1)
+        assert [lab.state(task_id).label for task_id in task_ids] == ["Cancelled", "Cancelled", "Working"]
+        assert len(node.line.times("beat")) - beats == 1
+        await node.stop(grace_s=0)
+
+    virtually(main)
+
+
+def test_a_hint_that_is_false_or_meets_with_a_silent_store_does_no_harm() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        task_id = lab.add("hang")
+        await later(1)
+        node.line.fail("beat", Fault.REFUSED, None)
+        node.engine.hint(STOP_ASKED)
+        await later(0.1)
+        node.engine.hint(STOP_ASKED)
+        await later(0.1)
+        assert (lab.state(task_id), node.running) == (TaskState.WORKING, 1)
+        await node.stop(grace_s=0)
+
+    virtually(main)
+
+
 def test_a_cancelled_task_of_a_dead_node_is_not_run_again() -> None:
     async def main(lab: Lab) -> None:
         owner, other = await lab.node(), await lab.node()
@@ -255,6 +290,15 @@ def claim_late(lab: Lab, node: Node) -> str:
     return task_id
 
 
+async def watched(node: Node, span_s: float, known: Collection[Lease]) -> list[str]:
+    """Have a node look every beat for so long, and return what it recovered."""
+    recovered = []
+    for _ in range(int(span_s / BEAT_S)):
+        recovered += [one.id for one in await node.storage.watch(known)]
+        await later(BEAT_S)
+    return recovered
+
+
 def test_what_a_claim_takes_that_was_given_up_is_taken_back_by_its_own_node() -> None:
     async def main(lab: Lab) -> None:
         node = await lab.node()
@@ -275,11 +319,9 @@ def test_a_run_that_its_node_knows_is_not_taken_back_however_long_it_is_seen_unc
         node = Node(lab.clock, lab.store, lab.works)
         known, unknown = claim_late(lab, node), claim_late(lab, node)
         runs = {Lease(known, "late")}
-        assert await node.storage.recover_strays(runs) == []
-        await later(TTL_S)
-        assert [one.id for one in await node.storage.recover_strays(runs)] == [unknown]
-        await later(TTL_S)
-        assert await node.storage.recover_strays(runs) == []
+        assert await watched(node, TTL_S - BEAT_S, runs) == []
+        assert await watched(node, TTL_S, runs) == [unknown]
+        assert await watched(node, TTL_S, runs) == []
         assert lab.state(known) is TaskState.WORKING
 
     virtually(main)
@@ -291,10 +333,22 @@ def test_an_outcome_that_cannot_be_written_is_not_taken_for_a_run_that_nobody_kn
         task_id = claim_late(lab, node)
         node.line.fail("finish", Fault.REFUSED)
         await node.storage.finish([Finish(id=task_id, claim="late", state=TaskState.DONE, outcome="done")])
-        for _ in range(3):
-            assert await node.storage.recover_strays(()) == []
-            await later(TTL_S)
+        assert await watched(node, 3 * TTL_S, ()) == []
         assert await node.storage.flush()
         assert lab.state(task_id) is TaskState.DONE
+
+    virtually(main)
+
+
+def test_a_node_that_stood_still_looks_anew_before_it_takes_anything_over() -> None:
+    """A machine that sleeps stops all its nodes at once: whoever wakes first must not rob the others."""
+
+    async def main(lab: Lab) -> None:
+        owner, watcher = Node(lab.clock, lab.store, lab.works), Node(lab.clock, lab.store, lab.works)
+        task_id = claim_late(lab, owner)
+        assert await watched(watcher, TTL_S - BEAT_S, ()) == []
+        await later(10 * TTL_S)
+        assert await watched(watcher, TTL_S, ()) == []
+        assert await watched(watcher, BEAT_S, ()) == [task_id]
 
     virtually(main)

@@ -137,7 +137,7 @@ def test_an_idle_engine_asks_no_more_than_once_a_poll() -> None:
         await node.stop()
         return len(node.line.times("claim"))
 
-    assert virtually(main) in range(600, 605)
+    assert virtually(main) in range(600, 660)  # each wait may be a tenth shorter
 
 
 def test_a_store_that_refuses_is_asked_ever_less_often_whatever_is_hinted() -> None:
@@ -155,8 +155,8 @@ def test_a_store_that_refuses_is_asked_ever_less_often_whatever_is_hinted() -> N
     pauses = [after - before for before, after in pairwise(times)]
     assert all(pause >= 0.1 for pause in pauses)
     assert pauses[0] < 1
-    assert pauses[-1] > 5
-    assert max(pauses) <= 10.01
+    assert pauses[-1] > 3
+    assert max(pauses) <= 4.01
 
 
 def test_after_an_outage_the_next_error_is_retried_soon_again() -> None:

@@ -14,8 +14,8 @@ from kokugen import TaskParam, TaskState
 from kokugen.task import ModeName
 from tests.faults.crew import Crew, await_until, soon
 from tests.faults.journal import END, REFUSED, START, Entry
-from tests.faults.judge import Case, judge
-from tests.faults.worker import serve, serve_async
+from tests.faults.judge import Case, Kind, judge
+from tests.faults.worker import serve, serve_alone, serve_async
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP and SIGKILL are of POSIX"),
@@ -146,3 +146,15 @@ def test_a_task_that_kills_its_process_takes_no_other_down_for_good(crew: Crew) 
     assert (deaths, info.lost, info.reason) == (3, 3, "lost")
     assert {one.state for one in others} == {TaskState.DONE}
     assert max(one.lost for one in others) <= 1
+
+
+def test_the_judge_catches_a_process_that_takes_over_what_another_is_at(crew: Crew, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    crew.start()
+    crew.ask([TaskParam(work_id="wait_for", scheduled_time=soon(), param=[str(gate)])])
+    crew.await_lines(1)
+    crew.start(worker=serve_alone)
+    crew.await_lines(2)
+    gate.touch()
+    crew.drain()
+    assert {verdict.kind for verdict in judge(crew.case())} == {Kind.OVERLAPPING}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from kokugen.clock import SystemClock
 from kokugen.errors import InvalidEntryError, NoEntryError, RepositoryUnavailableError
 from kokugen.ids import IdSource, system_random
 from kokugen.repository.postgres import PostgresRepository, actions
+from kokugen.repository.postgres.lane import ROWS_MAX
 from kokugen.repository.postgres.session import Session
 from kokugen.repository.postgres.store import Store
 from kokugen.repository.rows import AddResult, ClaimRequest, Finish, Finished, NewTask
@@ -60,6 +62,20 @@ def test_calls_that_come_while_one_is_under_way_become_one_statement(
     assert {ask(reply)[0].result for reply in replies} == {AddResult.ADDED}
     assert 1 <= statements.count("add") < 100
     assert ask(repo.count(TaskQuery())) == 1000
+
+
+def test_much_goes_beside_a_statement_under_way(repo: PostgresRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is asked for the first only once the second is there, too."""
+    row, both = Session.row, asyncio.Barrier(2)
+
+    async def together(session: Session, name: str, values: object) -> object:
+        if name == "add":
+            await both.wait()
+        return await row(session, name, values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "row", together)
+    replies = [repo.add([new_task() for _ in range(ROWS_MAX)]) for _ in range(4)]
+    assert {one.result for reply in replies for one in ask(reply)} == {AddResult.ADDED}
 
 
 def test_each_call_of_a_batch_has_its_own_answer(repo: PostgresRepository) -> None:

@@ -52,7 +52,7 @@ def test_a_node_whose_clock_is_wrong_runs_tasks_when_they_are_due(postgres: str,
 def test_a_server_on_this_machine_has_this_machines_clock(postgres: str) -> None:
     scheduler = Scheduler(emptied_store(postgres))
     scheduler.start()
-    clock = scheduler._front.clock
+    clock = scheduler._front.parts.clock
     before, shown, after = SystemClock().wall_us(), clock.wall_us(), SystemClock().wall_us()
     scheduler.stop()
     scheduler.close()

@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 
 from kokugen.repository.postgres import PostgresRepository
-from kokugen.repository.rows import NewTask, Revision
+from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.rows import CancelRequest, ClaimRequest, NewTask, Revision
 from kokugen.testing import ManualClock
 from kokugen.testing.suite.lab import SECOND_US, ask
 from tests.servers.pooler import Pooler
@@ -81,6 +82,20 @@ def until_listening(url: str, sessions: int) -> None:
 
 def task(number: int, due_at: int) -> NewTask:
     return NewTask(id=f"00000000-0000-7000-8000-{number:012d}", work_id="w", due_at=due_at, scheduled_time=due_at)
+
+
+def test_other_nodes_hear_that_runs_were_asked_to_stop_and_not_of_other_cancellations(
+    open_store: Open, ear: Ear, clock: ManualClock
+) -> None:
+    store, far = open_store(), clock.wall_us() + 3600 * SECOND_US
+    ask(store.add([task(1, clock.wall_us()), task(2, far)]))
+    assert [run.id for run in ask(store.claim(ClaimRequest(node_id="n", nonce="c", slots=1))).tasks] == [task(1, 0).id]
+    ask(store.cancel(CancelRequest(ids=(task(2, 0).id,))))
+    ask(store.add([task(3, clock.wall_us())]))
+    assert ear.hears(clock.wall_us())
+    assert ear.heard.empty()
+    ask(store.cancel(CancelRequest(ids=(task(1, 0).id,))))
+    assert ear.hears(STOP_ASKED)
 
 
 def test_other_nodes_hear_of_a_task_that_is_due_soon(open_store: Open, ear: Ear, clock: ManualClock) -> None:

@@ -79,7 +79,7 @@ def test_a_store_of_a_newer_kokugen_is_refused_unless_it_says_that_it_is_compati
     query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '99' WHERE key = 'schema_version'")
     repository.open()
     repository.close()
-    query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '2' WHERE key = 'min_compatible'")
+    query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '3' WHERE key = 'min_compatible'")
     with pytest.raises(SchemaVersionError, match="use a newer kokugen"):
         repository.open()
 

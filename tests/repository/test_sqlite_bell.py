@@ -10,7 +10,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from kokugen.repository.rows import NewTask
+from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.rows import CancelRequest, NewTask
 from kokugen.repository.sqlite import SQLiteRepository
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.testing import ManualClock
@@ -69,6 +70,15 @@ def test_others_hear_when_a_task_is_due_soon(store: Path, clock: ManualClock, he
     ask(with_store.add([task(1, due_at)]))
     assert heard.get(timeout=PATIENCE_S) == due_at
     with_store.close()
+
+
+def test_others_hear_that_runs_may_have_been_asked_to_stop(
+    store: Path, clock: ManualClock, heard: SimpleQueue[int]
+) -> None:
+    teller = SQLiteRepository(store, clock=clock)
+    ask(teller.cancel(CancelRequest(ids=("a",))))
+    assert heard.get(timeout=PATIENCE_S) == STOP_ASKED
+    teller.close()
 
 
 def test_what_is_due_later_rings_no_bell(store: Path, clock: ManualClock, heard: SimpleQueue[int]) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from kokugen import AsyncScheduler, Retry, Scheduler, TaskInfo, TaskParam, TaskState, current_run
+from kokugen import AsyncScheduler, Retry, Scheduler, Settings, TaskInfo, TaskParam, TaskState, current_run
 from kokugen.engine.hooks import RunEvent
 from kokugen.errors import CodecError, TransactionError
+from tests.servers.stores import with_options
 from tests.within.conftest import MakeStore, note_of, noted
 from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, server_of
 
 PATIENCE = timedelta(seconds=60)
+PATIENT = Settings(ttl_s=120.0, rpc_s=30.0)
 NOW = timedelta(0)
 RETRY = Retry(5, initial=timedelta(milliseconds=1))
 KINDS = [(scheme, opens) for scheme, kinds in SYNC.items() for opens in kinds]
@@ -30,7 +32,8 @@ class Shop:
     def __init__(self, url: str, opens: Opens) -> None:
         self.url = url
         self.opens = opens
-        self.scheduler = Scheduler(url)
+        patient = with_options(url, timeout="30") if url.startswith("postgresql") else url
+        self.scheduler = Scheduler(patient, settings=PATIENT)
         self.told: list[tuple[str, str | None]] = []
         self.scheduler.on_failed(self._tell("failed"))
         self.scheduler.on_dead(self._tell("dead"))

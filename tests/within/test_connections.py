@@ -23,8 +23,9 @@ from psycopg.rows import dict_row
 
 from kokugen import AsyncScheduler, Scheduler, TaskParam
 from kokugen.errors import TransactionError
+from tests.servers.pooler import Pooler
 from tests.servers.postgres import PostgresServer
-from tests.servers.stores import query, with_options
+from tests.servers.stores import emptied_store, query, with_options
 from tests.within.conftest import MakeStore, notes
 from tests.within.places import configure_django, engine_of, file_of, server_of
 
@@ -274,6 +275,12 @@ def test_a_role_with_the_rights_of_the_manual_may_schedule(postgres_store: str) 
         link.execute("SET ROLE shop")
         assert is_scheduled(postgres_store, link)
     notes(postgres_store, "DROP OWNED BY shop")
+
+
+def test_a_store_behind_a_pooler_takes_part_as_well(postgres_server: PostgresServer, pooler: Pooler) -> None:
+    url = emptied_store(pooler.url, admin=postgres_server.url)
+    with psycopg.connect(postgres_server.url) as link:
+        assert is_scheduled(url, link)
 
 
 def test_a_connection_is_looked_at_once(postgres_server: PostgresServer) -> None:

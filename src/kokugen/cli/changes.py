@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, filters, store, times
+from kokugen.cli import completion, console, filters, store, times
 from kokugen.cli.filters import Filters
 from kokugen.cli.progress import progress
 from kokugen.errors import NoEntryError
@@ -29,7 +29,7 @@ OPERATOR = "kokugen"
 
 
 @click.command("cancel")
-@click.argument("task_ids", nargs=-1, metavar="[ID]...")
+@click.argument("task_ids", nargs=-1, metavar="[ID]...", shell_complete=completion.ids)
 @filters.filter_options
 @click.option("--yes", is_flag=True, help="Really cancel all that the filter finds.")
 @click.option("--reason", metavar="TEXT", help="Why; it stays with the task.")
@@ -56,7 +56,7 @@ def cancel_command(
 
 
 @click.command("reschedule")
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", shell_complete=completion.ids)
 @times.time_options()
 @store.json_option
 @store.url_option
@@ -75,8 +75,15 @@ def reschedule_command(
 
 
 @click.command("revive")
-@click.argument("task_ids", nargs=-1, metavar="[ID]...")
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only ended so: Failed if not said. Repeat it.")
+@click.argument("task_ids", nargs=-1, metavar="[ID]...", shell_complete=completion.ids)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completion.states,
+    help="Only ended so: Failed if not said. Repeat it.",
+)
 @filters.filter_options
 @click.option("--yes", is_flag=True, help="Really revive all that the filter finds.")
 @click.option("--at", metavar="TIME", help="When, with an offset such as 2026-12-24T18:00+01:00. Without: now.")
@@ -134,7 +141,7 @@ def change(
         return
     total = scheduler.count(**chosen)
     if total and not yes:
-        raise click.UsageError(f"this would {verb} {total:,} tasks: add --yes to do it")
+        raise click.UsageError(f"this would {verb} {console.counted(total, 'task')}: add --yes to do it")
     with progress(verb, total) as bar:
         for batch in batches(info.id for info in scheduler.tasks(**chosen)):
             act(batch)
@@ -168,4 +175,5 @@ def say_answers(answers: dict[str, str], as_json: bool, refused: str, why: str) 
     count = sum(result == refused for result in answers.values())
     if not count:
         return 0
-    return console.complain(f"{count:,} of {len(answers):,} were left as they are: {why}", 2)
+    were = "was left as it is" if count == 1 else "were left as they are"
+    return console.complain(f"{count:,} of {len(answers):,} {were}: {why}", 2)

@@ -31,6 +31,8 @@ COMMANDS = {
     "copy": ("kokugen.cli.copy", "Copy all tasks of the store FROM into the store TO."),
     "migrate": ("kokugen.cli.upkeep", "Make the store, or bring its schema up to date."),
     "health": ("kokugen.cli.upkeep", "Say how the store is: exit code 0 if well, 1 if not."),
+    "doctor": ("kokugen.cli.doctor", "Look a store over, and say what to do: exit code 1 if there is a problem."),
+    "completion": ("kokugen.cli.completion", "Print the script that completes commands, options and ids."),
 }
 REFUSED = 2
 INTERRUPTED = 130

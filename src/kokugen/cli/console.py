@@ -38,6 +38,11 @@ def fitting(line: str) -> str:
     return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 task`, `2,000 tasks`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def say_json(value: Any) -> None:
     """Print one value as JSON, in ASCII so that no terminal and no pipe can spoil it."""
     click.echo(json.dumps(value, indent=2))

@@ -73,8 +73,8 @@ def refuse_busy(source: Archive) -> None:
         )
     if busy.running:
         raise click.UsageError(
-            f"{counted(busy.running, 'task')} of {source.url} are being run, or were cut off: start and stop a worker "
-            "there, which takes them back, or add --live"
+            f"tasks of {source.url} are being run, or were cut off ({busy.running:,}): start and stop a worker there, "
+            "which takes them back, or add --live"
         )
 
 
@@ -94,8 +94,3 @@ def say_copied(copied: Copied) -> None:
         before = copied.before[table]
         console.say(f"{count:>12,} {table}" + (f"  ({before:,} of them there before)" if before else ""))
     console.say("each row was read back, and is the same")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 task`, `2 tasks`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

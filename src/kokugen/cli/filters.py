@@ -7,7 +7,7 @@ from typing import Any, TypedDict, TypeVar
 
 import click
 
-from kokugen.cli import times
+from kokugen.cli import completion, times
 from kokugen.errors import OptionError
 from kokugen.task import TaskState
 
@@ -29,9 +29,9 @@ def filter_options(command: F) -> F:
     """Add the filters but --state to a command; `chosen_filters` reads them."""
     for option in reversed(
         (
-            click.option("--work", metavar="ID", help="Only of this work."),
-            click.option("--queue", metavar="NAME", help="Only of this queue."),
-            click.option("--tag", metavar="NAME", help="Only with this tag."),
+            click.option("--work", metavar="ID", shell_complete=completion.works, help="Only of this work."),
+            click.option("--queue", metavar="NAME", shell_complete=completion.queues, help="Only of this queue."),
+            click.option("--tag", metavar="NAME", shell_complete=completion.tags, help="Only with this tag."),
             click.option("--due-before", metavar="TIME", help="Only due before this time (see --tz), or in this span."),
             click.option("--tz", metavar="ZONE", help="The zone of TIME, such as Europe/Berlin."),
             click.option("--held/--not-held", default=None, help="Only those on hold, or only the others."),

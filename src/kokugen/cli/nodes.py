@@ -11,10 +11,11 @@ import click
 import msgspec
 
 from kokugen.cli import console, store, times
-from kokugen.clock import from_us
+from kokugen.clock import instant
 from kokugen.task import NodeInfo, TaskInfo, TaskState
 
 HEAD = ("NODE", "STATE", "SEEN", "UP SINCE", "VERSION", "RUNS")
+UNREADABLE = "unreadable"
 SILENT_AFTER = timedelta(minutes=1)
 """Six beats as they are by default: a node that was not seen for so long is stopped, suspended, or cut off."""
 
@@ -50,18 +51,21 @@ def state_of(node: NodeInfo, base: datetime) -> str:
     """Return `alive`, `silent` or `stopped`."""
     if node.stopped_at is not None:
         return "stopped"
-    return "alive" if base - from_us(node.seen_at) < SILENT_AFTER else "silent"
+    seen = instant(node.seen_at)
+    return "alive" if seen is not None and base - seen < SILENT_AFTER else "silent"
 
 
 def view(node: NodeInfo, runs: Counter[str], base: datetime) -> dict[str, Any]:
     """Return a node as plain JSON values."""
     instants = {"started_at": node.started_at, "seen_at": node.seen_at, "stopped_at": node.stopped_at}
-    told = {name: None if us is None else from_us(us).isoformat() for name, us in instants.items()}
+    told = {name: when.isoformat() if (when := instant(us)) else None for name, us in instants.items()}
     return {**msgspec.to_builtins(node), **told, "state": state_of(node, base), "runs": dict(runs)}
 
 
 def row(node: NodeInfo, runs: Counter[str], base: datetime) -> tuple[str, ...]:
     """Return a node's cells."""
     what = ", ".join(f"{count:,} {work}" for work, count in runs.most_common())
-    seen = times.relative(from_us(node.stopped_at or node.seen_at), base)
-    return (node.label, state_of(node, base), seen, times.stamp(from_us(node.started_at)), node.version, what or "–")
+    last = instant(node.stopped_at or node.seen_at)
+    seen = UNREADABLE if last is None else times.relative(last, base)
+    started = times.stamp(instant(node.started_at))
+    return (node.label, state_of(node, base), seen, started, node.version, what or "–")

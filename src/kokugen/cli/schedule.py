@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, options, store, times
+from kokugen.cli import completion, console, options, store, times
 from kokugen.cli.application import find_scheduler
 from kokugen.codec import decode_value
 from kokugen.errors import NonexistentWorkIdError, WorkArgumentsError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("schedule")
-@click.argument("work_id")
+@click.argument("work_id", shell_complete=completion.works)
 @times.time_options()
 @click.option("--arg", "args", multiple=True, metavar="TEXT", help="A positional argument, as text. Repeat it.")
 @click.option("--kwarg", "kwargs", multiple=True, metavar="NAME=TEXT", help="A keyword argument, as text. Repeat it.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kokugen.cli import console, filters, store, times
+from kokugen.cli import completion, console, filters, store, times
 from kokugen.cli.timeline import timeline
 from kokugen.cli.view import attempt_view, facts, task_view
 from kokugen.task import TaskInfo, TaskState
@@ -19,7 +19,14 @@ WIDTHS_FROM = 500
 
 
 @click.command("list")
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only in this state. Repeat it.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completion.states,
+    help="Only in this state. Repeat it.",
+)
 @filters.filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @store.json_option
@@ -75,7 +82,7 @@ def note(info: TaskInfo) -> str:
 
 
 @click.command("show")
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", shell_complete=completion.ids)
 @store.json_option
 @store.url_option
 def show_command(task_id: str, url: str | None, as_json: bool) -> None:

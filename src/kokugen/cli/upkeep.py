@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from kokugen.cli import console, filters, store, times
+from kokugen.cli import completion, console, filters, store, times
 from kokugen.cli.progress import progress
 from kokugen.clock import from_us, to_us
 from kokugen.repository.locate import stored_version
@@ -25,7 +25,14 @@ PASS_MAX = 1000
 
 @click.command("prune")
 @click.option("--older-than", metavar="SPAN", help="Ended so long ago, such as 7d. Without: 7d if Done, 30d if not.")
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only ended so. Repeat it. Without: all ended.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="STATE",
+    shell_complete=completion.states,
+    help="Only ended so. Repeat it. Without: all ended.",
+)
 @store.json_option
 @store.url_option
 def prune_command(url: str | None, as_json: bool, older_than: str | None, states: tuple[str, ...]) -> None:
@@ -39,7 +46,7 @@ def prune_command(url: str | None, as_json: bool, older_than: str | None, states
     if as_json:
         console.say_json({"deleted": deleted})
     else:
-        console.say(f"{deleted:,} tasks deleted")
+        console.say(f"{console.counted(deleted, 'task')} deleted")
 
 
 def ended(scheduler: Scheduler) -> int:
@@ -116,8 +123,15 @@ def found_problems(health: StoreHealth, allowed: timedelta) -> list[str]:
         problems.append("its writes may be lost when the machine stops")
     if health.oldest_due_us is not None and times.now() - from_us(health.oldest_due_us) > allowed:
         waited = times.brief(times.now() - from_us(health.oldest_due_us))
-        problems.append(f"{health.overdue:,} tasks are due, the oldest for {waited}: does a worker run?")
+        problems.append(due_for(health.overdue, waited))
     return problems
+
+
+def due_for(overdue: int, waited: str) -> str:
+    """Say that tasks wait for too long."""
+    if overdue == 1:
+        return f"1 task has been due for {waited}: does a worker run?"
+    return f"{overdue:,} tasks are due, the oldest for {waited}: does a worker run?"
 
 
 def say_health(health: StoreHealth, problems: list[str]) -> None:

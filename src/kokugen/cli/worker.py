@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
@@ -17,7 +18,7 @@ import click
 
 from kokugen.cli import console, times
 from kokugen.cli.application import find_scheduler
-from kokugen.errors import SchedulerStateError
+from kokugen.errors import KokugenError, SchedulerStateError
 
 if TYPE_CHECKING:
     from kokugen import AsyncScheduler, Scheduler
@@ -75,6 +76,9 @@ def run(scheduler: Scheduler | AsyncScheduler, asked: threading.Event, grace: ti
     stopped = scheduler.stop(grace)
     if stopped:
         scheduler.close()
+    else:
+        with suppress(KokugenError):  # it ends all the same, and is found out later
+            scheduler.abandon()
     return stopped
 
 
@@ -89,6 +93,9 @@ async def run_async(scheduler: AsyncScheduler, asked: threading.Event, grace: ti
     stopped = await scheduler.stop(grace)
     if stopped:
         await scheduler.close()
+    else:
+        with suppress(KokugenError):
+            await scheduler.abandon()
     return stopped
 
 

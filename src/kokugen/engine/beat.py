@@ -5,17 +5,15 @@ The engine calls both steps now and again; they ask the task storage.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 
 from kokugen.clock import Clock
 from kokugen.engine.completions import stop_superseded
+from kokugen.errors import RepositoryError
 from kokugen.repository.rows import Lease
 from kokugen.run import Interrupt, Run
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import LeasedTasks
-
-logger = logging.getLogger("kokugen")
 
 
 class Beat:
@@ -35,6 +33,19 @@ class Beat:
         self._drop = drop
         self._clock = clock
         self._settings = settings
+        self.told = False
+        """Whether it is to hear of stops, and has not begun to."""
+
+    async def hear_of_stops(self) -> None:
+        """Ask at once which of all runs were asked to stop. Where the store does not answer, the next beat asks."""
+        self.told = False
+        try:
+            kept = await self._storage.beat(list(self._runs))
+        except RepositoryError:
+            return
+        for one in kept:
+            if one.cancel_requested:
+                self._drop(one.id, one.claim, None)
 
     async def beat(self) -> None:
         """Extend the leases of runs that need it, hear of cancellations, and try again to write outcomes.
@@ -62,14 +73,8 @@ class Beat:
         await stop_superseded(self._storage, superseded)
         await self._storage.flush()
         await self._storage.announce()
-        await self._recover_strays()
 
-    async def _recover_strays(self) -> None:
-        recovered = await self._storage.recover_strays(self._runs.keys())
-        if recovered:
-            logger.warning("took back %d runs whose claim was committed after it was given up", len(recovered))
-
-    async def mistrust(self) -> None:
+    def mistrust(self) -> None:
         """Ask runs to stop that were not extended for so long that another node may soon take them over.
 
         A run that completes itself is not among them: its transaction holds the row locked, and nobody takes it over.

@@ -21,6 +21,8 @@ from kokugen.settings import Settings
 from kokugen.task_storage.leasing import Asked, LeasedTasks
 
 BACKOFF_S_MAX = 4.0
+JITTER = 0.1
+"""By how much of it the next poll may come earlier, so that nodes that started together do not poll together."""
 """How long a claim is put off at most after an error: what is due is to start soon after the store is back."""
 
 Dispatch = Callable[[Lane, ClaimAnswer, float], object]
@@ -115,6 +117,9 @@ class Claims:
         Where there is none for the lane whose turn it is, the next one asks right away.
         """
         turn = None if self.lost else self._turn if self._turn in ready else ready[0]
+        poll_s = self._settings.poll_s * (1 - JITTER * self._random.random())
+        for lane in ready:
+            lane.timer.asked(self._clock.boot_s() + poll_s)
         answers = await asyncio.gather(*(self._claim(lane, lost_max=int(lane is turn)) for lane in ready))
         if turn is not None:
             self._turn = self._lanes.after(turn)
@@ -150,7 +155,6 @@ class Claims:
 
         First comes what the lane's last claim took, where its answer was lost.
         """
-        lane.timer.asked(self._clock.boot_s())
         try:
             adopted = await self._storage.adopt(self._lanes.index(lane))
         except RepositoryError as error:

@@ -22,9 +22,11 @@ from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
 from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes, make_run
+from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
@@ -79,16 +81,26 @@ class Engine:
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
+        self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
         self._claims = Claims(
             storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
         )
-        self.hint = self._claims.hints.hint
 
     # -- From any thread
+
+    def hint(self, due_us: int) -> None:
+        """Take note that a task due then may have come, or that runs may have been asked to stop (`STOP_ASKED`)."""
+        if due_us > STOP_ASKED:
+            self._claims.hints.hint(due_us)
+        elif self._loop is not None and self.runs and not self._keeper.told:
+            self._keeper.told = True
+            self._call(self._loop, self._hear_of_stops)
 
     def deliver(self, outcome: Outcome) -> None:
         """Take the outcome of a run; the loop is woken once for all that come before it looks."""
@@ -140,7 +152,7 @@ class Engine:
             asyncio.create_task(self._claims.run(self._stop_asked, self._early.clear), name="claims"),
             asyncio.create_task(self._finishes(), name="finishes"),
             asyncio.create_task(self._every(self._settings.beat_s, self._keeper.beat), name="beat"),
-            asyncio.create_task(self._every(self._settings.margin_s / 2, self._keeper.mistrust), name="trust"),
+            asyncio.create_task(self._every(self._settings.margin_s / 2, self._mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
@@ -225,8 +237,10 @@ class Engine:
             await self._wake_finishes.wait()
             self._wake_finishes.clear()
             self._told = False
+            self._settled.clear()
             while self._outcomes:
                 await self._finish([self._outcomes.popleft() for _ in range(min(len(self._outcomes), FINISH_MAX))])
+            self._settled.set()
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
         now = self._clock.wall_us()
@@ -237,12 +251,12 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
-        decided = await as_decided(self.storage, settled)
-        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
         if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
             self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
+        decided = await as_decided(self.storage, settled)
+        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
@@ -280,10 +294,17 @@ class Engine:
         while await self.storage.prune() >= PRUNED_MAX:  # noqa: ASYNC110 - no event is waited for
             await asyncio.sleep(PRUNE_PAUSE_S)
 
+    async def _mistrust(self) -> None:
+        """See whether leases are still to be trusted, and whether time itself went as it should."""
+        if what := self._pulse.look():
+            logger.warning("%s: looking at everything anew", what)
+            self._claims.hint(0)
+        self._keeper.mistrust()
+
     async def _watch(self) -> None:
-        recovered = await self.storage.watch()
+        recovered = await self.storage.watch(self.runs.keys())
         if recovered:
-            logger.warning("took over %d runs of nodes that are gone", len(recovered))
+            logger.warning("took over %d runs that nobody keeps any more", len(recovered))
             self._claims.hint(0)
 
     async def _give_back(self) -> None:
@@ -315,6 +336,9 @@ class Engine:
 
     # -- Stop
 
+    def _hear_of_stops(self) -> None:
+        self._spawn(self._keeper.hear_of_stops())
+
     async def _stop(self, loops: list[asyncio.Task[None]]) -> bool:
         until_s = self._clock.boot_s() + self._grace_s
         claims = loops[:1]
@@ -336,6 +360,9 @@ class Engine:
 
     async def _sign_off(self, clean: bool, until_s: float) -> None:
         """Write what is left to write, as long as there is time; say that this node stopped where nothing runs on."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.rpc_s):
+                await self._settled.wait()  # what has ended is told, too
         while not await self.storage.flush() and self._clock.boot_s() < until_s:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(FLUSH_S)
         try:

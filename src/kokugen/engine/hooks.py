@@ -30,7 +30,7 @@ Hook = Callable[[RunEvent], object]
 
 
 class Hooks:
-    """Hooks by the name of what they wait for: `failed`, `dead`, `late`, `superseded`."""
+    """Hooks by the name of what they wait for: `failed`, `dead`, `late`, `quarantined`, `superseded`."""
 
     def __init__(self) -> None:
         self._hooks: dict[str, list[Hook]] = {}
@@ -59,6 +59,9 @@ class Hooks:
                 logger.warning("the outcome of %r is refused: its task was taken over, or ended by force", run)
                 self.tell("superseded", RunEvent(run, outcome.text))
                 continue
+            if settlement.row.hold is not None:
+                logger.warning("%r is quarantined: %s", run, outcome.text)
+                self.tell("quarantined", RunEvent(run, outcome.text))
             if settlement.failed:
                 self.tell("failed", RunEvent(run, outcome.text))
             if settlement.dead:

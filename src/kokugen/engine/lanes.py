@@ -72,7 +72,7 @@ class Lanes:
 
 
 def _lane(dispatchers: Sequence[Dispatcher], settings: Settings) -> Lane:
-    timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US), poll_s=settings.poll_s)
+    timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US))
     return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
 
 

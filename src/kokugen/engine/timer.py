@@ -13,11 +13,10 @@ class Timer:
     What is due goes by the wall clock; the poll and the wait after an error by the boot clock, which nobody can set.
     """
 
-    __slots__ = ("_ahead_us", "_next_us", "_not_before_s", "_poll_at_s", "_poll_s")
+    __slots__ = ("_ahead_us", "_next_us", "_not_before_s", "_poll_at_s")
 
-    def __init__(self, *, ahead_us: int, poll_s: float) -> None:
+    def __init__(self, *, ahead_us: int) -> None:
         self._ahead_us = ahead_us
-        self._poll_s = poll_s
         self._next_us = 0
         self._poll_at_s = 0.0
         self._not_before_s = 0.0
@@ -29,10 +28,10 @@ class Timer:
             self._next_us = due_us
         return earlier
 
-    def asked(self, now_s: float) -> None:
-        """A claim is on its way: from now on only hints that come later count, and the next poll is a poll away."""
+    def asked(self, poll_at_s: float) -> None:
+        """A claim is on its way: from now on only hints that come later count, and the next poll."""
         self._next_us = FAR
-        self._poll_at_s = now_s + self._poll_s
+        self._poll_at_s = poll_at_s
 
     def answered(self, next_due_us: int | None, *, more: bool) -> None:
         """Take note of a claim's answer; `more`: ask again as soon as there is room."""

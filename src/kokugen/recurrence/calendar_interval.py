@@ -51,8 +51,10 @@ class CalendarInterval(WallTrigger, frozen=True, tag="calendar_interval"):
             raise TriggerError("CalendarInterval: give months and years, or days and weeks, and not both")
         if max(by_month // 12, by_day // 366) > YEARS_MAX:
             raise TriggerError(f"CalendarInterval: it is longer than {YEARS_MAX} years")
-        if self.walls.at_or_after(0) is None:  # pragma: no cover - the start's own month has its day
-            raise TriggerError("CalendarInterval: it never comes")
+
+    @property
+    def begins(self) -> int:
+        return (self.start.toordinal() - EPOCH_DAY) * DAY_S
 
     @cached_property
     def walls(self) -> _Months | _Days:

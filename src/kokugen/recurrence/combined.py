@@ -5,22 +5,29 @@ All kinds of triggers meet here, in `AnyTrigger`, for what reads any of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import and_, or_
 from typing import TYPE_CHECKING, TypeAlias
 
-from kokugen.clock import from_us
+from kokugen.clock import SECOND_US, from_us
 from kokugen.errors import TriggerError
+from kokugen.recurrence.bits import ones
 from kokugen.recurrence.calendar import AnyCalendar, Calendar, Stay
 from kokugen.recurrence.calendar_interval import CalendarInterval
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import After, Every
+from kokugen.recurrence.masks import Jump, count_masked, next_masked, prev_masked
 from kokugen.recurrence.nth_day import NthDay
 from kokugen.recurrence.rrule import RRule
 from kokugen.recurrence.trigger import MAX_US, MIN_US, YEARS_MAX, Trigger
 
+TRIES = 50
+"""How many times are tried one by one; then a search goes on by whole days, as bits."""
 TRIES_MAX = 100_000
-"""How many times are tried until one is found; then the search is given up with an error, which nobody can miss."""
+"""How many are tried where times have parts of a second; then it is given up with an error, which nobody can miss."""
+Search = Callable[[Trigger, int, Jump], int | None]
 SEARCH_US = YEARS_MAX * 366 * 86_400_000_000
 
 
@@ -38,13 +45,15 @@ class AnyOf(Trigger, frozen=True, tag="any_of"):
     def prev_us(self, before_us: int) -> int | None:
         return max((at for one in self.triggers if (at := one.prev_us(before_us)) is not None), default=None)
 
+    @property
+    def is_whole(self) -> bool:
+        return all(one.is_whole for one in self.triggers)
+
+    def mask(self, start: int, width: int) -> int:
+        return reduce(or_, (one.mask(start, width) for one in self.triggers))
+
     def count_us(self, start_us: int, end_us: int) -> int:
-        """Return the sum of all, without what an earlier one has too."""
-        total = self.triggers[0].count_us(start_us, end_us)
-        for number, one in enumerate(self.triggers[1:], 1):
-            shared = AllOf((AnyOf(self.triggers[:number]), one))
-            total += one.count_us(start_us, end_us) - shared.count_us(start_us, end_us)
-        return total
+        return _count(self, start_us, end_us)
 
 
 class AllOf(Trigger, frozen=True, tag="all_of"):
@@ -56,32 +65,49 @@ class AllOf(Trigger, frozen=True, tag="all_of"):
         _check_parts(self, self.triggers)
 
     def next_us(self, after_us: int) -> int | None:
-        at = self.triggers[0].next_us(after_us)
-        for _ in range(TRIES_MAX):
-            if at is None or at > after_us + SEARCH_US:
+        at = first = self._latest(after_us)
+        for _ in range(self._tries):
+            if at is None or first is None or at > first + SEARCH_US:
                 return None
-            others = [one.next_us(at - 1) for one in self.triggers]
-            if any(other is None for other in others):
-                return None
-            latest = max(other for other in others if other is not None)
-            if latest == at:
+            following = self._latest(at - 1)
+            if following == at:
                 return at
-            at = latest
-        raise _too_rare(self, after_us)
+            at = following
+        return _searched(self, next_masked, after_us, self._latest)
 
     def prev_us(self, before_us: int) -> int | None:
-        at = self.triggers[0].prev_us(before_us)
-        for _ in range(TRIES_MAX):
-            if at is None or at < before_us - SEARCH_US:
+        at = first = self._earliest(before_us)
+        for _ in range(self._tries):
+            if at is None or first is None or at < first - SEARCH_US:
                 return None
-            others = [one.prev_us(at + 1) for one in self.triggers]
-            if any(other is None for other in others):
-                return None
-            earliest = min(other for other in others if other is not None)
-            if earliest == at:
+            preceding = self._earliest(at + 1)
+            if preceding == at:
                 return at
-            at = earliest
-        raise _too_rare(self, before_us)
+            at = preceding
+        return _searched(self, prev_masked, before_us, self._earliest)
+
+    @property
+    def is_whole(self) -> bool:
+        return all(one.is_whole for one in self.triggers)
+
+    def mask(self, start: int, width: int) -> int:
+        return reduce(and_, (one.mask(start, width) for one in self.triggers))
+
+    def count_us(self, start_us: int, end_us: int) -> int:
+        return _count(self, start_us, end_us)
+
+    @property
+    def _tries(self) -> int:
+        return TRIES if self.is_whole else TRIES_MAX
+
+    def _latest(self, after_us: int) -> int | None:
+        """Return the last of what each has next: nothing earlier can be a time of all."""
+        found = [one.next_us(after_us) for one in self.triggers]
+        return max((at for at in found if at is not None), default=None) if None not in found else None
+
+    def _earliest(self, before_us: int) -> int | None:
+        found = [one.prev_us(before_us) for one in self.triggers]
+        return min((at for at in found if at is not None), default=None) if None not in found else None
 
 
 class Without(Trigger, frozen=True, tag="without"):
@@ -94,26 +120,34 @@ class Without(Trigger, frozen=True, tag="without"):
         _check_parts(self, (self.trigger, self.excluded))
 
     def next_us(self, after_us: int) -> int | None:
-        at: int | None = after_us
-        for _ in range(TRIES_MAX):
-            assert at is not None
-            at = self.trigger.next_us(at)
+        at = self.trigger.next_us(after_us)
+        for _ in range(self._tries):
             if at is None or self.excluded.next_us(at - 1) != at:
                 return at
-        raise _too_rare(self, after_us)
+            at = self.trigger.next_us(at)
+        return _searched(self, next_masked, after_us, self.trigger.next_us)
 
     def prev_us(self, before_us: int) -> int | None:
-        at: int | None = before_us
-        for _ in range(TRIES_MAX):
-            assert at is not None
-            at = self.trigger.prev_us(at)
+        at = self.trigger.prev_us(before_us)
+        for _ in range(self._tries):
             if at is None or self.excluded.prev_us(at + 1) != at:
                 return at
-        raise _too_rare(self, before_us)
+            at = self.trigger.prev_us(at)
+        return _searched(self, prev_masked, before_us, self.trigger.prev_us)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.trigger.is_whole and self.excluded.is_whole
+
+    def mask(self, start: int, width: int) -> int:
+        return self.trigger.mask(start, width) & ~self.excluded.mask(start, width)
 
     def count_us(self, start_us: int, end_us: int) -> int:
-        shared = AllOf((self.trigger, self.excluded))
-        return self.trigger.count_us(start_us, end_us) - shared.count_us(start_us, end_us)
+        return _count(self, start_us, end_us)
+
+    @property
+    def _tries(self) -> int:
+        return TRIES if self.is_whole else TRIES_MAX
 
 
 class During(Trigger, frozen=True, tag="during"):
@@ -132,9 +166,9 @@ class During(Trigger, frozen=True, tag="during"):
         return self.calendar.stay_us(us)
 
     def next_us(self, after_us: int) -> int | None:
-        at = self.trigger.next_us(after_us)
+        at = first = self.trigger.next_us(after_us)
         for _ in range(TRIES_MAX):
-            if at is None or at > after_us + SEARCH_US:
+            if at is None or first is None or at > first + SEARCH_US:
                 return None
             stay = self.stay(at)
             if stay.is_inside:
@@ -143,9 +177,9 @@ class During(Trigger, frozen=True, tag="during"):
         raise _too_rare(self, after_us)
 
     def prev_us(self, before_us: int) -> int | None:
-        at = self.trigger.prev_us(before_us)
+        at = first = self.trigger.prev_us(before_us)
         for _ in range(TRIES_MAX):
-            if at is None or at < before_us - SEARCH_US:
+            if at is None or first is None or at < first - SEARCH_US:
                 return None
             stay = self.stay(at)
             if stay.is_inside:
@@ -155,6 +189,16 @@ class During(Trigger, frozen=True, tag="during"):
 
     def count_us(self, start_us: int, end_us: int) -> int:
         return sum(self.trigger.count_us(start, end) for start, end in self._inside(start_us, end_us))
+
+    @property
+    def is_whole(self) -> bool:
+        return self.trigger.is_whole
+
+    def mask(self, start: int, width: int) -> int:
+        inside = 0
+        for low, high in self._inside(start * SECOND_US, (start + width) * SECOND_US):
+            inside |= ones(-(-low // SECOND_US) - start, -(-high // SECOND_US) - start)
+        return self.trigger.mask(start, width) & inside
 
     def _inside(self, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
         """Yield the stretches that count, going from one time of the trigger to the next where there are few."""
@@ -192,6 +236,20 @@ def _check_parts(whole: Trigger, parts: tuple[Trigger, ...]) -> None:
             raise TriggerError(f"{name}: {part!r} is not a trigger")
         if part.after_completion:
             raise TriggerError(f"{name}: {part!r} has no times before its runs have ended, so it cannot be combined")
+
+
+def _count(trigger: Trigger, start_us: int, end_us: int) -> int:
+    """Count as bits where that is possible; else walk."""
+    if trigger.is_whole:
+        return count_masked(trigger, start_us, end_us)
+    return sum(1 for _ in trigger.walk_us(start_us, end_us))
+
+
+def _searched(trigger: Trigger, search: Search, us: int, jump: Jump) -> int | None:
+    """Go on as bits, where that is possible, after some tries in vain."""
+    if not trigger.is_whole:
+        raise _too_rare(trigger, us)
+    return search(trigger, us, jump)
 
 
 def _too_rare(trigger: Trigger, us: int) -> TriggerError:

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 
 from kokugen.errors import CronExpressionError, TriggerError
+from kokugen.recurrence.bits import bits, repeated
 from kokugen.recurrence.cron_field import FIVE, SIX, Field, Place, read_field
-from kokugen.recurrence.pattern import Pattern, bits, minutes_of_day
+from kokugen.recurrence.pattern import Pattern, minutes_of_day
 from kokugen.recurrence.wall import Walls, check_zone
 
 EXPRESSION_MAX = 512
@@ -54,6 +55,9 @@ class Rate:
 
     def count(self, start: int, end: int) -> int:
         return (end - 1) // self._period_s - (start - 1) // self._period_s
+
+    def mask(self, start: int, end: int) -> int:
+        return repeated(-start % self._period_s, self._period_s, end - start)
 
 
 def parse(expression: str, key: str | None = None) -> Parsed:

@@ -10,7 +10,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from kokugen.clock import EPOCH
 from kokugen.errors import TriggerError
 from kokugen.recurrence.calendar import Calendar, Days, Windows
 from kokugen.recurrence.rrule import RRule
@@ -84,7 +83,7 @@ def _length(event: Any, start: date, name: str) -> timedelta:
         end = event["DTEND"].dt
         if isinstance(end, datetime) is not isinstance(start, datetime):
             raise TriggerError(f"iCalendar: {name!r} begins with a date and ends with a time, or the other way round")
-        length: timedelta = end - start
+        length: timedelta = _utc(end, start) - _utc(start, start)
     elif "DURATION" in event:
         length = event["DURATION"].dt
     else:
@@ -92,6 +91,11 @@ def _length(event: Any, start: date, name: str) -> timedelta:
     if length <= timedelta(0) or (not isinstance(start, datetime) and length % DAY):
         raise TriggerError(f"iCalendar: {name!r} has no length, or a part of a day")
     return length
+
+
+def _utc(when: Any, start: Any) -> Any:
+    """Return an aware time in UTC, so that the length of an event is one of real time."""
+    return when.astimezone(UTC) if getattr(start, "tzinfo", None) is not None else when
 
 
 def _dates(event: Any, start: date, years: tuple[int, int], name: str) -> Iterator[date]:
@@ -102,7 +106,7 @@ def _dates(event: Any, start: date, years: tuple[int, int], name: str) -> Iterat
 
 
 def _times(event: Any, start: datetime, tz: str, years: tuple[int, int], name: str) -> Iterator[datetime]:
-    zone = _zone_name(start, tz, name)
+    zone = _zone_name(event["DTSTART"], tz, name)
     if (rule := _rule(event, start.replace(tzinfo=None), zone, name)) is None:
         return iter([start.replace(tzinfo=load_zone(zone)).astimezone(UTC)])
     return _between(rule, years)
@@ -110,8 +114,7 @@ def _times(event: Any, start: datetime, tz: str, years: tuple[int, int], name: s
 
 def _between(rule: RRule, years: tuple[int, int]) -> Iterator[datetime]:
     first, last = years
-    start = max(datetime(first, 1, 1, tzinfo=UTC) - DAY, EPOCH)
-    return rule.between(start, datetime(last + 1, 1, 1, tzinfo=UTC) + DAY)
+    return rule.between(datetime(first, 1, 1, tzinfo=UTC), datetime(last + 1, 1, 1, tzinfo=UTC))
 
 
 def _rule(event: Any, start: datetime, tz: str, name: str) -> RRule | None:
@@ -142,10 +145,9 @@ def _listed(event: Any, key: str, tz: str) -> Iterator[datetime]:
                 raise TriggerError(f"iCalendar: a period in {key} is not carried")
 
 
-def _zone_name(start: datetime, tz: str, name: str) -> str:
-    if start.tzinfo is None:
-        return tz
-    zone = getattr(start.tzinfo, "key", None) or str(start.tzinfo)
+def _zone_name(start: Any, tz: str, name: str) -> str:
+    """Return the zone of a DTSTART: `tz` where it says none."""
+    zone = getattr(start.dt.tzinfo, "key", None) or str(start.dt.tzinfo or start.params.get("TZID", tz))
     try:
         check_zone(zone)
     except TriggerError as error:

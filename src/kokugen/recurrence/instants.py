@@ -39,6 +39,10 @@ class Instants(Trigger, frozen=True, tag="instants"):
     def count_us(self, start_us: int, end_us: int) -> int:
         return max(bisect_left(self._instants, end_us) - bisect_left(self._instants, start_us), 0)
 
+    @property
+    def is_whole(self) -> bool:
+        return not any(when.microsecond for when in self.times)
+
     @cached_property
     def _instants(self) -> list[int]:
         return [to_us(when) for when in self.times]

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import force_setattr
 
-from kokugen.clock import EPOCH, duration_us, to_us
+from kokugen.clock import EPOCH, SECOND_US, duration_us, to_us
 from kokugen.errors import TriggerError
+from kokugen.recurrence.bits import repeated
 from kokugen.recurrence.trigger import MAX_US, MIN_US, Trigger, instant_us
 
 PERIOD_MIN = timedelta(milliseconds=1)
@@ -41,6 +42,15 @@ class Every(Trigger, frozen=True, tag="every"):
 
     def count_us(self, start_us: int, end_us: int) -> int:
         return max(self._before(end_us) - self._before(start_us), 0)
+
+    @property
+    def is_whole(self) -> bool:
+        return duration_us(self.period) % SECOND_US == 0 and to_us(self.start) % SECOND_US == 0
+
+    def mask(self, start: int, width: int) -> int:
+        first = self.next_us(start * SECOND_US - 1)
+        period = duration_us(self.period) // SECOND_US
+        return 0 if first is None else repeated(first // SECOND_US - start, period, width)
 
     def _before(self, us: int) -> int:
         """Return how many times are earlier."""

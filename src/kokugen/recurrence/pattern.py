@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
+from functools import cached_property
 
+from kokugen.recurrence.bits import highest, lowest, ones
 from kokugen.recurrence.trigger import YEARS_MAX
 
 DAY_S = 86_400
@@ -22,8 +24,6 @@ Days = Callable[[int, int], int]
 
 class Pattern:
     """Local times at which second, minute of the day, month and day are all among the allowed ones."""
-
-    __slots__ = ("_days", "_first_s", "_last_s", "_masks", "_minutes", "_month", "_months", "_per_minute", "_seconds")
 
     def __init__(self, seconds: int, minutes: int, months: int, days: Days) -> None:
         self._seconds = seconds
@@ -76,6 +76,24 @@ class Pattern:
 
     def count(self, start: int, end: int) -> int:
         return self._count_before(end) - self._count_before(start) + self._days_between(start, end)
+
+    def mask(self, start: int, end: int) -> int:
+        first, last = start // DAY_S, -(-end // DAY_S)
+        found = 0
+        for day in range(first, last):
+            month, _, days = self._load(day)
+            if days >> (day - month) & 1:
+                found |= self._day_mask << ((day - first) * DAY_S)
+        return (found >> (start - first * DAY_S)) & ones(0, end - start)
+
+    @cached_property
+    def _day_mask(self) -> int:
+        """The allowed seconds of an allowed day."""
+        found = 0
+        for minute in range(24 * 60):
+            if self._minutes >> minute & 1:
+                found |= self._seconds << (minute * 60)
+        return found
 
     # -- Times of a day
 
@@ -175,26 +193,10 @@ def month_length(year: int, month: int) -> int:
     return LENGTHS[month - 1] + is_leap
 
 
-def lowest(mask: int) -> int:
-    """Return the number of the lowest bit that is set."""
-    return (mask & -mask).bit_length() - 1
-
-
-def highest(mask: int) -> int:
-    """Return the number of the highest bit that is set."""
-    return mask.bit_length() - 1
-
-
-def bits(values: Iterable[int]) -> int:
-    """Return a mask with these bits set."""
-    mask = 0
-    for value in values:
-        mask |= 1 << value
-    return mask
-
-
 def minutes_of_day(hours: int, minutes: int) -> int:
     """Return the minutes of a day, from masks of hours and minutes of an hour."""
-    return bits(
-        hour * 60 + minute for hour in range(24) if hours >> hour & 1 for minute in range(60) if minutes >> minute & 1
-    )
+    found = 0
+    for hour in range(24):
+        if hours >> hour & 1:
+            found |= minutes << (hour * 60)
+    return found

@@ -1,7 +1,6 @@
-"""RRule: the recurrence rules of iCalendar (RFC 5545), expanded by python-dateutil and mapped to instants here.
+"""RRule: the recurrence rules of iCalendar (RFC 5545), with dates that are left out and dates that are added.
 
-dateutil sees local times without a zone, a stretch of the rule at a time, and never walks from the start: what it
-makes of clock changes is wrong, and the longer a rule has been running, the slower it answers.
+`rrule_text` reads a rule, `expansion` has its local times, and `wall` turns those into instants.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from msgspec.structs import force_setattr
 from kokugen.errors import TriggerError
 from kokugen.recurrence.expansion import Dated, Expansion, wall_of
 from kokugen.recurrence.rrule_text import Rule, read_rule, read_time
-from kokugen.recurrence.wall import Fold, Gap, Walls, WallTrigger
+from kokugen.recurrence.wall import MAX_S, Fold, Gap, Walls, WallTrigger
 from kokugen.zones import load_zone
 
 DATES_MAX = 1000
@@ -26,7 +25,7 @@ class RRule(WallTrigger, frozen=True, tag="rrule"):
 
     `RRule("FREQ=MONTHLY;BYDAY=-1FR", datetime(2026, 1, 1, 9), tz="Europe/Berlin")`. The dates are local times in `tz`
     (aware ones are converted). `start` is a time only where the rule has it. Rules by the hour, minute or second go by
-    real time. Needs python-dateutil: `pip install kokugen[rrule]`. Raises TriggerError for what is not carried.
+    real time. Raises TriggerError for what is not carried.
     """
 
     rule: str
@@ -41,7 +40,7 @@ class RRule(WallTrigger, frozen=True, tag="rrule"):
         force_setattr(self, "start", self._local(self.start))
         for name in ("exdates", "rdates"):
             force_setattr(self, name, tuple(sorted({self._local(when) for when in getattr(self, name)})))
-        if self.walls.at_or_after(wall_of(self.start)) is None and not self.rdates:
+        if self.walls.at_or_after(-MAX_S) is None:
             raise TriggerError(f"RRule: {self.rule!r} never comes true from {self.start.isoformat()} on")
 
     @classmethod
@@ -57,16 +56,31 @@ class RRule(WallTrigger, frozen=True, tag="rrule"):
     def zone_name(self) -> str:
         return "UTC" if self._rule.is_rate else self.tz
 
+    @property
+    def begins(self) -> int:
+        return wall_of(min(self.start, *self.rdates)) if self.rdates else wall_of(self.start)
+
+    @property
+    def ends(self) -> int:
+        last = self._expansion.last
+        return MAX_S if last is None else max(last, *map(wall_of, self.rdates)) if self.rdates else last
+
     @cached_property
     def walls(self) -> Walls:
         """Its local times; where it is an interval of real time, those of a clock in UTC."""
-        rule, zoned = self._rule, self._in_utc if self._rule.is_rate else _naive
-        start, until = zoned(self.start), rule.until
+        exdates, rdates = ([wall_of(self._told(when)) for when in dates] for dates in (self.exdates, self.rdates))
+        return Dated(self._expansion, frozenset(exdates), sorted(rdates)) if exdates or rdates else self._expansion
+
+    @cached_property
+    def _expansion(self) -> Expansion:
+        rule, until = self._rule, self._rule.until
         if until is not None and rule.is_until_utc != rule.is_rate:
             until = self._in_utc(until) if rule.is_rate else self._local(until.replace(tzinfo=UTC))
-        expansion = Expansion(rule, start, until)
-        exdates, rdates = ([wall_of(zoned(when)) for when in dates] for dates in (self.exdates, self.rdates))
-        return Dated(expansion, frozenset(exdates), sorted(rdates)) if exdates or rdates else expansion
+        return Expansion(rule, self._told(self.start), until)
+
+    def _told(self, when: datetime) -> datetime:
+        """Return a local time as the clock of the walls tells it."""
+        return self._in_utc(when) if self._rule.is_rate else when
 
     @cached_property
     def _rule(self) -> Rule:
@@ -80,10 +94,6 @@ class RRule(WallTrigger, frozen=True, tag="rrule"):
 
     def _in_utc(self, when: datetime) -> datetime:
         return when.replace(tzinfo=load_zone(self.tz)).astimezone(UTC).replace(tzinfo=None)
-
-
-def _naive(when: datetime) -> datetime:
-    return when
 
 
 def _from_lines(text: str, tz: str, gap: Gap, fold: Fold) -> RRule:

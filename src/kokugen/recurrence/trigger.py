@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from kokugen.clock import from_us, to_us
+from kokugen.clock import SECOND_US, from_us, to_us
 from kokugen.errors import TriggerError
 from kokugen.recurrence.plain import Plain
 
@@ -72,6 +72,18 @@ class Trigger(Plain, frozen=True):
     def prev_us(self, before_us: int) -> int | None:
         """`prev`, in microseconds since the epoch."""
         raise NotImplementedError
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all its times are whole seconds."""
+        return True
+
+    def mask(self, start: int, width: int) -> int:
+        """Return its times of so many seconds from `start` on (since the epoch), as bits. It must be whole."""
+        bits = 0
+        for at in self.walk_us(start * SECOND_US, (start + width) * SECOND_US):
+            bits |= 1 << (at // SECOND_US - start)
+        return bits
 
     def count_us(self, start_us: int, end_us: int) -> int:
         """`count_between`, in microseconds since the epoch. This walks; what can calculate does."""

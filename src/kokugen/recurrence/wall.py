@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from kokugen.clock import EPOCH, SECOND_US
 from kokugen.errors import TriggerError
@@ -41,6 +41,15 @@ class Walls(Protocol):
 
     def count(self, start: int, end: int) -> int:
         """Return how many there are from `start` on, before `end`."""
+        ...
+
+
+@runtime_checkable
+class MaskedWalls(Walls, Protocol):
+    """Local times that can be told as bits without walking them."""
+
+    def mask(self, start: int, end: int) -> int:
+        """Return those from `start` on, before `end`, as bits, the lowest for `start`."""
         ...
 
 
@@ -135,6 +144,19 @@ class WallClock:
             instant = span.end
         return found
 
+    def mask(self, walls: MaskedWalls, start: int, end: int) -> int:
+        """Return the instants from `start` on, before `end`, at which one of the local times comes, as bits."""
+        found, instant = 0, start
+        while instant < end:
+            span = self.stretch(instant)
+            low, high = max(instant + span.offset, span.low), min(min(end, span.end) + span.offset, span.high)
+            if low < high:
+                found |= walls.mask(low, high) << (low - span.offset - start)
+            if span.gap_low < span.gap_high and span.start >= start and _has(walls, span.gap_low, span.gap_high):
+                found |= 1 << (span.start - start)
+            instant = span.end
+        return found
+
 
 def _has(walls: Walls, low: int, high: int) -> bool:
     first = walls.at_or_after(low)
@@ -171,12 +193,28 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         return None if found is None else found * SECOND_US
 
     def prev_us(self, before_us: int) -> int | None:
-        instant = min(-(-before_us // SECOND_US), MAX_S)
+        instant = min(-(-before_us // SECOND_US), MAX_S, self.ends + MARGIN_S)
         found = self.clock.prev(self.walls, instant, max(instant - SEARCH_S, MIN_S)) if instant > MIN_S else None
         return None if found is None else found * SECOND_US
 
     def count_us(self, start_us: int, end_us: int) -> int:
         return self.clock.count(self.walls, -(-start_us // SECOND_US), -(-end_us // SECOND_US))
+
+    def mask(self, start: int, width: int) -> int:
+        walls = self.walls
+        if not isinstance(walls, MaskedWalls):
+            return super().mask(start, width)
+        return self.clock.mask(walls, max(start, MIN_S), min(start + width, MAX_S)) << max(MIN_S - start, 0)
+
+    @property
+    def begins(self) -> int:
+        """Return a local time that all of its times are not earlier than: searches begin there."""
+        return MIN_S
+
+    @property
+    def ends(self) -> int:
+        """Return a local time that all of its times are not later than: searches backwards begin there."""
+        return MAX_S
 
     @property
     def is_real(self) -> bool:
@@ -200,10 +238,9 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         raise NotImplementedError
 
     def _next_s(self, instant: int) -> int | None:
-        if not MIN_S <= instant < MAX_S:
-            if instant >= MAX_S:
-                return None
-            instant = MIN_S
+        if instant >= MAX_S:
+            return None
+        instant = max(instant, self.begins - MARGIN_S, MIN_S)
         found = self.clock.next(self.walls, instant, instant + SEARCH_S)
         return found if found is None or found < MAX_S else None
 

@@ -13,6 +13,7 @@ from kokugen.errors import OptionError
 from kokugen.repository.protocol import DurableRepository, TimedRepository
 
 if TYPE_CHECKING:
+    from kokugen.repository.checkup import Checkup, Patience
     from kokugen.repository.sqlite.library import Library
     from kokugen.repository.transfer import Archive
 
@@ -69,6 +70,20 @@ def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
         with _driver():
             from kokugen.repository.postgres.transfer import PostgresArchive
         return PostgresArchive(url, write=write, namespace=namespace)
+    raise unknown(url)
+
+
+def check_up(url: str, patience: Patience) -> Checkup:
+    """Look a store over that is there; nothing that is wrong with it raises. Raises OptionError for its URL."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+        from kokugen.repository.sqlite import checkup as of_file
+
+        return of_file.checkup(sqlite_library(scheme), Path(rest[1:]).absolute(), patience)
+    if separator and scheme in POSTGRES:
+        with _driver():
+            from kokugen.repository.postgres import checkup as of_server
+        return of_server.checkup(url, patience)
     raise unknown(url)
 
 

@@ -40,6 +40,9 @@ from kokugen.repository.schedule_rows import (
 )
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, UpdateDiff
 
+STOP_ASKED = -(1 << 62)
+"""The hint that runs may have been asked to stop: a time before all times that a task can be due."""
+
 
 @runtime_checkable
 class Repository(Protocol):
@@ -129,8 +132,11 @@ class ClaimRepository(Protocol):
         """
         ...
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        """Extend leases: beat+1, and nothing else. Those that are not this claim's any more are not in the answer."""
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
+        """Extend leases: beat+1, and nothing else. Those that are not this claim's any more are not in the answer.
+
+        With `ttl_s` watchers wait only so long from now on: for an owner that is about to end.
+        """
         ...
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
@@ -239,7 +245,8 @@ class StoreRepository(Protocol):
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         """Call `hint(due_us)` from any thread when tasks due then may have come (0: unknown). Returns the way out.
 
-        A hint may be lost or false: it wakes a claim earlier than the poll would, and decides nothing.
+        `STOP_ASKED` says that runs may have been asked to stop elsewhere. A hint may be lost or false: it wakes a claim
+        earlier than the poll would, or a beat earlier than its time, and decides nothing.
         """
         ...
 

@@ -27,7 +27,6 @@ from kokugen.repository.rows import (
     Finish,
     Finished,
     Lease,
-    Observed,
     Recovered,
     Retention,
     Revision,
@@ -37,7 +36,7 @@ from kokugen.settings import Settings
 from kokugen.task import NodeInfo, TaskInfo, TaskQuery, TaskState, replace
 from kokugen.task_storage.completion import Completer, done_by
 from kokugen.task_storage.settlement import give_back
-from kokugen.task_storage.strays import Strays
+from kokugen.task_storage.sightings import Sightings
 
 NOT_RESTORED = "not restored"
 NOBODY = ""
@@ -83,8 +82,7 @@ class LeasedTasks:
         self._settings = settings
         self._should_restore = should_restore
         self._outbox: dict[Lease, Finish] = {}
-        self._seen: dict[Lease, tuple[int, float]] = {}
-        self._strays = Strays(clock)
+        self._sightings = Sightings(clock, gap_s=2 * max(settings.beat_s, settings.watch_s))
         self._unanswered: dict[int, Asked] = {}
 
     @property
@@ -205,43 +203,27 @@ class LeasedTasks:
         seen = replace(self.node, seen_at=self._clock.wall_us())
         await self._answered(self.repository.register(seen), "announcing this node")
 
-    async def watch(self, *, everything: bool = False) -> list[Recovered]:
-        """Look at the runs of other nodes and recover the lost ones; `everything`: all of them."""
-        observed = await self._answered(self.repository.watch(self.node.node_id), "watching")
-        if not observed:
-            self._seen.clear()
-            return []
-        dead = await self._dead_nodes({one.owner for one in observed})
-        lost = [one for one in observed if everything or one.owner in dead or self._is_stale(one)]
-        self._forget({Lease(one.id, one.claim) for one in observed})
-        return await self._answered(self.repository.recover(lost), "recovering") if lost else []
+    async def watch(self, known: Collection[Lease] = (), *, everything: bool = False) -> list[Recovered]:
+        """Look at all runs but the known ones, and recover the lost; `everything`: all those of other nodes.
 
-    async def recover_strays(self, known: Collection[Lease]) -> list[Recovered]:
-        """Recover the runs that are this node's by the store, and are not known here (`Strays`)."""
+        What is this node's by the store and not known here was taken by a claim that was committed after it was given
+        up: a lock held it up, or a network. Nobody runs it, and no other node may be there to take it over.
+        """
         observed = await self._answered(self.repository.watch(NOBODY), "watching")
-        mine = (one for one in observed if one.owner == self.node.node_id)
-        lost = self._strays.lost(
-            one for one in mine if (lease := Lease(one.id, one.claim)) not in known and lease not in self._outbox
-        )
+        strange = [
+            one for one in observed if (lease := Lease(one.id, one.claim)) not in known and lease not in self._outbox
+        ]
+        stale = {Lease(one.id, one.claim) for one in self._sightings.stale(strange)}
+        gone = await self._gone({one.owner for one in strange} - {self.node.node_id}, everything=everything)
+        lost = [one for one in strange if one.owner in gone or Lease(one.id, one.claim) in stale]
         return await self._answered(self.repository.recover(lost), "recovering") if lost else []
 
-    async def _dead_nodes(self, owners: set[str]) -> set[str]:
+    async def _gone(self, owners: set[str], *, everything: bool) -> set[str]:
+        """Return those of the nodes whose runs need not be watched any longer, for their process is surely gone."""
+        if everything or not owners:
+            return owners
         nodes = await self._answered(self.repository.nodes(), "listing nodes")
         return {node.node_id for node in nodes if node.node_id in owners and is_gone(node, self.node)}
-
-    def _is_stale(self, one: Observed) -> bool:
-        """Return whether this node itself saw the run unchanged for its ttl, on the boot clock."""
-        now = self._clock.boot_s()
-        lease = Lease(one.id, one.claim)
-        beat, since = self._seen.get(lease, (-1, now))
-        if beat != one.beat:
-            self._seen[lease] = (one.beat, now)
-            return False
-        return now - since >= one.ttl_s
-
-    def _forget(self, alive: set[Lease]) -> None:
-        for lease in self._seen.keys() - alive:
-            del self._seen[lease]
 
     async def sync(self) -> tuple[dict[str, TaskInfo], dict[str, Exception]]:
         """Look at every overdue task with `should_restore`; return those that are restored, and errors by id.

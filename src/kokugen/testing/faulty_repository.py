@@ -145,8 +145,8 @@ class FaultyRepository:
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
         return self._ask("finish", lambda: self._inner.finish(rows))
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        return self._ask("beat", lambda: self._inner.beat(leases))
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
+        return self._ask("beat", lambda: self._inner.beat(leases, ttl_s=ttl_s))
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._ask("watch", lambda: self._inner.watch(node_id))

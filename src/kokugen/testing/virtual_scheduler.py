@@ -61,7 +61,7 @@ class VirtualScheduler(AsyncScheduler):
         super().__init__(
             "memory://", clock=clock, works=works, middleware=middleware, queues=queues, settings=settings or CALM
         )
-        self._front.hooks = PromptHooks()
+        self._front.parts.hooks = PromptHooks()
         self._places = workers
         self._ended: asyncio.Task[bool] | None = None
         self._news = asyncio.Event()
@@ -78,31 +78,31 @@ class VirtualScheduler(AsyncScheduler):
             self._ended.result()
 
     def _make_engine(self) -> Engine:
-        middleware = self._front.middleware
+        middleware = self._front.parts.middleware
         dispatcher = TellingDispatcher(
             self._tell,
             self._places,
-            clock=self._front.clock,
+            clock=self._front.parts.clock,
             chain=work_chain(middleware, call_work, is_async=True),
             sync_chain=work_chain(middleware, call_work, is_async=False),
         )
-        return self._front.make_engine([dispatcher])
+        return self._front.runner.make_engine([dispatcher])
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     async def stop(self, grace: timedelta | None = None) -> bool:
-        engine, ended = self._front.engine, self._ended
+        engine, ended = self._front.runner.engine, self._ended
         if engine is None or ended is None:
             return True
-        engine.request_stop(self._front.settings.grace_s if grace is None else grace.total_seconds())
-        self._front.engine = None
+        engine.request_stop(self._front.parts.settings.grace_s if grace is None else grace.total_seconds())
+        self._front.runner.engine = None
         return await ended
 
     async def close(self) -> None:
         await self.stop()
-        self._front.close()
+        self._front.parts.close()
 
     @property
     def running(self) -> bool:
@@ -113,7 +113,7 @@ class VirtualScheduler(AsyncScheduler):
 
         Raises NoEntryError, WaitTimeoutError.
         """
-        clock = self._front.clock
+        clock = self._front.parts.clock
         end_s = None if timeout is None else clock.boot_s() + timeout.total_seconds()
         look_s = LOOK_S
         while not (info := await self.get(task_id)).state.terminal:
@@ -141,7 +141,7 @@ class VirtualScheduler(AsyncScheduler):
         return answers
 
     async def _opened(self) -> Front[AsyncTaskHandle]:
-        self._front.repository.open()
+        self._front.parts.repository.open()
         return self._front
 
     @staticmethod

@@ -117,12 +117,13 @@ class MemoryClaims(MemoryStore):
         record.hold = row.hold
         self._table.wait(record, row.due_at, now)
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         beaten = []
         with self._lock:
             for lease in leases:
                 if (record := self._run(lease.id, lease.claim)) is not None:
                     record.beat += 1
+                    record.ttl_s = record.ttl_s if ttl_s is None else ttl_s
                     beaten.append(Beaten(lease.id, lease.claim, record.cancel_requested))
         return Reply.of(beaten)
 

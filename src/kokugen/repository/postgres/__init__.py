@@ -24,11 +24,13 @@ from kokugen.repository.postgres.guest import guest_of
 from kokugen.repository.postgres.hints import Hint, Hints
 from kokugen.repository.postgres.lane import Action
 from kokugen.repository.postgres.store import Store
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import (
     Added,
     Beaten,
     CancelAnswer,
     CancelRequest,
+    CancelResult,
     ClaimAnswer,
     ClaimRequest,
     Finish,
@@ -170,9 +172,11 @@ class PostgresRepository(SeedMethods):
         waiting = [row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED]
         return self._hinting(reply, min(waiting)) if waiting else reply
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         if not leases:
             return Reply.of([])
+        if ttl_s is not None:
+            return self._ask(actions.PART, leases, ttl_s)
         beaten: Reply[list[list[Beaten]]] = self._ask(actions.BEAT, leases)
         return beaten.then(lambda each: [one for ones in each for one in ones])
 
@@ -186,7 +190,15 @@ class PostgresRepository(SeedMethods):
         return self._ask(actions.HELD, node_id, claim)
 
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
-        return self._ask(actions.CANCEL, request, task_ids=request.ids)
+        reply: Reply[list[CancelAnswer]] = self._ask(actions.CANCEL, request, task_ids=request.ids)
+        return reply.then(self._tell_of_stops)
+
+    def _tell_of_stops(self, answers: list[CancelAnswer]) -> list[CancelAnswer]:
+        """Tell elsewhere that runs were asked to stop; here whoever cancels knows."""
+        store = self._store
+        if store is not None and any(one.result is CancelResult.REQUESTED for one in answers):
+            store.tell(STOP_ASKED)
+        return answers
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._hinting(self._ask(actions.REVISE, task_id, revision, task_ids=(task_id,)), revision.due_at or 0)

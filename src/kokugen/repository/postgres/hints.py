@@ -54,7 +54,11 @@ class Hints:
 
     def tell(self, loop: asyncio.AbstractEventLoop, pool: Pool, due_us: int) -> None:
         """Tell other processes, if they could not know in time by themselves."""
-        if due_us < self._now_us() + SOON_US and not loop.is_closed():
+        if due_us >= self._now_us() + SOON_US or loop.is_closed():
+            return
+        if _is_running(loop):
+            self._gather(pool, due_us)
+        else:
             with suppress(RuntimeError):  # closed just now: they poll
                 loop.call_soon_threadsafe(self._gather, pool, due_us)
 
@@ -140,6 +144,14 @@ def channel(schema: str) -> str:
 def payload(name: str, due_us: int, namespace: str) -> str:
     """Return what is sent to others; `name` tells the process that need not hear it, for it knows already."""
     return f"{name} {due_us} {namespace}"
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether this is called on the loop, as answers are."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 async def _first_of(*events: asyncio.Event) -> None:

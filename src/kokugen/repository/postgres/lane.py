@@ -28,6 +28,8 @@ from kokugen.repository.postgres.statement import common
 from kokugen.repository.postgres.unsettled import Unsettled
 
 ROWS_MAX = 2000
+ROWS_MUCH = 500
+"""A call with so many rows need not wait for others to come with it."""
 BYTES_MAX = 16_000_000
 LOOK_S = 0.1
 AGAIN_S = 0.01
@@ -133,12 +135,17 @@ class Lane:
         self._pump()
 
     def _pump(self) -> None:
-        while self._queue and len(self._under_way) < self._width:
+        while self._queue and self._may_send(self._queue[0]):
             batch = self._gather()
             self._under_way.append(batch)
             self._spawn(self._serve(batch))
         if self._looking is None and self._under_way:
             self._looking = self._loop.call_later(LOOK_S, self._look)
+
+    def _may_send(self, call: Call) -> bool:
+        """Return whether another statement may go out: what merges gathers behind one under way, unless it is much."""
+        sent = len(self._under_way)
+        return sent < self._width and (not sent or not call.action.merges or len(call.rows) >= ROWS_MUCH)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

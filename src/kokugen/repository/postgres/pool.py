@@ -40,6 +40,11 @@ class Pool:
 
     async def take(self, until_s: float) -> Session:
         """Return a session for one's own use, to be given back. Raises RepositoryError at `until_s` (loop time)."""
+        if self._idle and not self._places.locked():  # as nearly always: no alarm need be set
+            await self._places.acquire()
+            if (session := self._waiting()) is not None:
+                return session
+            self._places.release()
         try:
             async with asyncio.timeout_at(until_s):
                 await self._places.acquire()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kokugen.clock import from_us, to_us
+from kokugen.clock import from_us, instant, to_us
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.statement import compiled
 from kokugen.repository.rows import StoreHealth
@@ -141,7 +141,7 @@ async def attempts(scope: Scope, task_id: str) -> list[Attempt]:
     (found,) = await scope.session.row("attempts", scope.names | {"id": task_id})
     times = ("claimed_at", "started_at", "finished_at")
     rows = msgspec.json.decode(found)
-    return [Attempt(**(row | {name: _when(row[name]) for name in times})) for row in rows]
+    return [Attempt(**(row | {name: instant(row[name]) for name in times})) for row in rows]
 
 
 async def nodes(scope: Scope) -> list[NodeInfo]:

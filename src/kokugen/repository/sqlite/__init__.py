@@ -17,6 +17,7 @@ from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
 from kokugen.repository.joining import Joined
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -235,8 +236,8 @@ class SQLiteRepository(SeedMethods):
         due_us = min((row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED), default=None)
         return self._submit(runs.finish, rows=list(rows), due_us=due_us)
 
-    def beat(self, leases: Sequence[Lease]) -> Reply[list[Beaten]]:
-        return self._submit(runs.beat, leases, urgent=True) if leases else Reply.of([])
+    def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
+        return self._submit(runs.beat, leases, ttl_s, urgent=True) if leases else Reply.of([])
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._submit(runs.watch, node_id)
@@ -248,7 +249,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(tasks.held, node_id, claim)
 
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
-        return self._submit(changes.cancel, request)
+        return self._submit(changes.cancel, request, due_us=STOP_ASKED)
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._submit(changes.revise, task_id, revision, due_us=revision.due_at or 0)

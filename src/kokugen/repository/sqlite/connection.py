@@ -165,7 +165,7 @@ def _check_file(path: Path) -> None:
     mode = parent.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise RepositoryError(f"{parent} may be written by everyone: take that right away, or use another directory")
-    if (kind := _file_system(parent.resolve())) in NETWORK:
+    if (kind := file_system(parent.resolve())) in NETWORK:
         raise RepositoryError(f"{path} is on a network file system ({kind}), where locks fail: use a local disk")
 
 
@@ -178,7 +178,7 @@ def _create(path: Path) -> None:
         raise RepositoryError(f"{path} cannot be made: {error.strerror}") from error
 
 
-def _file_system(directory: Path) -> str:
+def file_system(directory: Path) -> str:
     """Return the kind of file system a directory is on, as the kernel names it; empty where it does not tell."""
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()

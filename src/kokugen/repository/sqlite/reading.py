@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kokugen.clock import from_us, to_us
+from kokugen.clock import from_us, instant, to_us
 from kokugen.repository.rows import StoreHealth
 from kokugen.repository.seed_methods import readable_param
 from kokugen.repository.sqlite.connection import one
@@ -157,7 +157,7 @@ def attempts(db: Connection, namespace: str, task_id: str) -> list[Attempt]:
         " WHERE namespace = ? AND task_id = ? ORDER BY fence)"
     )
     rows = msgspec.json.decode(one(db, sql, (namespace, task_id)))
-    return [Attempt(**(row | {name: _when(row[name]) for name in times})) for row in rows]
+    return [Attempt(**(row | {name: instant(row[name]) for name in times})) for row in rows]
 
 
 def nodes(db: Connection) -> list[NodeInfo]:

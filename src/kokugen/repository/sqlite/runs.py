@@ -109,7 +109,7 @@ _LEASES = _rows("id", "claim")
 _OBSERVED = _rows("id", "claim", "beat")
 _SEEN = f"{_MATCH} AND task.beat = r.beat"
 _SEEN_JOIN = f"r CROSS JOIN task t ON {_SEEN.replace('task.', 't.')}"
-_BEAT = f"{_LEASES}UPDATE task SET beat = beat + 1 FROM r WHERE {_MATCH}"
+_BEAT = f"{_LEASES}UPDATE task SET beat = beat + 1, ttl_s = coalesce(:ttl, ttl_s) FROM r WHERE {_MATCH}"
 _BEATEN = (
     f"{_LEASES}SELECT json_group_array(json_array(t.id, t.claim, json(iif(t.cancel_requested, 'true', 'false'))))"
     f" FROM {_JOIN}"
@@ -129,10 +129,10 @@ _RECOVER = (
 )
 
 
-def beat(scope: Scope, leases: Sequence[Lease]) -> list[Beaten]:
-    """Extend leases."""
+def beat(scope: Scope, leases: Sequence[Lease], ttl_s: float | None) -> list[Beaten]:
+    """Extend leases, by another ttl from now on where one is given."""
     names = {"ns": scope.namespace, "rows": encode(leases)}
-    scope.db.execute(_BEAT, names)
+    scope.db.execute(_BEAT, names | {"ttl": ttl_s})
     return msgspec.json.decode(one(scope.db, _BEATEN, names), type=list[Beaten])
 
 

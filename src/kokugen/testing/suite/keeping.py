@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kokugen.clock import from_us
-from kokugen.repository.rows import Finished, Observed
+from kokugen.repository.rows import Finished, Lease, Observed
 from kokugen.task import Attempt, Mode, NodeInfo, TaskState, replace
 from kokugen.testing.suite.lab import NOBODY, NODE, OTHER_NODE, STALE, STATES, Lab, ask, assert_changed
 
@@ -47,6 +47,15 @@ class KeepingCases:
         assert lab.beat((task_id, claim)) == [(task_id, False)]
         assert [seen.beat for seen in lab.watch()] == [2]
         assert lab.whole(task_id) == before
+
+    def test_a_last_beat_says_how_long_watchers_are_to_wait_for_another_one(self, lab: Lab) -> None:
+        parting, staying = lab.add(), lab.add()
+        claim = lab.claim(ttl_s=30.0).claim
+        (beaten,) = ask(lab.repo.beat([Lease(parting, claim)], ttl_s=2.0))
+        assert (beaten.id, beaten.claim) == (parting, claim)
+        assert [(seen.id, seen.beat, seen.ttl_s) for seen in lab.watch()] == [(parting, 1, 2.0), (staying, 0, 30.0)]
+        lab.beat((parting, claim))
+        assert [(seen.beat, seen.ttl_s) for seen in lab.watch()] == [(2, 2.0), (0, 30.0)]
 
     def test_a_beat_tells_of_a_cancel_request_and_keeps_it(self, lab: Lab) -> None:
         asked, other = lab.add(), lab.add()

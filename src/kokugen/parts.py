@@ -1,0 +1,66 @@
+"""What a scheduler is made of before it runs: works, store, clock, chance, middleware, hooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from kokugen.clock import Clock, SystemClock
+from kokugen.engine.hooks import Hooks
+from kokugen.errors import OptionError
+from kokugen.ids import IdSource, system_random
+from kokugen.middleware.base import Middleware
+from kokugen.options import check_name
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.protocol import Work, WorkRegistry
+from kokugen.registry.work import as_work
+from kokugen.repository.locate import clock_of, open_repository
+from kokugen.repository.protocol import DurableRepository
+from kokugen.settings import Settings
+
+
+class Parts:
+    """What accepting tasks and running them share. The store is opened at first use."""
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        works: WorkRegistry | None,
+        repository: DurableRepository | None,
+        middleware: Sequence[Middleware],
+        namespace: str,
+        settings: Settings | None,
+        clock: Clock | None,
+    ) -> None:
+        self.works: WorkRegistry = FunctionRegistry() if works is None else works
+        self.settings = settings or Settings()
+        self.clock = clock_of(repository, clock or SystemClock())
+        self.random = system_random()
+        self.ids = IdSource(self.clock, system_random())
+        self.hooks = Hooks()
+        self.middleware = tuple(middleware)
+        self._repository = repository
+        self._url = url
+        self._namespace = check_name("namespace", namespace)
+
+    @property
+    def repository(self) -> DurableRepository:
+        """Return the store's repository, made at first use. Raises OptionError for a bad URL."""
+        if self._repository is None:
+            url = self._url or os.environ.get("KOKUGEN_URL")
+            if not url:
+                raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
+            self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
+            self.clock = clock_of(self._repository, self.clock)
+        return self._repository
+
+    def close(self) -> None:
+        """Release the store."""
+        if self._repository is not None:
+            self._repository.close()
+
+    def work_of(self, work_id: str) -> Work | None:
+        """Return the work declared here, or None."""
+        found = self.works.load(work_id)
+        return None if found is None else as_work(work_id, found)
