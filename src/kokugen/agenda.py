@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from kokugen.acceptance import new_task
+from kokugen.acceptance import new_task, request_of, row_of
 from kokugen.clock import SECOND_US, duration_us, from_us, to_us
 from kokugen.engine.engine import Engine
 from kokugen.errors import KokugenError, OptionError, RepositoryError
@@ -25,20 +25,23 @@ from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.definitions import Definitions
 from kokugen.recurrence.edits import Draft
+from kokugen.recurrence.edits import row_of as row_of_draft
 from kokugen.recurrence.info import ScheduleInfo, info_of
 from kokugen.recurrence.interval import Every
 from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.recurrence.policy import Catchup, Policy, Template
+from kokugen.recurrence.preview import Upcoming, preview
 from kokugen.recurrence.spec import dump_spec, load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.recurrence.why import why_text
 from kokugen.registry.protocol import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
+from kokugen.repository.rows import NewTask
 from kokugen.repository.schedule_rows import Overlap, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
-from kokugen.task import Params
+from kokugen.task import Params, TaskParam
 
 logger = logging.getLogger("kokugen")
 
@@ -96,20 +99,32 @@ class Agenda:
     ) -> Draft:
         """Return a schedule as it is to be stored; its template goes through the middleware, once."""
         said = options.schedule or ScheduleOptions()
-        if options.unique is not None or options.id is not None:
-            raise OptionError("a schedule has many tasks, so that they can have no id or unique key of yours")
         request = ScheduleRequest(
             work_id=work.id,
             params=Params(args, kwargs),
             scheduled_time_us=0,
             options=replace(options, schedule=None),
         )
+        request = self._through_middleware(request)
+        param = work.encode(request.params.args, request.params.kwargs)
+        task = new_task(request, "", param, request.options, self._declared_options(work))
+        return self._drafted(when, said, task, owner=owner)
+
+    def plain_draft(self, when: When, param: TaskParam, said: ScheduleOptions) -> Draft:
+        """Return a schedule of tasks in plain data; the work need not be declared here. As `draft`."""
+        work = self._parts.work_of(param.work_id)
+        request = request_of(param, None if work is None else work.declared)
+        return self._drafted(when, said, row_of(self._through_middleware(request), "", work))
+
+    def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
+        if task.unique_key is not None or task.id:
+            raise OptionError("a schedule has many tasks, so that they can have no id or unique key of yours")
         return Draft(
-            name=said.name or work.id,
+            name=said.name or task.work_id,
             owner=said.owner or owner,
-            spec=dump_spec(trigger_of(when, from_us(self._parts.clock.wall_us()))),
+            spec=dump_spec(trigger_of(when, said.start or from_us(self._parts.clock.wall_us()))),
             policy=_json(policy_of(said)),
-            template=_json(self._template(self._through_middleware(request), work)),
+            template=_json(template_of(task)),
             overlap=Overlap(said.overlap),
         )
 
@@ -124,23 +139,6 @@ class Agenda:
         if len(seen) != 1:
             raise OptionError(f"a middleware did not pass the schedule of {request.work_id!r} on, once")
         return seen[0]
-
-    def _template(self, request: ScheduleRequest, work: Work) -> Template:
-        param = work.encode(request.params.args, request.params.kwargs)
-        task = new_task(request, "", param, request.options, self._declared_options(work))
-        within = request.options.start_within
-        return Template(
-            work_id=task.work_id,
-            param=task.param,
-            queue=task.queue,
-            rank=task.rank,
-            mode=task.mode,
-            max_attempts=task.max_attempts,
-            max_lost=task.max_lost,
-            start_within_us=None if within is None else duration_us(within),
-            tags=task.tags,
-            options=task.options,
-        )
 
     def _declared_options(self, work: Work) -> Options | None:
         known = self._parts.work_of(work.id)
@@ -162,8 +160,8 @@ class Agenda:
         return Book(self.repository, self._definitions, clock=self._parts.clock, ids=self._parts.ids, told=self._tell)
 
     def put(self, draft: Draft, *, counts_on: bool = False, by: str | None = None) -> Reply[Put]:
-        """Put a schedule into the store; a bare period `counts_on` from when it first was put there."""
-        if not counts_on:
+        """Put a schedule into the store; a bare period `counts_on` from when it was first put there."""
+        if not counts_on or msgspec.json.decode(draft.policy, type=Policy).start_us is not None:
             return self.book.put(draft, by=by)
         found = self.book.rows(ScheduleQuery(names=(draft.name,)))
         return found.and_then(lambda rows: self.book.put(_counting_on(draft, rows), by=by))
@@ -209,6 +207,20 @@ class Agenda:
             return self.book.ledger(row.id, first, last).then(lambda found: occurrences_of(row, trigger, found))
 
         return self.book.get(name).and_then(tell)
+
+    def preview(self, rows: list[ScheduleRow], start: datetime, end: datetime, limit: int) -> list[Upcoming]:
+        """Return what schedules will make between two instants; those that cannot be read here are left out."""
+        readable = {info.name for info in self.readable(rows)}
+        known = [(row, self._definitions.of(row)) for row in rows if row.name in readable]
+        return preview(known, start, end, limit)
+
+    def sketch(self, row: ScheduleRow | None, draft: Draft) -> ScheduleRow:
+        """Return the row that a draft would become, now; `row` is the one of its name that is there."""
+        now = self._parts.clock.wall_us()
+        new = row_of_draft("", draft, now)
+        return (
+            new if row is None else replace(new, runs=row.runs, paused_at=row.paused_at, paused_until=row.paused_until)
+        )
 
     def why(self, name: str) -> Reply[str]:
         """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
@@ -289,6 +301,23 @@ def trigger_of(when: When, now: Any) -> Trigger:
     if isinstance(when, str):
         return Cron(when)
     raise OptionError(f"every({when!r}, …): use a trigger, a timedelta or a cron expression")
+
+
+def template_of(task: NewTask) -> Template:
+    """Return the template of tasks like this one."""
+    deadline = task.start_deadline
+    return Template(
+        work_id=task.work_id,
+        param=task.param,
+        queue=task.queue,
+        rank=task.rank,
+        mode=task.mode,
+        max_attempts=task.max_attempts,
+        max_lost=task.max_lost,
+        start_within_us=None if deadline is None else deadline - task.due_at,
+        tags=task.tags,
+        options=task.options,
+    )
 
 
 def policy_of(said: ScheduleOptions) -> Policy:

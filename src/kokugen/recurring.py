@@ -17,10 +17,13 @@ from kokugen.options import OptionChanges
 from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.info import ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
+from kokugen.recurrence.preview import Upcoming
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
+from kokugen.schedule_options import ScheduleOptions
+from kokugen.task import TaskParam
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +71,21 @@ class _Asking:
         return self._agenda.put(draft, counts_on=isinstance(when, timedelta)).then(
             lambda put: self._agenda.info(put.row)
         )
+
+    def _put(self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None) -> Reply[ScheduleInfo]:
+        draft = self._agenda.plain_draft(when, param, options)
+        put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by)
+        return put.then(lambda done: self._agenda.info(done.row))
+
+    def _preview_edit(
+        self, name: str, when: When, start: datetime, end: datetime, limit: int
+    ) -> Reply[tuple[list[Upcoming], list[Upcoming]]]:
+        def compare(row: ScheduleRow) -> tuple[list[Upcoming], list[Upcoming]]:
+            after = self._agenda.sketch(row, self._agenda.edited(Draft.of(row), when, {}))
+            found = (self._agenda.preview([one], start, end, limit) for one in (row, after))
+            return next(found), next(found)
+
+        return self._agenda.book.get(name).then(compare)
 
     def _edit(
         self, name: str, when: When | None, edition: int | None, by: str | None, why: str | None, changes: Any
@@ -117,6 +135,15 @@ class Recurring(_Asking):
         if work is None:
             return self._declaration(when, kwargs)
         return self._await(self._every(when, work, args, kwargs), "scheduling")
+
+    def put_schedule(
+        self, when: When, param: TaskParam, options: ScheduleOptions, *, by: str | None = None
+    ) -> ScheduleInfo:
+        """Schedule tasks in plain data at every time of a trigger; the work need not be declared here. As `every`.
+
+        The time of `param` does not matter.
+        """
+        return self._await(self._put(when, param, options, by), "scheduling")
 
     def schedule_of(self, name: str) -> ScheduleInfo:
         """Return a schedule. Raises NoScheduleError."""
@@ -179,6 +206,21 @@ class Recurring(_Asking):
         """Return what became of a schedule's times, in order: the latest thousand."""
         return self._await(self._occurrences(name, since, until), "reading")
 
+    def preview(self, start: datetime, end: datetime, *, limit: int = 1000) -> list[Upcoming]:
+        """Return what all schedules will make from `start` on and before `end`, as things are, in order."""
+        found: list[ScheduleRow] = []
+        query = ScheduleQuery(limit=PAGE)
+        while rows := self._await(self._agenda.book.rows(query), "listing"):
+            found += rows
+            query = ScheduleQuery(limit=PAGE, after=rows[-1].name)
+        return self._agenda.preview(found, start, end, limit)
+
+    def preview_edit(
+        self, name: str, when: When, start: datetime, end: datetime, *, limit: int = 1000
+    ) -> tuple[list[Upcoming], list[Upcoming]]:
+        """Return what a schedule will make between two instants as it is, and what it would with another trigger."""
+        return self._await(self._preview_edit(name, when, start, end, limit), "reading")
+
     def schedule_audit(self, name: str, limit: int = 100) -> list[AuditRow]:
         """Return the changes of a schedule by someone, newest first."""
         return self._await(self._agenda.book.audit(name, limit), "reading")
@@ -205,6 +247,12 @@ class AsyncRecurring(_Asking):
         if work is None:
             return self._declaration(when, kwargs)
         return self._ask(lambda: self._every(when, work, args, kwargs))
+
+    async def put_schedule(
+        self, when: When, param: TaskParam, options: ScheduleOptions, *, by: str | None = None
+    ) -> ScheduleInfo:
+        """As `Scheduler.put_schedule`."""
+        return await self._ask(lambda: self._put(when, param, options, by))
 
     async def schedule_of(self, name: str) -> ScheduleInfo:
         """As `Scheduler.schedule_of`."""
@@ -268,6 +316,21 @@ class AsyncRecurring(_Asking):
     ) -> list[Occurrence]:
         """As `Scheduler.occurrences`."""
         return await self._ask(lambda: self._occurrences(name, since, until))
+
+    async def preview(self, start: datetime, end: datetime, *, limit: int = 1000) -> list[Upcoming]:
+        """As `Scheduler.preview`."""
+        found: list[ScheduleRow] = []
+        query = ScheduleQuery(limit=PAGE)
+        while rows := await self._page(query):
+            found += rows
+            query = ScheduleQuery(limit=PAGE, after=rows[-1].name)
+        return self._agenda.preview(found, start, end, limit)
+
+    async def preview_edit(
+        self, name: str, when: When, start: datetime, end: datetime, *, limit: int = 1000
+    ) -> tuple[list[Upcoming], list[Upcoming]]:
+        """As `Scheduler.preview_edit`."""
+        return await self._ask(lambda: self._preview_edit(name, when, start, end, limit))
 
     async def schedule_audit(self, name: str, limit: int = 100) -> list[AuditRow]:
         """As `Scheduler.schedule_audit`."""
