@@ -167,7 +167,7 @@ def test_a_schedule_ends_after_its_runs_and_at_its_end() -> None:
         infos = await bench.scheduler.schedules()
         assert [(info.name, info.next_time, info.runs) for info in infos] == [("a", None, 2), ("b", None, 2)]
 
-    assert sorted(play(story).nominals) == [START + n * HOUR for n in (1, 2, 2, 3)]
+    assert sorted(play(story).nominals) == [START + n * HOUR for n in (1, 1.5, 2, 2.5)]
 
 
 def test_an_outage_is_accounted_for_and_the_latest_missed_time_runs() -> None:
