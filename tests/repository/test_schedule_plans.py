@@ -79,7 +79,7 @@ SCHEDULES = 100_000
 TASKS = 100_000
 STEP_US = 1_000
 BUFFERS_MAX = 120
-"""An index probe of such a table reads three or four pages; a change with a task makes one in each of twenty indexes."""
+"""An index probe of such a table reads three or four pages; a change with a task writes to twenty of them."""
 
 FILL = f"""
 INSERT INTO {{schema}}.schedule (decided, next_at, wake_at, created_at, modified_at, gen, rev, edition, runs, skipped,
