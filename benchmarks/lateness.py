@@ -21,9 +21,11 @@ ASKS = "How many milliseconds after its due time does a task start, and does non
 SIZES = {Scale.FULL: (2_000, 20.0, 3), Scale.QUICK: (1_000, 5.0, 1), Scale.TINY: (20, 0.2, 1)}
 LEAD_US = 1_000_000
 SAMPLE = 50
+PART = 4
 SEED = 2026
 SQLITE, SQLITE_ASYNC, MEMORY = "kokugen, SQLite, threads", "kokugen, SQLite, async", "kokugen, memory, threads"
 LIMIT = "one thread's timed wait, no scheduler"
+WHY = "What is in memory alone starts without a claim that must be durable first, and is lost with its process."
 GOALS = {"p50": dict.fromkeys((SQLITE, MEMORY), at_most(0.5)), "p99": dict.fromkeys((SQLITE, MEMORY), at_most(2.0))}
 
 
@@ -80,17 +82,18 @@ def _told(starts: Sequence[tuple[int, int]]) -> Values:
 
 
 def contenders(count: int, span_s: float) -> list[Contender]:
-    """Return kokugen, the limit, and those peers that are installed; one turn must do for what takes that long."""
+    """Return kokugen, the limit, and those peers that are installed; those get one turn, and a part of the time."""
+    few, part_s = max(5, count // PART), span_s / PART
     ours = [
         Contender(SQLITE, lateness, ("kokugen", "SQLite", count, span_s, work.record)),
         Contender(MEMORY, lateness, ("kokugen", "memory", count, span_s, work.record), 2),
         Contender(SQLITE_ASYNC, lateness, ("kokugen", "SQLite", count, span_s, work.record_async), 1),
-        Contender(LIMIT, timed_wait, (count, span_s), 1),
+        Contender(LIMIT, timed_wait, (few, part_s), 1),
     ]
     peers = [
-        Contender("APScheduler 3, SQLite", lateness, ("APScheduler", "SQLite", count, span_s, work.record), 1),
-        Contender("APScheduler 3, memory", lateness, ("APScheduler", "memory", count, span_s, work.record), 1),
-        Contender("huey, SQLite", lateness, ("huey", "SQLite", count, span_s, work.record), 1),
+        Contender("APScheduler 3, SQLite", lateness, ("APScheduler", "SQLite", few, part_s, work.record), 1),
+        Contender("APScheduler 3, memory", lateness, ("APScheduler", "memory", few, part_s, work.record), 1),
+        Contender("huey, SQLite", lateness, ("huey", "SQLite", few, part_s, work.record), 1),
     ]
     return ours + (peers if INSTALLED else [])
 
@@ -98,7 +101,7 @@ def contenders(count: int, span_s: float) -> list[Contender]:
 def measure(scale: Scale) -> Findings:
     count, span_s, repetitions = SIZES[scale]
     trials = interleave("lateness", contenders(count, span_s), repetitions)
-    return findings(trials, SQLITE, GOALS, f"{count:,} tasks at random instants of {span_s:g} s.")
+    return findings(trials, SQLITE, GOALS, f"{count:,} tasks at random instants of {span_s:g} s; the others a quarter.")
 
 
 def findings(trials: Trials, ours: str, goals: dict[str, dict[str, Goal]], note: str) -> Findings:
@@ -107,7 +110,7 @@ def findings(trials: Trials, ours: str, goals: dict[str, dict[str, Goal]], note:
     if early:
         raise AssertionError(f"{early} tasks started before they were due")
     figures = [one for key in ("p50", "p99", "max") for one in _figures(trials, key, goals.get(key, {}))]
-    told = overtaken(figures, ours, {"ms late, p50": False, "ms late, p99": False}, "")
+    told = overtaken(figures, ours, {"ms late, p50": False, "ms late, p99": False}, WHY)
     return Findings(
         figures=figures,
         notes=[f"{note} None of kokugen's started early.", *told],

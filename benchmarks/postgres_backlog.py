@@ -24,7 +24,7 @@ def measure(scale: Scale) -> Findings:
         fresh(bare_postgres.prepare, full, waiting)
         buffers = fresh(bare_postgres.claim_buffers, full)["buffers"]
         drains = [Contender(DRAIN + name, drain, (place, count)) for name, place in stores.items()]
-        starts = [Contender(START + name, start, (place,)) for name, place in stores.items()]
+        starts = [Contender(START + name, start, (place,), 3) for name, place in stores.items()]
         trials = interleave("postgres_backlog", [*drains, *starts], repetitions)
         version = databases.version(server)
     return Findings(

@@ -24,6 +24,7 @@ QUESTIONS = (
     "due_elsewhere",
     "idle",
     "backlog",
+    "triggers",
     "postgres_drain",
     "postgres_insert",
     "postgres_lateness",

@@ -21,6 +21,7 @@ from kokugen import (
     TaskParam,
     Transaction,
     public,
+    recurrence,
 )
 
 PINNED = Path(__file__).with_name("public_api.txt")
@@ -41,6 +42,8 @@ AT_ONCE = {
     "within",
 }
 """What needs no waiting, so that it is no coroutine in the async classes either."""
+ASKED = ("between", "bind", "count_between", "next", "prev")
+"""What a trigger is asked: all else of it is between the triggers."""
 IN_ASYNC = {"TaskHandle": "AsyncTaskHandle", "Transaction": "AsyncTransaction", "Iterator": "AsyncIterator"}
 
 
@@ -68,7 +71,14 @@ def interface() -> str:
             member = inspect.getattr_static(face, name)
             is_method = inspect.isfunction(member)
             lines.append(f"{face.__name__}.{name}{signature(member) if is_method else ''}")
+    lines += [f"kokugen.recurrence.{name}{described(getattr(recurrence, name))}" for name in recurrence.__all__]
+    lines += [f"Trigger.{name}{signature(getattr(recurrence.Trigger, name))}" for name in ASKED]
     return "\n".join(lines) + "\n"
+
+
+def described(of: Any) -> str:
+    """The fields of a trigger or calendar, the signature of a function."""
+    return fields(of) if inspect.isclass(of) else signature(of)
 
 
 def test_the_public_interface_is_the_one_that_is_pinned() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 from kokugen.task import replace
@@ -21,12 +22,15 @@ OFFSETS_S = (-10 * YEAR_S, -DAY_S, -HOUR_S, 0, HOUR_S, DAY_S, 10 * YEAR_S)
 GAP_MAX_S = 0.6
 AHEAD_US = 20_000
 """A task is claimed so long before it is due; a clock that is set just then lets it start at once."""
-LATE_MAX_S = 5.0
+LATE_MAX_S = 10.0
+"""A start that waited for a clock to come round again would be an hour late."""
+FOREVER = {name: timedelta(days=36_500) for name in ("keep_done", "keep_cancelled", "keep_failed")}
+"""What has ended is not to be past its retention when ten years seem to have passed."""
 
 
 def set_clocks_on_postgres(stage: Stage, count: int) -> Findings:
     """Set the clocks of workers one by one, as if each had a machine of its own; the server's is right."""
-    with stage.server() as server, stage.crew(PostgresGround(server.url, stage.folder)) as crew:
+    with stage.server() as server, stage.crew(PostgresGround(server.url, stage.folder), **FOREVER) as crew:
         files = [stage.folder / f"clock-{number}" for number in range(WORKERS)]
         case = turned(stage, crew, files, count)
     found = findings(replace(case, ahead_us=AHEAD_US), count)
@@ -38,7 +42,7 @@ def set_clocks_on_postgres(stage: Stage, count: int) -> Findings:
 
 def set_clocks_on_sqlite(stage: Stage, count: int) -> Findings:
     """Set the clock of the one machine of all workers. What is due goes by it, so that nothing here can be early."""
-    with stage.crew(SqliteGround(stage.folder)) as crew:
+    with stage.crew(SqliteGround(stage.folder), **FOREVER) as crew:
         case = turned(stage, crew, [stage.folder / "clock"], count)
     return findings(replace(case, ahead_us=20 * YEAR_S * 1_000_000), count)
 

@@ -12,7 +12,7 @@ from kokugen.errors import RepositoryUnavailableError
 from kokugen.ids import IdSource
 from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
-from kokugen.repository.rows import Added, Beaten, Finish, Finished, Lease, NewTask, Observed, Recovered
+from kokugen.repository.rows import Added, Beaten, CancelRequest, Finish, Finished, Lease, NewTask, Observed, Recovered
 from kokugen.run import Interrupt, Run
 from kokugen.task import TaskState
 from kokugen.task_storage.completion import Completer
@@ -75,8 +75,9 @@ class LockingStore(MemoryRepository):
 class Bench:
     """One node on a locking store, whose one task opens a transaction and completes its run in it."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, stubborn: bool = False) -> None:
         self.lab = lab
+        self.stubborn = stubborn
         self.store = lab.store = LockingStore(lab)
         self.transaction = Transaction(self.store)
         self.returns = asyncio.Event()
@@ -89,7 +90,12 @@ class Bench:
             run = self.lab.ledger.start()
             run.completer = Completer(self.store)
             run.complete(self.transaction)
-            await self.returns.wait()
+            while not self.returns.is_set():
+                try:
+                    await self.returns.wait()
+                except asyncio.CancelledError:
+                    if not self.stubborn:
+                        raise
 
         node = await self.lab.node()
         self.task_id = self.lab.add("complete")
@@ -163,6 +169,21 @@ def test_a_run_that_was_rolled_back_keeps_its_lease_by_beats() -> None:
         assert owner.hooks.names().count("dead") == 1
         await owner.stop()
         await other.stop()
+
+    virtually(main)
+
+
+def test_a_run_that_was_cancelled_and_rolled_back_ends_cancelled() -> None:
+    async def main(lab: Lab) -> None:
+        bench = Bench(lab, stubborn=True)
+        node = await bench.begin()
+        lab.store.cancel(CancelRequest(ids=(bench.task_id,))).peek()
+        node.engine.drop(bench.task_id, bench.run.claim, None)
+        bench.transaction.rollback()
+        bench.returns.set()
+        await later(1)
+        assert lab.state(bench.task_id) is TaskState.CANCELLED
+        await node.stop()
 
     virtually(main)
 

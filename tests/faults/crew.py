@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,7 @@ from kokugen.task import replace
 from tests.faults.ground import Ground, SqliteGround
 from tests.faults.journal import Journal, boot_ns
 from tests.faults.judge import Case
-from tests.faults.worker import serve
+from tests.faults.worker import LOGGERS, listen, serve
 
 PATIENCE_S = 90.0
 LOOK_S = 0.005
@@ -52,6 +53,7 @@ class Crew:
     def __init__(self, folder: Path, ground: Ground | None = None, **numbers: Any) -> None:
         self.ground = ground or SqliteGround(folder)
         self.journal = Journal(folder / "journal")
+        self._ear = listen(self.journal)
         self.scheduler = Scheduler(self.ground.direct)
         self.scheduler.open()
         self.ground.call_witness()
@@ -198,6 +200,8 @@ class Crew:
             process.join()
         self.client.close()
         self.scheduler.close()
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(self._ear)
 
 
 def soon(delay_s: float = 0.0) -> datetime:

@@ -13,8 +13,9 @@ from pathlib import Path
 from msgspec import Struct
 
 LINE_BYTES = 128
-START, END, CUT, HEARD, REFUSED = "start", "end", "cut", "heard", "refused"
-"""A run began; ended by itself; was stopped; heard that it is to stop. The engine logged an outcome as refused."""
+START, END, CUT, HEARD, REFUSED, ERROR = "start", "end", "cut", "heard", "refused", "error"
+"""A run began; ended by itself; was stopped; heard that it is to stop. The engine logged an outcome as refused; an
+event loop logged an error that nobody had expected."""
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from kokugen import TaskInfo, TaskState
 from kokugen.task import Attempt, Mode
 from tests.faults.ground import Step
-from tests.faults.journal import CUT, END, START, Entry
+from tests.faults.journal import CUT, END, ERROR, START, Entry
 
 WAITING, WORKING = int(TaskState.INITIALIZED), int(TaskState.WORKING)
 ENDS = {int(state) for state in TaskState if state.terminal}
@@ -87,6 +87,9 @@ def judge(case: Case) -> list[Verdict]:
 
 
 def _strangers(case: Case, runs: Mapping[str, Sequence[Entry]]) -> Iterator[Verdict]:
+    for entry in case.entries:
+        if entry.event == ERROR:
+            yield Verdict(Kind.UNEXPLAINED, f"process {entry.pid}: its event loop logged an error")
     for task_id in runs.keys() - case.asked.keys():
         yield Verdict(Kind.UNEXPLAINED, f"{task_id}: ran, and was never asked for")
     for task_id in case.tasks.keys() - case.asked.keys():

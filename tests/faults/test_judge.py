@@ -12,7 +12,7 @@ from kokugen import TaskInfo, TaskState
 from kokugen.clock import from_us
 from kokugen.task import Attempt, Mode
 from tests.faults.ground import Step
-from tests.faults.journal import CUT, END, LINE_BYTES, START, Entry, Journal
+from tests.faults.journal import CUT, END, ERROR, LINE_BYTES, START, Entry, Journal
 from tests.faults.judge import Case, Kind, judge
 
 DUE_US = 1_000_000
@@ -21,7 +21,7 @@ RELEASED = Attempt(fence=1, attempt=1, outcome="released")
 
 
 def entry(event: str, fence: int = 1, **about: Any) -> Entry:
-    at_ns = {START: 10, END: 20, CUT: 20}[event] + 100 * fence
+    at_ns = {START: 10, END: 20, CUT: 20, ERROR: 30}[event] + 100 * fence
     fields: dict[str, Any] = {"task_id": "a", "attempt": 1, "pid": fence, "wall_us": DUE_US, "boot_ns": at_ns} | about
     return Entry(event=event, fence=fence, **fields)
 
@@ -67,6 +67,7 @@ GIVEN_BACK = msgspec.structs.replace(
 )
 BROKEN: dict[str, tuple[Case, dict[str, Any]]] = {
     "not in the store": (CLEAN, {"tasks": {}}),
+    "logged an error": (CLEAN, {"entries": [entry(START), entry(END), entry(ERROR, task_id="-")]}),
     "never asked for": (CLEAN, {"asked": {}}),
     "Initialized still": (CLEAN, {"tasks": {"a": info(state=TaskState.INITIALIZED)}}),
     "which did not end": (CLEAN, {"entries": [entry(START)]}),

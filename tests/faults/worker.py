@@ -19,11 +19,12 @@ from typing import Any
 
 from kokugen import AsyncScheduler, FunctionRegistry, Scheduler, Settings, current_run
 from kokugen.clock import SECOND_US, SystemClock
-from tests.faults.journal import CUT, END, HEARD, REFUSED, START, Journal
+from tests.faults.journal import CUT, END, ERROR, HEARD, REFUSED, START, Journal
 
 WORKERS = 4
 GATE_LOOK_S = 0.005
 OFFSET = struct.Struct("q")
+LOGGERS = ("kokugen", "asyncio")
 
 
 def works_of(journal: Journal) -> FunctionRegistry:
@@ -79,16 +80,26 @@ def works_of(journal: Journal) -> FunctionRegistry:
     return works
 
 
-class Refusals(logging.Handler):
-    """Writes down that the engine logged an outcome as refused."""
+class Ear(logging.Handler):
+    """Writes down what a process logs and the judge wants to know: refused outcomes, and errors of event loops."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__(logging.WARNING)
         self._journal = journal
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "is refused" in record.getMessage():
+        if record.name == "asyncio" and record.levelno >= logging.ERROR:
+            self._journal.write(ERROR, "-")
+        elif "is refused" in record.getMessage():
             self._journal.write(REFUSED, "-")
+
+
+def listen(journal: Journal) -> Ear:
+    """Have what this process logs written down."""
+    ear = Ear(journal)
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(ear)
+    return ear
 
 
 class SetClock(SystemClock):
@@ -113,6 +124,7 @@ def set_clock(file: Path, offset_s: int) -> None:
 
 
 async def _serve_async(url: str, written: Journal, settings: Settings) -> None:
+    listen(written)
     await AsyncScheduler(url, works=works_of(written), workers=WORKERS, settings=settings).run()
 
 
@@ -124,7 +136,7 @@ def serve_async(url: str, journal: Path, numbers: dict[str, Any]) -> None:
 def serve(url: str, journal: Path, numbers: dict[str, Any], clock: Path | None = None) -> None:
     """Run what is due until SIGTERM; `clock` is the file of a `SetClock`."""
     written = Journal(journal)
-    logging.getLogger("kokugen").addHandler(Refusals(written))
+    listen(written)
     told = None if clock is None else SetClock(clock)
     Scheduler(url, works=works_of(written), workers=WORKERS, settings=Settings(**numbers), clock=told).run()
 

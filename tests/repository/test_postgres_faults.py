@@ -32,7 +32,7 @@ from kokugen.testing.suite.keeping import node
 from kokugen.testing.suite.lab import ANSWER_MAX_S, NODE, OTHER_NODE, ask
 from tests.servers.postgres import PostgresServer, newest, running
 from tests.servers.proxy import Fault, Proxy, failing
-from tests.servers.stores import emptied_store, store_url
+from tests.servers.stores import emptied_store, query, store_url
 
 TIMEOUT_S = "0.5"
 T = TypeVar("T")
@@ -213,6 +213,36 @@ def test_a_claim_whose_answer_was_lost_is_found_again(
     held = ask(repo.held(NODE, asked.nonce))
     assert sorted(run.id for run in held.tasks) == sorted(task.id for task in tasks)
     assert ask(repo.claim(request())).tasks == []
+
+
+def test_a_claim_that_the_server_is_still_at_is_waited_for(
+    repo: PostgresRepository, direct: PostgresRepository, proxy: Proxy, postgres: str
+) -> None:
+    """Else its node would be told that it holds nothing, and beat for ever for runs that it does not know of."""
+    warm_up(repo)
+    task, asked, schema = new_task(), request(), repo.url.partition("schema=")[2].partition("&")[0]
+    ask(direct.add([task]))
+    body = "BEGIN PERFORM pg_sleep(0.2); RETURN new; END"
+    query(postgres, f"CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql AS '{body}'")
+    query(postgres, f"CREATE TRIGGER slow BEFORE UPDATE ON {schema}.task FOR EACH ROW EXECUTE FUNCTION {schema}.slow()")
+    try:
+        claiming = repo.claim(asked)
+        until_at_it(postgres)
+        proxy.fail(Fault.REFUSE)
+        assert isinstance(refusal(claiming), UnknownOutcomeError)
+        proxy.fail(Fault.NONE)
+        held = until_answered(lambda: repo.held(NODE, asked.nonce))
+        assert [run.id for run in held.tasks] == [task.id]
+    finally:
+        query(postgres, f"DROP FUNCTION {schema}.slow() CASCADE")
+
+
+def until_at_it(postgres: str) -> None:
+    """Wait until a claim has come to the trigger."""
+    for _ in range(2000):
+        if query(postgres, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")[0][0]:
+            return
+    raise AssertionError("no claim came so far")
 
 
 def test_an_outcome_whose_answer_was_lost_is_found_written_and_told_once(

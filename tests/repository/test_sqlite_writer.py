@@ -39,7 +39,7 @@ def opened(path: Path) -> Iterator[Writer]:
 
 
 class Blocked:
-    """Keeps the writer's thread in one transaction, so that what is submitted meanwhile becomes the next one."""
+    """Keeps the writer's thread in one transaction, so that what is submitted meanwhile is carried out together."""
 
     def __init__(self, opened: Writer) -> None:
         self.entered, self.leave = Event(), Event()
@@ -88,12 +88,37 @@ def test_a_call_that_raises_is_answered_with_it_and_spoils_no_other(opened: Writ
     assert noted(opened) == ["a", "b"]
 
 
-def test_a_batch_that_cannot_begin_waits_for_the_lock_once_not_once_a_call(path: Path, opened: Writer) -> None:
-    begun: list[str] = []
+def statements(opened: Writer) -> list[str]:
+    """What the writer has its database do, from now on."""
+    said: list[str] = []
     db = opened._db
     assert isinstance(db, apsw.Connection)
-    db.set_busy_timeout(0)
-    db.set_exec_trace(lambda _cursor, sql, _bindings: not begun.append(sql))  # type: ignore[func-returns-value]
+    db.set_exec_trace(lambda _cursor, sql, _bindings: not said.append(sql))  # type: ignore[func-returns-value]
+    return said
+
+
+def test_what_is_queued_while_a_batch_is_carried_out_joins_its_transaction(opened: Writer) -> None:
+    said = statements(opened)
+    blocked = Blocked(opened)
+    replies = [ask(opened, note(key)) for key in "ab"]
+    blocked.leave.set()
+    assert [reply.result(PATIENCE_S) for reply in replies] == ["a", "b"]
+    assert [said.count(word) for word in ("BEGIN IMMEDIATE", "COMMIT")] == [1, 1]
+
+
+def test_no_transaction_grows_beyond_its_bound(opened: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "ROWS_MAX", 3)
+    said = statements(opened)
+    blocked = Blocked(opened)
+    replies = [ask(opened, note(str(key))) for key in range(5)]
+    blocked.leave.set()
+    assert [reply.result(PATIENCE_S) for reply in replies] == list("01234")
+    assert said.count("COMMIT") == 2
+
+
+def test_a_batch_that_cannot_begin_waits_for_the_lock_once_not_once_a_call(path: Path, opened: Writer) -> None:
+    begun = statements(opened)
+    opened._db.set_busy_timeout(0)  # type: ignore[attr-defined]
     other = connect(Apsw(), path)
     other.execute("BEGIN IMMEDIATE")
     answers = opened._answers([Operation(reply=Reply(), run=note(key)) for key in "abc"])

@@ -12,7 +12,7 @@ import pytest
 
 from kokugen import Scheduler
 from tests.servers.stores import emptied_store, query
-from tests.within.places import file_of, server_of
+from tests.within.places import file_of, note_of, server_of
 
 MakeStore = Callable[[str], str]
 
@@ -32,11 +32,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
         return url
 
     return make
-
-
-def note_of(url: str) -> str:
-    """Return the name of the user's table; on a server it is in the store's schema, which each test empties."""
-    return f"{url.partition('schema=')[2]}.note" if url.startswith("postgresql") else "note"
 
 
 def noted(url: str) -> list[str]:

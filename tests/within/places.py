@@ -64,6 +64,11 @@ def file_of(url: str) -> Path:
     return Path(url.partition(":///")[2])
 
 
+def note_of(url: str) -> str:
+    """Return the name of the user's table; on a server it is in the store's schema, which each test empties."""
+    return f"{url.partition('schema=')[2]}.note" if url.startswith("postgresql") else "note"
+
+
 # -- PostgreSQL, sync
 
 

@@ -14,8 +14,8 @@ from kokugen import AsyncScheduler, Retry, Scheduler, Settings, TaskInfo, TaskPa
 from kokugen.engine.hooks import RunEvent
 from kokugen.errors import CodecError, TransactionError
 from tests.servers.stores import with_options
-from tests.within.conftest import MakeStore, note_of, noted
-from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, server_of
+from tests.within.conftest import MakeStore, noted
+from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, note_of, server_of
 
 PATIENCE = timedelta(seconds=60)
 PATIENT = Settings(ttl_s=120.0, rpc_s=30.0)

@@ -23,6 +23,9 @@ from psycopg.rows import dict_row
 
 from kokugen import AsyncScheduler, Scheduler, TaskParam
 from kokugen.errors import TransactionError
+from kokugen.repository.memory import MemoryRepository
+from kokugen.repository.sqlite import SQLiteRepository
+from kokugen.testing import FaultyRepository
 from tests.servers.pooler import Pooler
 from tests.servers.postgres import PostgresServer
 from tests.servers.stores import emptied_store, query, with_options
@@ -193,6 +196,18 @@ def test_a_framework_on_another_database_is_refused(postgres_store: str) -> None
 def test_a_store_in_memory_takes_part_in_no_transaction() -> None:
     with pytest.raises(TransactionError, match="takes part in no transaction"):
         Scheduler("memory://").within(object())
+
+
+def test_a_repository_that_is_wrapped_takes_part_as_it_does(store: MakeStore) -> None:
+    url = store("sqlite")
+    with closing(Scheduler(repository=FaultyRepository(SQLiteRepository(file_of(url))))) as scheduler:
+        with closing(apsw.Connection(str(file_of(url)))) as db:
+            db.execute("BEGIN IMMEDIATE")
+            scheduler.within(db).schedule(PARAM)
+            db.execute("COMMIT")
+        assert scheduler.count() == 1
+    with pytest.raises(TransactionError, match="takes part in no transaction"):
+        Scheduler(repository=FaultyRepository(MemoryRepository())).within(object())
 
 
 async def test_an_async_connection_is_refused_by_the_sync_scheduler(postgres_store: str) -> None:

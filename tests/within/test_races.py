@@ -19,8 +19,8 @@ from kokugen.task_storage.completion import Completer
 from kokugen.testing import ManualClock
 from kokugen.testing.suite.lab import OTHER_NODE, Lab, ask
 from tests.servers.stores import query, with_options
-from tests.within.conftest import note_of, noted
-from tests.within.places import server_of
+from tests.within.conftest import noted
+from tests.within.places import note_of, server_of
 
 works = FunctionRegistry()
 

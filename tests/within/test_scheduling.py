@@ -13,8 +13,8 @@ from kokugen.errors import DuplicateTaskError, NoEntryError, OptionError, Schedu
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.task import replace
-from tests.within.conftest import MakeStore, note_of, noted
-from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place
+from tests.within.conftest import MakeStore, noted
+from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, note_of
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -43,6 +43,7 @@ COMMANDS = {
     ),
     "nodes": ("kokugen.cli.nodes", "List the processes that run work on the store, and what they run."),
     "prune": ("kokugen.cli.upkeep", "Delete tasks that ended long ago, with their history."),
+    "backup": ("kokugen.cli.backup", "Copy the SQLite store into the new file FILE, while workers run."),
     "copy": ("kokugen.cli.copy", "Copy all tasks of the store FROM into the store TO."),
     "migrate": ("kokugen.cli.upkeep", "Make the store, or bring its schema up to date."),
     "health": ("kokugen.cli.upkeep", "Say how the store is: exit code 0 if well, 1 if not."),

@@ -12,6 +12,7 @@ import click
 
 from kokugen.clock import SystemClock, from_us
 from kokugen.errors import ScheduledTimeError
+from kokugen.zones import load_zone
 
 F = TypeVar("F", bound=Callable[..., Any])
 UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -71,7 +72,7 @@ def parse_time(text: str, tz: str | None, option: str = "--at") -> datetime:
 def parse_zone(name: str) -> ZoneInfo:
     """Return the zone. Raises ScheduledTimeError where there is none of this name."""
     try:
-        return ZoneInfo(name)
+        return load_zone(name)
     except (LookupError, ValueError, OSError):
         raise ScheduledTimeError(f"there is no time zone {name!r}: use an IANA name such as Europe/Berlin") from None
 

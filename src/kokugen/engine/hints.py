@@ -7,6 +7,7 @@ that hints asks for it, and in a store that answers in order the claim follows w
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,13 +34,14 @@ class Hints:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dues: deque[int] = deque()
         self._told = False
+        self._pid = 0
         self._lock = Lock()
         self._rest: asyncio.Future[None] | None = None
         self._asked: dict[Lane, Asked] = {}
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Pass hints on to this loop from now on."""
-        self._loop = loop
+        self._loop, self._pid = loop, os.getpid()
 
     def close(self) -> None:
         """Pass on nothing more."""
@@ -75,7 +77,7 @@ class Hints:
     def _ask_now(self, loop: asyncio.AbstractEventLoop) -> bool:
         with self._lock:
             rest, self._rest = self._rest, None
-            if rest is None:
+            if rest is None or self._pid != os.getpid():  # a forked child has a copy of it, which claims for nobody
                 return False
             asked = self._asked = self._ask()
         for one in asked.values():
@@ -85,4 +87,5 @@ class Hints:
     def _hear(self) -> None:
         self._told = False
         dues = [self._dues.popleft() for _ in range(len(self._dues))]
-        self._heard(min(dues))
+        if dues:  # what came while the last ones were being heard may have been heard with them
+            self._heard(min(dues))

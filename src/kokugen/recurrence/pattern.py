@@ -154,6 +154,7 @@ class Pattern:
             if self._months >> month & 1:
                 mask = self._mask((day + EPOCH_DAY) % 7, length)
                 if mask:
+                    self._month = (day, day + length, mask >> 1)
                     return day + lowest(mask) - 1
             day += length
             year, month = (year, month + 1) if month < 12 else (year + 1, 1)

@@ -5,17 +5,17 @@ A tab (`kokugen.recurrence.tab`) or a builder makes rows, a rescheduler asks the
 
 from __future__ import annotations
 
-from calendar import monthrange
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from itertools import product
+from datetime import UTC, datetime, tzinfo
 
 from msgspec import Struct
 
+from kokugen.clock import EPOCH
 from kokugen.errors import InvalidEntryError, ScheduledTimeError
-
-YEARS_MAX = 30
-"""How far ahead a row is searched for its next time."""
+from kokugen.recurrence.bits import bits, ones
+from kokugen.recurrence.offsets import DAY_S, offset_table
+from kokugen.recurrence.pattern import Pattern, minutes_of_day
+from kokugen.recurrence.trigger import YEARS_MAX
+from kokugen.recurrence.wall import MAX_S, MIN_S, SEARCH_S, WallClock
 
 Values = tuple[int, ...] | None
 
@@ -27,7 +27,6 @@ _RANGES = {
     "minute": (0, 59),
     "second": (0, 59),
 }
-_SECOND = timedelta(seconds=1)
 
 
 class CronRow(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,62 +61,31 @@ class CronRow(Struct, frozen=True, forbid_unknown_fields=True):
         """Return the first matching instant later than `after`, in UTC; None for a reboot row.
 
         A local time that a clock change skips comes at the first instant after the gap, one that occurs twice at
-        its first occurrence alone. Raises InvalidEntryError where there is none within 30 years.
+        its first occurrence alone. Raises InvalidEntryError where there is none within 40 years.
         """
         if after.tzinfo is None:
             raise ScheduledTimeError(f"cron row: {after} has no time zone: give an aware datetime")
         if self.is_reboot:
             return None
-        for wall in self._walls(after.astimezone(tz).replace(tzinfo=None, microsecond=0)):
-            instant = _instant(wall, tz)
-            if instant > after:
-                return instant
-        raise InvalidEntryError(f"cron row: {self} does not match any time within {YEARS_MAX} years of {after}")
+        since = after - EPOCH
+        instant = max(since.days * DAY_S + since.seconds + 1, MIN_S)
+        clock = WallClock(offset_table(tz), gap="after", fold="first")
+        found = clock.next(self._pattern(), instant, instant + SEARCH_S) if instant < MAX_S else None
+        if found is None:
+            raise InvalidEntryError(f"cron row: {self} does not match any time within {YEARS_MAX} years of {after}")
+        return datetime.fromtimestamp(found, UTC)
 
-    def _walls(self, start: datetime) -> Iterator[datetime]:
-        """Yield the matching local times from `start` on, in order."""
-        times = [time(h, m, s) for h, m, s in product(*map(self._allowed, ("hour", "minute", "second")))]
-        for day in self._days(start.date()):
-            walls = (datetime.combine(day, part) for part in times)
-            yield from (wall for wall in walls if wall >= start)
+    def _pattern(self) -> Pattern:
+        minutes = minutes_of_day(self._mask("hour"), self._mask("minute"))
+        return Pattern(1 if self.second is None else self._mask("second"), minutes, self._mask("month"), self._days)
 
-    def _days(self, start: date) -> Iterator[date]:
-        first = start.toordinal()
-        end = min(first + YEARS_MAX * 366, date.max.toordinal() - 1)  # the last day may not exist in UTC
-        return filter(self._fits, map(date.fromordinal, range(first, end)))
+    def _days(self, first: int, length: int) -> int:
+        """Return the days of a month that hold, as bits, by the weekday of its first and its length."""
+        of_month = bits(min(day, length) for day in self.day) if self.day else ones(1, length + 1)
+        of_week = self._mask("weekday")
+        return of_month & bits(day for day in range(1, length + 1) if of_week >> (first + day - 1) % 7 & 1)
 
-    def _fits(self, day: date) -> bool:
-        if self.month and day.month not in self.month:
-            return False
-        if self.weekday and day.isoweekday() % 7 not in self.weekday:
-            return False
-        if not self.day or day.day in self.day:
-            return True
-        return day.day == monthrange(day.year, day.month)[1] and max(self.day) > day.day
-
-    def _allowed(self, name: str) -> list[int]:
-        values: Values = getattr(self, name)
-        if name == "second" and values is None:
-            return [0]
+    def _mask(self, name: str) -> int:
         low, high = _RANGES[name]
-        return sorted(set(values)) if values else list(range(low, high + 1))
-
-
-def _instant(wall: datetime, tz: tzinfo) -> datetime:
-    """Return when a local time comes, the first time; where it is skipped, the first instant after the gap."""
-    instant = wall.replace(tzinfo=tz).astimezone(UTC)
-    if instant.astimezone(tz).replace(tzinfo=None) == wall:
-        return instant
-    return _gap_end(wall.replace(tzinfo=tz, fold=1).astimezone(UTC), instant, tz)
-
-
-def _gap_end(before: datetime, after: datetime, tz: tzinfo) -> datetime:
-    """Return the instant of the clock change between two instants (PEP 495: fold tells the offsets around a gap)."""
-    old = before.astimezone(tz).utcoffset()
-    while after - before > _SECOND:
-        middle = before + (after - before) // 2 // _SECOND * _SECOND
-        if middle.astimezone(tz).utcoffset() == old:
-            before = middle
-        else:
-            after = middle
-    return after
+        values: Values = getattr(self, name)
+        return bits(values) if values else ones(low, high + 1)

@@ -87,6 +87,14 @@ def check_up(url: str, patience: Patience) -> Checkup:
     raise unknown(url)
 
 
+def back_up(url: str, target: Path) -> int:
+    """Copy the file of a SQLite store to another path, and return its size. Raises RepositoryError."""
+    from kokugen.repository.sqlite import backup
+
+    scheme, _, path = url.partition(":///")
+    return backup.back_up(sqlite_library(scheme), Path(path).absolute(), target)
+
+
 def sqlite_library(scheme: str) -> Library:
     """Return what opens the files of a scheme. Raises OptionError where it is too old."""
     from kokugen.repository.sqlite.library import Apsw, Standard

@@ -31,9 +31,9 @@ class Settlement(Struct, frozen=True):
 
 def settle(outcome: Outcome, now_us: int, random: Random) -> Settlement:
     """Decide what becomes of the task whose run ended so."""
+    if outcome.ending is Ending.RETURNED and outcome.run.completing:
+        outcome = replace(outcome, ending=Ending.RAISED, text=ROLLED_BACK)  # what applies unless that was committed
     run, ending = outcome.run, outcome.ending
-    if ending is Ending.RETURNED and run.completing:  # its transaction decides: this applies where it was rolled back
-        return _failed(replace(outcome, ending=Ending.RAISED, text=ROLLED_BACK), now_us, random)
     if ending is Ending.RETURNED:
         return Settlement(done(run, outcome.result))
     if ending is Ending.CANCELLED:

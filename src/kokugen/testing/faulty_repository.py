@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 
 from kokugen.errors import RepositoryUnavailableError, UnknownOutcomeError
 from kokugen.reply import Reply
+from kokugen.repository.joining import Joined, join
 from kokugen.repository.protocol import DurableRepository, ScheduleRepository
 from kokugen.repository.rows import (
     Added,
@@ -142,6 +143,10 @@ class FaultyRepository:
 
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         return self._inner.listen(hint)
+
+    def within(self, connection: object) -> Joined:
+        """Take part in a user's transaction as the wrapped repository does; what fails there is the user's to say."""
+        return join(self._inner, connection)
 
     # -- The life of a task
 

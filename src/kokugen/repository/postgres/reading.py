@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from kokugen.clock import from_us, instant, to_us
+from kokugen.clock import to_us
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.statement import compiled
 from kokugen.repository.rows import StoreHealth
-from kokugen.repository.seed_methods import readable_param
-from kokugen.task import Attempt, Mode, NodeInfo, Priority, TaskInfo, TaskQuery, TaskState
+from kokugen.repository.stored import TaskRow, attempt_of, info_of
+from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 PAGE_MAX = 1000
 
 
-class _Row(Struct, array_like=True):
-    id: str
-    work_id: str
-    scheduled_time: int
-    param: str
-    state: int
-    modified_at: int
-    queue: str
-    rank: int
-    mode: int
-    tags: str | None
-    unique_key: str | None
-    due_at: int
-    start_deadline: int | None
-    zone: str | None
-    local_time: str | None
-    hold: str | None
-    reason: str | None
-    error: str | None
-    result: str | None
-    attempt: int
-    max_attempts: int
-    lost: int
-    max_lost: int
-    fence: int
-    owner: str | None
-    cancel_requested: bool
-    rev: int
-    created_at: int
-    claimed_at: int | None
-    started_at: int | None
-    finished_at: int | None
-
-
-_ROW = f"json_build_array({', '.join(f't.{name}' for name in _Row.__struct_fields__)})"
+_ROW = f"json_build_array({', '.join(f't.{name}' for name in TaskRow.__struct_fields__)})"
 
 
 _GET = (
@@ -74,8 +38,8 @@ async def _tasks(scope: Scope, where: str, names: dict[str, Any], order: str) ->
 
 
 def _infos(found: str | None, namespace: str) -> list[TaskInfo]:
-    rows = msgspec.json.decode(found, type=list[_Row]) if found else []
-    return [_info(row, namespace) for row in rows]
+    rows = msgspec.json.decode(found, type=list[TaskRow]) if found else []
+    return [info_of(row, namespace) for row in rows]
 
 
 async def get(scope: Scope, ids: Sequence[str]) -> list[TaskInfo | None]:
@@ -139,9 +103,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
 async def attempts(scope: Scope, task_id: str) -> list[Attempt]:
     """Return the attempts of a task, oldest first."""
     (found,) = await scope.session.row("attempts", scope.names | {"id": task_id})
-    times = ("claimed_at", "started_at", "finished_at")
-    rows = msgspec.json.decode(found)
-    return [Attempt(**(row | {name: instant(row[name]) for name in times})) for row in rows]
+    return [attempt_of(columns) for columns in msgspec.json.decode(found)]
 
 
 async def nodes(scope: Scope) -> list[NodeInfo]:
@@ -166,44 +128,3 @@ async def health(scope: Scope, url: str) -> StoreHealth:
         overdue=waiting[2],
         oldest_due_us=waiting[3],
     )
-
-
-def _info(row: _Row, namespace: str) -> TaskInfo:
-    return TaskInfo(
-        id=row.id,
-        work_id=row.work_id,
-        scheduled_time=from_us(row.scheduled_time),
-        param=readable_param(row.param),
-        state=TaskState(row.state),
-        last_modified=from_us(row.modified_at),
-        namespace=namespace,
-        queue=row.queue,
-        priority=Priority(-row.rank),
-        mode=Mode(row.mode),
-        tags=tuple(map(str, msgspec.json.decode(row.tags))) if row.tags else (),
-        unique=row.unique_key,
-        due_at=from_us(row.due_at),
-        start_deadline=_when(row.start_deadline),
-        zone=row.zone,
-        local_time=row.local_time,
-        hold=row.hold,
-        reason=row.reason,
-        error=row.error,
-        result=row.result,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        lost=row.lost,
-        max_lost=row.max_lost,
-        fence=row.fence,
-        owner=row.owner,
-        cancel_requested=row.cancel_requested,
-        rev=row.rev,
-        created_at=from_us(row.created_at),
-        claimed_at=_when(row.claimed_at),
-        started_at=_when(row.started_at),
-        finished_at=_when(row.finished_at),
-    )
-
-
-def _when(us: int | None) -> datetime | None:
-    return None if us is None else from_us(us)

@@ -93,7 +93,15 @@ class Session:
 
     async def fetch(self, statement: Statement, values: Mapping[str, Any]) -> Any:
         """Run a statement, committed once it returns; return its first row."""
-        bound = statement.values(values)
+        try:
+            return await self._fetch(statement, statement.values(values))
+        except AttributeError as error:
+            if not self.closed:
+                raise
+            # asyncpg stumbles where the connection is dropped between two steps of one statement
+            raise asyncpg.InterfaceError("the connection was dropped amid a statement") from error
+
+    async def _fetch(self, statement: Statement, bound: list[Any]) -> Any:
         if not self.pooled:
             self.unsure = True
             answer = await self._link.fetchrow(statement.sql, *bound)

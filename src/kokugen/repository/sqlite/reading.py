@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from kokugen.clock import from_us, instant, to_us
+from kokugen.clock import to_us
 from kokugen.repository.rows import StoreHealth
-from kokugen.repository.seed_methods import readable_param
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import encode
-from kokugen.task import Attempt, Mode, NodeInfo, Priority, TaskInfo, TaskQuery, TaskState
+from kokugen.repository.stored import ATTEMPT_TIMES, TaskRow, attempt_of, info_of
+from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 PAGE_MAX = 1000
-
-
-class _Row(Struct, array_like=True):
-    id: str
-    work_id: str
-    scheduled_time: int
-    param: str
-    state: int
-    modified_at: int
-    queue: str
-    rank: int
-    mode: int
-    tags: str | None
-    unique_key: str | None
-    due_at: int
-    start_deadline: int | None
-    zone: str | None
-    local_time: str | None
-    hold: str | None
-    reason: str | None
-    error: str | None
-    result: str | None
-    attempt: int
-    max_attempts: int
-    lost: int
-    max_lost: int
-    fence: int
-    owner: str | None
-    cancel_requested: int
-    rev: int
-    created_at: int
-    claimed_at: int | None
-    started_at: int | None
-    finished_at: int | None
 
 
 def _body(name: str) -> str:
@@ -59,7 +23,7 @@ def _body(name: str) -> str:
 
 
 _BODIES = {name: _body(name) for name in ("param", "result")}
-_ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in _Row.__struct_fields__)})"
+_ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in TaskRow.__struct_fields__)})"
 
 
 def tasks(
@@ -71,7 +35,7 @@ def tasks(
         f" ORDER BY {order} LIMIT :limit) t"
     )
     found = one(db, sql, names | {"ns": namespace, "limit": limit})
-    return [_info(row, namespace) for row in msgspec.json.decode(found, type=list[_Row])]
+    return [info_of(row, namespace) for row in msgspec.json.decode(found, type=list[TaskRow])]
 
 
 def modified_since(db: Connection, namespace: str, since_us: int, limit: int) -> list[TaskInfo]:
@@ -149,15 +113,13 @@ def _in(states: frozenset[TaskState]) -> str:
 
 def attempts(db: Connection, namespace: str, task_id: str) -> list[Attempt]:
     """Return the attempts of a task, oldest first."""
-    times = ("claimed_at", "started_at", "finished_at")
-    names = ("fence", "attempt", "outcome", "node", "error", *times)
+    names = ("fence", "attempt", "outcome", "node", "error", *ATTEMPT_TIMES)
     pairs = ", ".join(f"'{name}', {name}" for name in names)
     sql = (
         f"SELECT json_group_array(json_object({pairs})) FROM (SELECT * FROM attempt"
         " WHERE namespace = ? AND task_id = ? ORDER BY fence)"
     )
-    rows = msgspec.json.decode(one(db, sql, (namespace, task_id)))
-    return [Attempt(**(row | {name: instant(row[name]) for name in times})) for row in rows]
+    return [attempt_of(columns) for columns in msgspec.json.decode(one(db, sql, (namespace, task_id)))]
 
 
 def nodes(db: Connection) -> list[NodeInfo]:
@@ -187,52 +149,3 @@ def health(db: Connection, namespace: str, url: str, now: int) -> StoreHealth:
         overdue=waiting[3],
         oldest_due_us=waiting[4],
     )
-
-
-def _info(row: _Row, namespace: str) -> TaskInfo:
-    return TaskInfo(
-        id=row.id,
-        work_id=row.work_id,
-        scheduled_time=from_us(row.scheduled_time),
-        param=readable_param(row.param),
-        state=TaskState(row.state),
-        last_modified=from_us(row.modified_at),
-        namespace=namespace,
-        queue=row.queue,
-        priority=Priority(-row.rank),
-        mode=Mode(row.mode),
-        tags=_tags(row.tags),
-        unique=row.unique_key,
-        due_at=from_us(row.due_at),
-        start_deadline=_when(row.start_deadline),
-        zone=row.zone,
-        local_time=row.local_time,
-        hold=row.hold,
-        reason=row.reason,
-        error=row.error,
-        result=row.result,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        lost=row.lost,
-        max_lost=row.max_lost,
-        fence=row.fence,
-        owner=row.owner,
-        cancel_requested=bool(row.cancel_requested),
-        rev=row.rev,
-        created_at=from_us(row.created_at),
-        claimed_at=_when(row.claimed_at),
-        started_at=_when(row.started_at),
-        finished_at=_when(row.finished_at),
-    )
-
-
-def _tags(text: str | None) -> tuple[str, ...]:
-    """Return the tags; what another program wrote, and cannot be read, keeps nobody from reading the task."""
-    try:
-        return tuple(map(str, msgspec.json.decode(text))) if text else ()
-    except msgspec.DecodeError:
-        return ()
-
-
-def _when(us: int | None) -> datetime | None:
-    return None if us is None else from_us(us)

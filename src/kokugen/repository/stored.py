@@ -1,0 +1,106 @@
+"""A stored task as a database tells it, and as people read it. Both databases with SQL answer with these rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from kokugen.clock import from_us, instant
+from kokugen.repository.seed_methods import readable_param
+from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState
+
+ATTEMPT_TIMES = ("claimed_at", "started_at", "finished_at")
+
+
+class TaskRow(Struct, array_like=True):
+    """The columns of one task, in this order; times are microseconds since the epoch."""
+
+    id: str
+    work_id: str
+    scheduled_time: int
+    param: str
+    state: int
+    modified_at: int
+    queue: str
+    rank: int
+    mode: int
+    tags: str | None
+    unique_key: str | None
+    due_at: int
+    start_deadline: int | None
+    zone: str | None
+    local_time: str | None
+    hold: str | None
+    reason: str | None
+    error: str | None
+    result: str | None
+    attempt: int
+    max_attempts: int
+    lost: int
+    max_lost: int
+    fence: int
+    owner: str | None
+    cancel_requested: bool | int
+    rev: int
+    created_at: int
+    claimed_at: int | None
+    started_at: int | None
+    finished_at: int | None
+
+
+def info_of(row: TaskRow, namespace: str) -> TaskInfo:
+    """Return what people read."""
+    return TaskInfo(
+        id=row.id,
+        work_id=row.work_id,
+        scheduled_time=from_us(row.scheduled_time),
+        param=readable_param(row.param),
+        state=TaskState(row.state),
+        last_modified=from_us(row.modified_at),
+        namespace=namespace,
+        queue=row.queue,
+        priority=Priority(-row.rank),
+        mode=Mode(row.mode),
+        tags=_tags(row.tags),
+        unique=row.unique_key,
+        due_at=from_us(row.due_at),
+        start_deadline=_when(row.start_deadline),
+        zone=row.zone,
+        local_time=row.local_time,
+        hold=row.hold,
+        reason=row.reason,
+        error=row.error,
+        result=row.result,
+        attempt=row.attempt,
+        max_attempts=row.max_attempts,
+        lost=row.lost,
+        max_lost=row.max_lost,
+        fence=row.fence,
+        owner=row.owner,
+        cancel_requested=bool(row.cancel_requested),
+        rev=row.rev,
+        created_at=from_us(row.created_at),
+        claimed_at=_when(row.claimed_at),
+        started_at=_when(row.started_at),
+        finished_at=_when(row.finished_at),
+    )
+
+
+def _tags(text: str | None) -> tuple[str, ...]:
+    """Return the tags; what another program wrote, and cannot be read, keeps nobody from reading the task."""
+    try:
+        return tuple(map(str, msgspec.json.decode(text))) if text else ()
+    except msgspec.DecodeError:
+        return ()
+
+
+def _when(us: int | None) -> datetime | None:
+    return None if us is None else from_us(us)
+
+
+def attempt_of(columns: dict[str, Any]) -> Attempt:
+    """Return an attempt, whose columns have the names of its fields."""
+    return Attempt(**(columns | {name: instant(columns[name]) for name in ATTEMPT_TIMES}))
