@@ -317,7 +317,7 @@ class SQLiteRepository(SeedMethods):
         return self._read(schedules.page, self._namespace, query)
 
     def due_schedules(self, until_us: int, limit: int) -> Reply[list[ScheduleRow]]:
-        return self._read(schedules.due, self._namespace, until_us, limit)
+        return self._submit(schedules.due, until_us, limit)  # not as a reading, as in `nodes`
 
     def ledger(self, query: LedgerQuery) -> Reply[Ledger]:
         return self._read(schedules.ledger, self._namespace, query)

@@ -236,9 +236,9 @@ _ENDS = (
 )
 
 
-def due(db: Connection, namespace: str, until: int, limit: int) -> list[ScheduleRow]:
+def due(scope: Scope, until: int, limit: int) -> list[ScheduleRow]:
     """Return the schedules that want a decision by then."""
-    found = one(db, _DUE, {"ns": namespace, "until": until, "max": limit})
+    found = one(scope.db, _DUE, {"ns": scope.namespace, "until": until, "max": limit})
     return msgspec.json.decode(found, type=list[ScheduleRow])
 
 
