@@ -27,6 +27,7 @@ from kokugen import (
 PINNED = Path(__file__).with_name("public_api.txt")
 PAIRS = [(Scheduler, AsyncScheduler), (TaskHandle, AsyncTaskHandle), (Transaction, AsyncTransaction)]
 AT_ONCE = {
+    "add_calendar",
     "add_workers",
     "cancelled",
     "configure",

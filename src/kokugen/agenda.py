@@ -73,6 +73,7 @@ class Agenda:
         self._engine = engine
         self._handle = handle
         self._definitions = Definitions()
+        self.add_calendar = self._definitions.add_calendar
         self._declared: dict[str, tuple[Draft, bool]] = {}
         self._materialiser: Materialiser | None = None
 

@@ -14,6 +14,7 @@ from kokugen.agenda import Agenda, When
 from kokugen.errors import OptionError
 from kokugen.front import Front
 from kokugen.options import OptionChanges
+from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.info import ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
@@ -49,6 +50,10 @@ class _Asking:
     @property
     def _agenda(self) -> Agenda:
         return self._front.agenda
+
+    def add_calendar(self, name: str, calendar: Calendar) -> None:
+        """Let triggers of schedules name a calendar: holidays, business days. Every process that runs work needs it."""
+        self._agenda.add_calendar(name, calendar)
 
     def _declaration(self, when: When, options: Any) -> Callable[[Callable[P, R]], Work[P, R]]:
         def declare(fn: Callable[P, R]) -> Work[P, R]:

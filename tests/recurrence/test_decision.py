@@ -235,6 +235,18 @@ def test_jitter_is_a_share_of_each_schedules_own_and_ends_before_the_next() -> N
     assert narrow.made == [(START + MINUTE_US, START + MINUTE_US + round(SECOND_US * share))]
 
 
+def test_a_schedule_in_local_time_is_looked_at_every_day_for_new_rules_of_its_zone() -> None:
+    yearly = Cron("0 9 1 7 *", tz="Europe/Berlin")
+    row = decide(a_row(), yearly, Policy(), 1).row
+    assert row.next_at == yearly.next_us(START)
+    assert row.wake_at is not None
+    assert START + DAY_US // 2 <= row.wake_at <= START + DAY_US + SECOND_US
+    again = Decision(row, yearly, Policy(), now=row.wake_at, until=row.wake_at + AHEAD_US)
+    assert (again.made, again.ledger, again.row.next_at) == ([], [], row.next_at)
+    utc = decide(a_row(), Cron("0 9 1 7 *"), Policy(), 1).row
+    assert utc.wake_at == utc.next_at
+
+
 # -- Paused
 
 

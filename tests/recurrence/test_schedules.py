@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kokugen import current_run
-from kokugen.errors import NoScheduleError, OptionError, ScheduleConflictError
+from kokugen.errors import NoScheduleError, OptionError, ScheduleConflictError, UnknownCalendarError
+from kokugen.recurrence.calendar import Named, Weekly
+from kokugen.recurrence.combined import During
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.interval import Every
 from kokugen.recurrence.occurrences import Occurrence
@@ -408,6 +410,20 @@ def test_a_schedule_that_cannot_be_read_here_keeps_no_other_back() -> None:
         assert [info.name for info in await bench.scheduler.schedules()] == ["note"]
 
     assert play(story).nominals == [START + HOUR, START + 2 * HOUR]
+
+
+def test_a_schedule_may_name_a_calendar_and_waits_for_a_node_that_knows_it() -> None:
+    async def story(bench: Bench) -> None:
+        trigger = During(Cron("0 9 * * *"), Named("open"))
+        with pytest.raises(UnknownCalendarError):
+            await bench.scheduler.every(trigger, bench.note)
+        bench.scheduler.add_calendar("open", Weekly("mon-fri"))
+        info = await bench.scheduler.every(trigger, bench.note)
+        assert info.next_time == START + 9 * HOUR
+        await bench.sleep(7 * DAY)
+
+    days = [nominal.isoweekday() for nominal in play(story).nominals]
+    assert days == [4, 5, 1, 2, 3]
 
 
 def test_a_run_of_times_past_retention_is_told_as_one() -> None:

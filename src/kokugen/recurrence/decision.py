@@ -11,8 +11,10 @@ from itertools import islice
 
 from kokugen.clock import SECOND_US
 from kokugen.ids import occurrence_id
+from kokugen.recurrence.interval import Every
 from kokugen.recurrence.policy import BATCH_MAX, Catchup, Policy, Template
 from kokugen.recurrence.trigger import Trigger
+from kokugen.recurrence.wall import WallTrigger
 from kokugen.repository.schedule_rows import (
     LedgerRow,
     Overlap,
@@ -23,6 +25,8 @@ from kokugen.repository.schedule_rows import (
 )
 from kokugen.task import replace
 
+RULES_US = 86_400 * SECOND_US
+"""Within what time a schedule in local time is decided about again, by rules that are new by then."""
 COUNTED_MAX = 20_000
 """How many nominal times are counted one by one, where the trigger cannot calculate how many there are."""
 
@@ -102,9 +106,17 @@ class Decision:
     def _wake(self, next_at: int | None) -> int | None:
         if self._paused:
             return self._before.paused_until
-        if next_at is None or self._spaced is None or next_at > self._now - self._policy.misfire_us:
+        if next_at is None:
+            return None
+        if self._spaced is not None and next_at <= self._now - self._policy.misfire_us:
+            return max(next_at, self._spaced)  # the rest is made when it is its turn: the store need not hold all of it
+        if _is_in_utc(self._trigger):
             return next_at
-        return max(next_at, self._spaced)  # the rest is made when it is its turn: the store need not hold all of it
+        return min(next_at, self._now + self._until_looked_at_again())
+
+    def _until_looked_at_again(self) -> int:
+        """Return after how long to look again although nothing comes before: a node may have new rules of the zone."""
+        return round(RULES_US * (1 + share_of(self._before.id)) / 2)
 
     # -- Deciding
 
@@ -235,6 +247,11 @@ def count_of(trigger: Trigger, first: int, last: int) -> int | None:
         return trigger.count_us(first, last + 1)
     counted = sum(1 for _ in islice(trigger.walk_us(first, last + 1), COUNTED_MAX + 1))
     return counted if counted <= COUNTED_MAX else None
+
+
+def _is_in_utc(trigger: Trigger) -> bool:
+    """Return whether no new rules of a time zone can move its times."""
+    return isinstance(trigger, Every) or (isinstance(trigger, WallTrigger) and trigger.zone_name == "UTC")
 
 
 def share_of(schedule_id: str) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from kokugen.errors import InvalidEntryError
+from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.policy import Policy, Template
 from kokugen.recurrence.spec import load_spec
 from kokugen.recurrence.trigger import Trigger
@@ -28,12 +29,18 @@ class Definition(Struct, frozen=True):
 
 
 class Definitions:
-    """Reads rows."""
+    """Reads rows. Triggers may name the `calendars`."""
 
-    def __init__(self) -> None:
-        self._triggers: _Known[Trigger] = _Known(load_spec)
+    def __init__(self, calendars: Mapping[str, Calendar] | None = None) -> None:
+        self._calendars = dict(calendars or {})
+        self._triggers: _Known[Trigger] = _Known(lambda text: load_spec(text).bind(self._calendars))
         self._policies: _Known[Policy] = _Known(msgspec.json.Decoder(Policy).decode)
         self._templates: _Known[Template] = _Known(msgspec.json.Decoder(Template).decode)
+
+    def add_calendar(self, name: str, calendar: Calendar) -> None:
+        """Let triggers name a calendar, or another one from now on."""
+        self._calendars[name] = calendar
+        self._triggers.forget()
 
     def of(self, row: ScheduleRow) -> Definition:
         """Return what a row says. Raises KokugenError where it cannot be read here."""
@@ -49,6 +56,10 @@ class _Known(Generic[T]):
     def __init__(self, read: Callable[[str], T]) -> None:
         self._read = read
         self._values: dict[str, T] = {}
+
+    def forget(self) -> None:
+        """Read everything anew."""
+        self._values.clear()
 
     def __getitem__(self, text: str) -> T:
         value = self._values.get(text)
