@@ -138,6 +138,7 @@ def test_by_default_the_latest_stands_for_what_was_missed() -> None:
     decision = decide(a_row(), EACH_MINUTE, Policy(), 3600)
     assert told(decision) == [("coalesced", 60, 3480, 58), ("made", 3540, 3600, 2)]
     assert decision.ledger[0].stand_in == START + 59 * MINUTE_US
+    assert decision.made[0] == (START + 59 * MINUTE_US, START + 59 * MINUTE_US)
     assert decision.row.coalesced == 58
     assert decision.row.runs == 2
 

@@ -157,7 +157,6 @@ class Decision:
         if latest is not None and latest > self._decided and self._room() > 0:
             self._coalesced += self._account(latest - 1, Reason.COALESCED, into=latest)
             self._make(latest, latest)
-        self._decided = max(self._decided, missed)
 
     def _make_all(self, missed: int) -> bool:
         """Make tasks of what was missed, up to a bound, and no faster than the rate."""
@@ -173,7 +172,6 @@ class Decision:
                 return False
             self._spaced = due_at + max(1, round(SECOND_US / rate))
             self._make(nominal, due_at)
-        self._decided = max(self._decided, missed)
         return True
 
     def _keep_up(self) -> bool:
