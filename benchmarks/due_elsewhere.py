@@ -57,24 +57,24 @@ def _told(took_ms: list[float]) -> Values:
     return {"took_ms": took_ms, "p50": percentile(took_ms, 50), "p99": percentile(took_ms, 99)}
 
 
-def contenders(server: str, count: int) -> list[Contender]:
+def contenders(server: str, count: int, others: Sequence[peers.Peer]) -> list[Contender]:
     """Return kokugen, and those peers that are installed and can do it."""
     ours = [
         Contender(SQLITE, due_elsewhere, ("kokugen", "SQLite", count)),
         Contender(POSTGRES, due_elsewhere, ("kokugen", server, count)),
     ]
-    return [*ours, *(_peer(one, server, max(5, count // 3)) for one in peers.present() if one.together)]
+    return [*ours, *(_peer(one, server, max(5, count // 3)) for one in others if one.together)]
 
 
 def _peer(peer: peers.Peer, server: str, count: int) -> Contender:
     store = "Redis" if peer.kind == "Celery" else server
-    return Contender(f"{peer.label} ({count} tasks)", due_elsewhere, (peer.kind, store, count), 1)
+    return Contender(f"{peer.label} ({count} tasks)", due_elsewhere, (peer.kind, store, count), 1, optional=True)
 
 
 def measure(scale: Scale) -> Findings:
     count, repetitions = SIZES[scale]
     with databases.server() as server:
-        trials = interleave("due_elsewhere", contenders(server, count), repetitions)
+        trials = interleave("due_elsewhere", contenders(server, count, peers.at(scale)), repetitions)
         version = databases.version(server)
     figures = [*_figures(trials, "p50"), *_figures(trials, "p99")]
     return Findings(

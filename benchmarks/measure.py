@@ -42,6 +42,8 @@ class Contender(Struct, frozen=True):
     arguments: tuple[Any, ...] = ()
     turns_max: int | None = None
     """No more repetitions than this; None: all."""
+    optional: bool = False
+    """Whether the others are told of all the same where a trial of it fails: a peer of another version, say."""
 
 
 class TrialError(RuntimeError):
@@ -57,9 +59,14 @@ def interleave(question: str, contenders: Sequence[Contender], repetitions: int)
     trials: Trials = {contender.name: [] for contender in contenders}
     with progress(question, len(turns)) as bar:
         for contender in turns:
-            trials[contender.name].append(fresh(contender.call, *contender.arguments))
+            try:
+                trials[contender.name].append(fresh(contender.call, *contender.arguments))
+            except TrialError as error:
+                if not contender.optional:
+                    raise
+                print(f"{question}: {contender.name} failed, and is left out: {error}", file=sys.stderr)
             bar.advance(1)
-    return trials
+    return {name: ones for name, ones in trials.items() if ones}
 
 
 def _turns(contenders: Sequence[Contender], repetitions: int) -> Iterator[Contender]:

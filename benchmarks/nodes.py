@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -88,14 +89,18 @@ def _run(
 ) -> None:
     work.outlet = outlet
     scheduler = subject(kind, place)
-    pipe.send("ready")
-    pipe.recv()
-    spent_s = time.process_time()
-    scheduler.start()
-    pipe.send("runs")
-    while not pipe.poll(look_s):
+    try:
+        pipe.send("ready")
+        pipe.recv()
+        spent_s = time.process_time()
+        scheduler.start()
+        pipe.send("runs")
+        while not pipe.poll(look_s):
+            marks.value = len(work.marks)
+        pipe.recv()
         marks.value = len(work.marks)
-    marks.value = len(work.marks)
-    scheduler.settle()
-    pipe.send(time.process_time() - spent_s)
+        scheduler.settle()
+        pipe.send(time.process_time() - spent_s)
+    except (EOFError, BrokenPipeError):  # the trial was given up
+        os._exit(1)
     scheduler.close()

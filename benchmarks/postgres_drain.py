@@ -89,7 +89,7 @@ def contenders(server: str, count: int) -> list[Contender]:
 
 def _peer(peer: peers.Peer, server: str, count: int) -> Contender:
     store = "Redis" if peer.kind == "Celery" else server
-    return Contender(f"{peer.label} ({count:,} tasks)", drain, (peer.kind, store, count), 1)
+    return Contender(f"{peer.label} ({count:,} tasks)", drain, (peer.kind, store, count), 1, optional=True)
 
 
 def measure(scale: Scale) -> Findings:

@@ -35,7 +35,7 @@ def contenders(server: str, count: int, others: Sequence[peers.Peer]) -> list[Co
 def _peer(peer: peers.Peer, server: str, count: int) -> Contender:
     store = "Redis" if peer.kind == "Celery" else server
     how = "" if peer.kind in SHARES else ", one by one"
-    return Contender(f"{peer.label} ({count:,} tasks{how})", insert, (peer.kind, store, count), 1)
+    return Contender(f"{peer.label} ({count:,} tasks{how})", insert, (peer.kind, store, count), 1, optional=True)
 
 
 def measure(scale: Scale) -> Findings:

@@ -37,8 +37,8 @@ def place_of(store: Store) -> Iterator[Place]:
         with store_folder() as folder:
             yield folder
     elif store == "Redis":
-        with store_folder() as folder, celery5.redis(folder):
-            yield folder
+        with store_folder() as folder, celery5.redis(folder) as short:
+            yield short
     else:
         with databases.database(store) as url:
             yield url

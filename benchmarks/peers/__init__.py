@@ -59,7 +59,7 @@ def present() -> list[Peer]:
 
 
 def at(scale: Scale) -> list[Peer]:
-    """Return those that are present; none at the tiny scale, where two questions show that each of them works."""
+    """Return those that are present; none at the tiny scale, where one question shows that each of them works."""
     return [] if scale is Scale.TINY else present()
 
 

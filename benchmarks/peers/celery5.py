@@ -7,7 +7,9 @@ taken for done before it is called, so that a crash loses it; one for later wait
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +26,11 @@ READY_S = 10.0
 
 @contextmanager
 def redis(folder: Path) -> Iterator[Path]:
-    """Run a server in a folder, and yield the path of its socket."""
+    """Run a server in a folder, and yield another one, of a short name, with its socket."""
     path = broker()
     assert path is not None, "it is looked for first"
-    socket = folder / "redis.sock"
+    short = Path(tempfile.mkdtemp(prefix="kk-rd-"))  # since a socket's path holds 107 bytes
+    socket = short / "redis.sock"
     settings = {
         "dir": folder,
         "unixsocket": socket,
@@ -43,10 +46,11 @@ def redis(folder: Path) -> Iterator[Path]:
         while not socket.exists():
             assert time.monotonic() < until_s, "Redis starts"
             time.sleep(0.01)
-        yield socket
+        yield short
     finally:
         process.kill()
         process.wait()
+        shutil.rmtree(short)
 
 
 class Celery:

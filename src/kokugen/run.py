@@ -167,7 +167,8 @@ class Run:
 
     `cancelled` and `stopping` are the seed's two channels: this task is to stop; the whole scheduler is stopping.
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
-    `timeout_us` is how long it may take before it is asked to stop; None: as long as it likes.
+    `start_before_us` is from when on it is too late to start, `timeout_us` how long it may take before it is asked to
+    stop; None: never, and as long as it likes.
     `completing` is set once `complete` was called: then a transaction of the work's decides how the run ends.
     """
 
@@ -182,6 +183,7 @@ class Run:
         "not_before_us",
         "on_interrupt",
         "param",
+        "start_before_us",
         "started_us",
         "stopping",
         "task",
@@ -208,6 +210,7 @@ class Run:
         self.trusted_until_s = trusted_until_s
         self.not_before_us = not_before_us
         self.started_us = 0
+        self.start_before_us: int | None = None
         self.timeout_us: int | None = None
         self.interrupt: Interrupt | None = None
         self.on_interrupt: Callable[[Run], object] | None = None

@@ -16,10 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def asked(*command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_is_answered_with_one_line(question: str) -> None:
     done = asked("-m", f"benchmarks.{question}", "--tiny")

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.answer import Answer, Figure, Findings, Goal, Machine, Scale, at_least, at_most, figure, ratio
 from benchmarks.histogram import bins
+from benchmarks.measure import Contender, TrialError, Values, interleave
 from benchmarks.report import number, page, section, summary
 from benchmarks.runner import keep
 
@@ -16,6 +17,25 @@ MACHINE = Machine(cores=2, cpu="A CPU", system="Linux", python="CPython 3.11", s
 def answer(question: str, *figures: Figure, date: str = "2026-01-01") -> Answer:
     findings = Findings(figures=list(figures), notes=["A note."], histograms={"late": [("≤ 1 ms", 3), ("≤ 2 ms", 1)]})
     return Answer(question=question, asks="?", date=date, scale=Scale.FULL, machine=MACHINE, findings=findings)
+
+
+def fine() -> Values:
+    return {"rate": 1.0}
+
+
+def failing() -> Values:
+    raise ValueError("it does not work here")
+
+
+def test_a_peer_that_fails_is_left_out_and_told_of(capfd: pytest.CaptureFixture[str]) -> None:
+    trials = interleave("drain", [Contender("ours", fine), Contender("a peer", failing, optional=True)], 1)
+    assert trials == {"ours": [{"rate": 1.0}]}
+    assert "a peer failed, and is left out" in capfd.readouterr().err
+
+
+def test_kokugen_must_not_fail() -> None:
+    with pytest.raises(TrialError, match="it does not work here"):
+        interleave("drain", [Contender("ours", failing)], 1)
 
 
 def test_a_figure_is_the_median_with_the_lowest_and_the_highest() -> None:

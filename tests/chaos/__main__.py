@@ -6,12 +6,14 @@ broken. The figures are those before a release; --ci takes those of every change
 
 from __future__ import annotations
 
+import signal
 import sys
 
 
 def main() -> int:
     from tests.chaos.command import run
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that its processes end with it
     return run(sys.argv[1:])
 
 

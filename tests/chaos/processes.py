@@ -67,7 +67,7 @@ def pause(stage: Stage, count: int) -> Findings:
         crew.start(WITNESSES + min(count, STOPPED_AT_ONCE))
         crew.await_nodes(len(crew.alive))
         done = 0
-        with Load(crew, lambda: [stage.step(0.5, longest_us=300_000) for _ in range(30)], 0.2):
+        with Load(crew, lambda: [stage.step(0.5, longest_us=300_000) for _ in range(12)], 0.2):
             while done < count:
                 crew.await_lines(len(crew.journal) + 100)
                 done += pause_some(stage, crew, min(count - done, STOPPED_AT_ONCE))

@@ -79,6 +79,18 @@ async def test_a_run_whose_lease_is_no_longer_trusted_is_not_started() -> None:
     assert (calls, run.started_us) == ([], 0)
 
 
+async def test_a_run_is_not_started_from_its_start_deadline_on() -> None:
+    clock = ManualClock()
+
+    async def work() -> None: ...
+
+    for left_us, ending in ((1, Ending.RETURNED), (0, Ending.NOT_STARTED), (-1, Ending.NOT_STARTED)):
+        sync, async_ = run_of(int), run_of(work)
+        sync.start_before_us = async_.start_before_us = clock.wall_us() + left_us
+        assert call_sync(sync, call_work, clock).ending is ending
+        assert (await call_async(async_, call_work, clock)).ending is ending
+
+
 async def test_a_run_that_was_asked_to_stop_before_is_not_started() -> None:
     calls: list[int] = []
     run = run_of(lambda: calls.append(1))

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.protocol import Work
 from kokugen.run import Interrupt
-from kokugen.task import TaskState
+from kokugen.task import Mode, TaskState
 from tests.engine.node import Lab, later, virtually
 
 
@@ -83,5 +85,49 @@ def test_an_engine_that_ends_by_an_error_tells_its_runs_that_nobody_keeps_their_
         with pytest.raises(ZeroDivisionError):
             await node.stop()
         assert [run.interrupt for run in lab.ledger.runs] == [Interrupt.LEASE_LOST]
+
+    virtually(main)
+
+
+# -- What is declared stricter than what is stored
+
+
+class Careful:
+    """A registry of one work that runs at most once, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+        async def charge() -> None:
+            self.calls += 1
+            await later(3600)
+
+        self._work = FunctionRegistry().work(mode="at_most_once")(charge)
+
+    def load(self, work_id: str) -> Work | None:
+        return self._work if work_id == "charge" else None
+
+
+class ListedCareful(Careful):
+    """One that lists its ids too."""
+
+    def work_ids(self) -> frozenset[str]:
+        return frozenset({"charge"})
+
+
+@pytest.mark.parametrize("registry", [Careful, ListedCareful])
+def test_work_that_is_declared_at_most_once_is_called_once_whatever_is_stored(registry: type[Careful]) -> None:
+    async def main(lab: Lab) -> None:
+        works = registry()
+        node = await lab.node(works=works)
+        task_id = lab.add("charge")
+        await later(1)
+        assert (lab.info(task_id).mode, lab.info(task_id).attempt) == (Mode.AT_MOST_ONCE, 1)
+        await node.crash()
+        other = await lab.node(works=works)
+        await later(120)
+        info = lab.info(task_id)
+        assert (info.state, info.reason, works.calls) == (TaskState.FAILED, "lost", 1)
+        await other.stop()
 
     virtually(main)

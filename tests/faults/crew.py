@@ -159,12 +159,12 @@ class Crew:
         """
         pid = self.alive[index].pid
         assert pid is not None
-        self.paused[pid].append(boot_ns())
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         while self.ground.is_held_up():
             os.kill(pid, signal.SIGCONT)
             threading.Event().wait(LOOK_S)
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
+        self.paused[pid].append(boot_ns())
         return pid
 
     @staticmethod
@@ -202,6 +202,14 @@ class Crew:
         self.scheduler.close()
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self._ear)
+
+
+def stop(pid: int) -> None:
+    """Stop a process, and return once it stands still: a busy machine may let it run on for a moment."""
+    os.kill(pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        await_until(lambda: stat.read_text(encoding="ascii").rpartition(")")[2].split()[0] == "T", "the stop")
 
 
 def soon(delay_s: float = 0.0) -> datetime:

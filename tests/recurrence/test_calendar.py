@@ -108,6 +108,15 @@ def test_each_second_of_a_year_of_working_hours_is_counted_without_walking() -> 
     assert (Cron("* * * * * *") - office).count_between(start, end) == 365 * 86_400 - seconds
 
 
+def test_what_is_outside_for_days_is_passed_over_in_both_directions() -> None:
+    hour = Weekly("mon", time(9), time(10))
+    each_second, wednesday = Cron("* * * * * *") & hour, datetime(2026, 11, 25, tzinfo=UTC)
+    assert each_second.prev(wednesday) == datetime(2026, 11, 23, 9, 59, 59, tzinfo=UTC)
+    assert each_second.next(wednesday) == datetime(2026, 11, 30, 9, tzinfo=UTC)
+    stay = hour.stay_us(round(wednesday.timestamp()) * SECOND_US)
+    assert stay.start == round(datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()) * SECOND_US
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -117,7 +126,8 @@ def test_each_second_of_a_year_of_working_hours_is_counted_without_walking() -> 
         (lambda: Days((datetime(2026, 1, 1, tzinfo=UTC),)), "is not a date"),
         (lambda: Windows(((at("2026-01-02"), at("2026-01-01")),)), "is not before"),
         (lambda: Joined(()), "one calendar or more"),
-        (lambda: Named(""), "not a name of 1 to 200"),
+        (lambda: Named(""), "not a text of 1 to 200"),
+        (lambda: Named("\ud800"), "printable"),
         (lambda: BusinessDays(tz="Mars"), "no time zone 'Mars'"),
         (lambda: FAIR.contains(at("2026-01-01").replace(tzinfo=None)), "has no time zone"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from tests.recurrence.samples import TRIGGERS
 
 each = pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
 instants = st.datetimes(datetime(2025, 12, 1), datetime(2027, 3, 1), timezones=st.just(UTC))  # noqa: DTZ001
+DAY = timedelta(days=1)
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 
 
@@ -224,3 +226,18 @@ def test_every_error_is_of_kokugen_and_a_value_error() -> None:
         Cron("@daily", gap="sometimes")  # type: ignore[arg-type]
     with pytest.raises(TriggerError, match="fold: 'third' is not one of"):
         RRule("FREQ=DAILY", datetime(2026, 1, 1), fold="third")  # type: ignore[arg-type]  # noqa: DTZ001
+
+
+def test_threads_that_share_a_trigger_do_not_disturb_each_other() -> None:
+    """It keeps where it was asked last, to be quick: each of these is asked somewhere else."""
+    trigger = Cron("30 2 * * *", tz="Europe/Berlin")
+    starts = [datetime(year, 1, 1, tzinfo=UTC) for year in range(2000, 2032)]
+    expected = [
+        list(islice(Cron("30 2 * * *", tz="Europe/Berlin").between(at, END + 20_000 * DAY), 60)) for at in starts
+    ]
+
+    def walk(at: datetime) -> list[datetime]:
+        return list(islice(trigger.between(at, END + 20_000 * DAY), 60))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(walk, starts * 4)) == expected * 4

@@ -21,7 +21,7 @@ from tests.recurrence.oracle import Matches, Window, changes, offset_at
 
 ROUNDS = int(os.environ.get("KOKUGEN_ZONE_ROUNDS", "1"))
 YEARS = (2000, 2037)
-SHARDS = 24
+SHARDS = 48
 SIX_DAYS = timedelta(days=6)
 """Twice what the table of offsets counts on."""
 POLICIES = list(product(("after", "skip"), ("first", "second", "both")))

@@ -92,6 +92,8 @@ class Model:
         for entry in taken:
             self._start(entry, request.node_id, request.nonce, now)
             entry.leased = True
+            if entry.info.work_id in request.strict:
+                entry.info = replace(entry.info, mode=Mode.AT_MOST_ONCE)
         later = [e.due_us for e in waiting if e.due_us > now + request.ahead_us]
         return [entry.info.id for entry in taken], min(later, default=None)
 

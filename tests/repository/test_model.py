@@ -116,6 +116,7 @@ class Comparison(RuleBasedStateMachine):
         queues=st.sampled_from([("default",), ("q", "default"), ("q",)]),
         only=st.none() | st.frozensets(WORKS),
         skip=st.frozensets(WORKS, max_size=1),
+        strict=st.frozensets(WORKS, max_size=1),
         ahead_us=st.sampled_from([0, SECOND_US]),
     )
     def claim(self, slots: int, buffer: int, only: frozenset[str] | None, skip: frozenset[str], **asked: Any) -> None:

@@ -7,6 +7,7 @@ refuses start-up parameters that it would have to remember.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import struct
 import tempfile
 from collections import deque
@@ -140,3 +141,4 @@ def pooling(server: Path) -> Iterator[Pooler]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        shutil.rmtree(pooler.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,3 +106,4 @@ def failing(server: Path) -> Iterator[Proxy]:
         proxy._loop.call_soon_threadsafe(proxy._loop.stop)
         thread.join()
         proxy._loop.close()
+        shutil.rmtree(proxy.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from queue import SimpleQueue
@@ -13,10 +14,13 @@ import psycopg
 import pytest
 
 from kokugen import Scheduler, Settings
+from kokugen.clock import to_us
 from kokugen.repository.postgres import PostgresRepository
+from kokugen.repository.sqlite import SQLiteRepository
+from kokugen.repository.sqlite.library import Apsw, Library, Standard
 from tests.servers.stores import query
 from tests.within.conftest import MakeStore
-from tests.within.places import SYNC, Opens, server_of
+from tests.within.places import SYNC, Opens, file_of, server_of
 
 PATIENCE = timedelta(seconds=30)
 RARELY = Settings(poll_s=600.0)
@@ -73,6 +77,28 @@ def test_other_processes_hear_of_it_at_the_commit_and_not_before(postgres_store:
         heard.get(timeout=PATIENCE.total_seconds())
     scheduler.close()
     repository.close()
+
+
+@pytest.mark.parametrize(("scheme", "library"), [("sqlite", Apsw), ("sqlite+sqlite3", Standard)])
+def test_other_processes_are_rung_for_when_the_file_is_free_again(
+    scheme: str, library: Callable[[], Library], store: MakeStore
+) -> None:
+    url, heard = store(scheme), SimpleQueue[int]()
+    other = SQLiteRepository(file_of(url), library=library())
+    other.listen(heard.put)
+    scheduler = Scheduler(url)
+
+    @scheduler.work
+    def remind() -> None: ...
+
+    with SYNC[scheme][0](url) as place:
+        task = scheduler.within(place.connection).after(timedelta(0), remind)
+        place.commit()
+    due_us = to_us(task.scheduled_time)
+    while heard.get(timeout=PATIENCE.total_seconds()) != due_us:
+        pass  # what it notices by itself has no time
+    scheduler.close()
+    other.close()
 
 
 async def notifications(url: str, tell: Any) -> list[str]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "cancel": ("kokugen.cli.changes", "Cancel tasks, by id or all that a filter finds."),
     "reschedule": ("kokugen.cli.changes", "Move the waiting task ID to another time."),
     "revive": ("kokugen.cli.changes", "Make ended tasks wait again, by id or all that a filter finds."),
+    "release": ("kokugen.cli.release", "Let tasks on hold wait for a worker again, by id or all that a filter finds."),
     "every": ("kokugen.cli.every", "Schedule a task of the work WORK_ID at every time of WHEN."),
     "schedules": ("kokugen.cli.schedules", "List schedules, with when each comes next."),
     "pause": ("kokugen.cli.schedules", "Pause the schedule NAME: make no task of it until it is resumed."),

@@ -74,6 +74,8 @@ def _obstacle(run: Run, clock: Clock) -> str | None:
         return "it was asked to stop before it started"
     if not run.may_start(clock):
         return "its lease could no longer be trusted"
+    if run.start_before_us is not None and clock.wall_us() >= run.start_before_us:
+        return "it was too late to start it"
     return None
 
 

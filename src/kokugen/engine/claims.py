@@ -56,6 +56,7 @@ class Claims:
         self._random = random
         self._settings = settings
         self._skip: set[str] = set()
+        self._strict: set[str] = set()
         self._turn: Lane | None = None
         self._backoff_s = 0.0
         self._wake = asyncio.Event()
@@ -94,6 +95,10 @@ class Claims:
     def skip(self, work_id: str) -> None:
         """Do not claim this work until it is known here."""
         self._skip.add(work_id)
+
+    def be_strict(self, work_id: str) -> None:
+        """Claim the tasks of this work to run at most once, as it is declared here, whatever is stored with them."""
+        self._strict.add(work_id)
 
     # -- Claiming
 
@@ -193,4 +198,5 @@ class Claims:
             queues=self._queues,
             only=lane.only,
             skip=frozenset(self._skip),
+            strict=frozenset(self._strict),
         )

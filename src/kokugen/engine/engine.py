@@ -206,6 +206,10 @@ class Engine:
             if work is None or dispatcher is None:
                 self._leave(task, answer.claim)
                 continue
+            if task.mode < work.declared.mode:  # it was scheduled without the code: claim it again, as it is declared
+                self._claims.be_strict(task.work_id)
+                self._return(task, answer.claim)
+                continue
             run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
             run.completer = self.storage.completer
             lease = Lease(task.id, answer.claim)

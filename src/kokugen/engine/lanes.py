@@ -79,6 +79,7 @@ def _lane(dispatchers: Sequence[Dispatcher], settings: Settings) -> Lane:
 def make_run(task: Claimed, claim: str, work: Work, *, stopping: Signal, trusted_until_s: float) -> Run:
     """Return the run of a task that was claimed: it starts when the task is due."""
     run = Run(task, claim, work, stopping=stopping, trusted_until_s=trusted_until_s, not_before_us=task.due_at)
+    run.start_before_us = task.start_deadline
     declared, own_us = work.declared.timeout, stored_options(task.options).timeout_us
     run.timeout_us = duration_us(declared) if own_us is None and declared is not None else own_us
     return run

@@ -19,7 +19,7 @@ from kokugen.errors import TriggerError, UnknownCalendarError
 from kokugen.recurrence.cron_field import WEEKDAY, Place, read_field
 from kokugen.recurrence.offsets import DAY_S, OffsetTable, offset_table
 from kokugen.recurrence.pattern import EPOCH_DAY
-from kokugen.recurrence.plain import Plain
+from kokugen.recurrence.plain import Plain, check_name
 from kokugen.recurrence.trigger import instant_us
 from kokugen.recurrence.wall import check_zone
 from kokugen.zones import load_zone
@@ -28,7 +28,6 @@ WEEK_DAYS = 7
 FAR_US = 1 << 62
 FAR_S = FAR_US // SECOND_US
 DATES_MAX = 10_000
-NAME_MAX = 200
 
 
 class Stay(NamedTuple):
@@ -69,8 +68,7 @@ class Named(Calendar, frozen=True, tag="named"):
     name: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= NAME_MAX:
-            raise TriggerError(f"Named: {self.name!r} is not a name of 1 to {NAME_MAX} characters")
+        check_name("Named", self.name)
 
     def bind(self, calendars: Mapping[str, Calendar]) -> Calendar:  # type: ignore[override]
         if self.name not in calendars:
@@ -184,11 +182,13 @@ class Weekly(WallCalendar, frozen=True, tag="weekly"):
     def stay_of_wall(self, wall: int) -> Stay:
         week = (wall // DAY_S + EPOCH_DAY) // WEEK_DAYS * WEEK_DAYS - EPOCH_DAY  # the day number of its Sunday
         base, second = week * DAY_S, wall - week * DAY_S
+        before = -WEEK_DAYS * DAY_S
         for start, end in self._windows:
             if second < start:
-                return Stay(is_inside=False, start=wall, end=base + start)
+                return Stay(is_inside=False, start=base + before, end=base + start)
             if second < end:
                 return Stay(is_inside=True, start=base + start, end=base + end)
+            before = end
         raise AssertionError("the windows of a week reach into the next")
 
     @cached_property

@@ -9,9 +9,8 @@ from functools import cached_property
 
 from kokugen.errors import TriggerError
 from kokugen.recurrence.cron_text import Parsed, parse
-from kokugen.recurrence.wall import Walls, WallTrigger
-
-KEY_MAX = 200
+from kokugen.recurrence.plain import check_name
+from kokugen.recurrence.wall import MaskedWalls, WallTrigger
 
 
 class Cron(WallTrigger, frozen=True, tag="cron"):
@@ -28,8 +27,8 @@ class Cron(WallTrigger, frozen=True, tag="cron"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.key is not None and not (isinstance(self.key, str) and 0 < len(self.key) <= KEY_MAX):
-            raise TriggerError(f"Cron: key {self.key!r} is not a text of 1 to {KEY_MAX} characters")
+        if self.key is not None:
+            check_name("Cron: key", self.key)
         own = self._parsed.tz
         if own is not None and self.tz not in {"UTC", own}:
             raise TriggerError(f"Cron: {self.expression!r} says its zone itself: leave tz={self.tz!r} out")
@@ -43,8 +42,12 @@ class Cron(WallTrigger, frozen=True, tag="cron"):
         return self._parsed.tz or self.tz
 
     @cached_property
-    def walls(self) -> Walls:
+    def walls(self) -> MaskedWalls:
         return self._parsed.walls
+
+    @property
+    def masked_walls(self) -> MaskedWalls:
+        return self.walls
 
     @cached_property
     def _parsed(self) -> Parsed:

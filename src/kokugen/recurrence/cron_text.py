@@ -12,7 +12,7 @@ from kokugen.errors import CronExpressionError, TriggerError
 from kokugen.recurrence.bits import bits, repeated
 from kokugen.recurrence.cron_field import FIVE, SIX, Field, Place, read_field
 from kokugen.recurrence.pattern import Pattern, minutes_of_day
-from kokugen.recurrence.wall import Walls, check_zone
+from kokugen.recurrence.wall import MaskedWalls, check_zone
 
 EXPRESSION_MAX = 512
 """How long an expression may be, in characters."""
@@ -34,7 +34,7 @@ FIELDS = "5 fields: minute hour day month weekday; or 6 with the second first; o
 class Parsed:
     """What an expression says: local times, its own zone, and whether it goes by real time."""
 
-    walls: Walls
+    walls: MaskedWalls
     tz: str | None
     is_real: bool
 

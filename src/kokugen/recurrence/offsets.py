@@ -7,10 +7,12 @@ The standard library tells a zone's offset at an instant, but not until when it 
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, datetime, timezone, tzinfo
+from datetime import UTC, timedelta, timezone, tzinfo
 from functools import lru_cache
 from threading import Lock
 from typing import NamedTuple
+
+from kokugen.clock import EPOCH
 
 DAY_S = 86_400
 CHUNK_S = 400 * DAY_S
@@ -114,7 +116,7 @@ class OffsetTable:
         return high
 
     def _offset(self, instant: int) -> int:
-        offset = datetime.fromtimestamp(instant, self._zone).utcoffset()
+        offset = (EPOCH + timedelta(seconds=instant)).astimezone(self._zone).utcoffset()
         assert offset is not None
         return offset.days * DAY_S + offset.seconds
 

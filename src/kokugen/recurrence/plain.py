@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from kokugen.errors import TriggerError
+
 if TYPE_CHECKING:
     from kokugen.recurrence.calendar import Calendar
+
+NAME_MAX = 200
 
 P = TypeVar("P", bound="Plain")
 
@@ -49,3 +53,9 @@ def _bound(value: Any, calendars: Mapping[str, Calendar]) -> Any:
         bound = tuple(_bound(one, calendars) for one in value)
         return bound if any(new is not old for new, old in zip(bound, value, strict=True)) else value
     return value
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise TriggerError unless this is a text that can be stored as a name."""
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX or not name.isprintable():
+        raise TriggerError(f"{what} {name!r} is not a text of 1 to {NAME_MAX} printable characters")

@@ -5,7 +5,7 @@ A tab (`kokugen.recurrence.tab`) or a builder makes rows, a rescheduler asks the
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from msgspec import Struct
 
@@ -73,7 +73,7 @@ class CronRow(Struct, frozen=True, forbid_unknown_fields=True):
         found = clock.next(self._pattern(), instant, instant + SEARCH_S) if instant < MAX_S else None
         if found is None:
             raise InvalidEntryError(f"cron row: {self} does not match any time within {YEARS_MAX} years of {after}")
-        return datetime.fromtimestamp(found, UTC)
+        return EPOCH + timedelta(seconds=found)
 
     def _pattern(self) -> Pattern:
         minutes = minutes_of_day(self._mask("hour"), self._mask("minute"))

@@ -7,9 +7,9 @@ of all triggers that speak of local time, and asks its `Walls` for them.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol
 
 from kokugen.clock import EPOCH, SECOND_US
 from kokugen.errors import TriggerError
@@ -44,7 +44,6 @@ class Walls(Protocol):
         ...
 
 
-@runtime_checkable
 class MaskedWalls(Walls, Protocol):
     """Local times that can be told as bits without walking them."""
 
@@ -98,6 +97,16 @@ class WallClock:
 
     def next(self, walls: Walls, instant: int, limit: int) -> int | None:
         """Return the first instant that is not earlier and at which one of the local times comes, up to `limit`."""
+        start, end, offset, low, high, _, _ = self._last
+        if start < instant < end:  # nearly always, and then there is no more to it
+            first = instant + offset
+            near = walls.at_or_after(first if first > low else low)  # noqa: FURB136 - max() would be a tenth of it all
+            if near is not None and near < high and near - offset <= limit:
+                return near - offset
+        return self._next_from(walls, instant, limit)
+
+    def _next_from(self, walls: Walls, instant: int, limit: int) -> int | None:
+        """Search for it span by span."""
         asked, wall = 1, 0  # from the first of these to the second there is no local time; at first nothing is known
         while instant <= limit:
             start, end, offset, low, high, gap_low, gap_high = self.stretch(instant)
@@ -186,7 +195,7 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         except TypeError as error:
             raise not_aware(after) from error
         found = self._next_s(since.days * DAY_S + since.seconds + 1)
-        return None if found is None else datetime.fromtimestamp(found, UTC)
+        return None if found is None else EPOCH + timedelta(seconds=found)
 
     def next_us(self, after_us: int) -> int | None:
         found = self._next_s(after_us // SECOND_US + 1)
@@ -201,8 +210,8 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         return self.clock.count(self.walls, -(-start_us // SECOND_US), -(-end_us // SECOND_US))
 
     def mask(self, start: int, width: int) -> int:
-        walls = self.walls
-        if not isinstance(walls, MaskedWalls):
+        walls = self.masked_walls
+        if walls is None:
             return super().mask(start, width)
         return self.clock.mask(walls, max(start, MIN_S), min(start + width, MAX_S)) << max(MIN_S - start, 0)
 
@@ -222,6 +231,10 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         return False
 
     @cached_property
+    def _earliest(self) -> int:
+        return max(self.begins - MARGIN_S, MIN_S)
+
+    @cached_property
     def clock(self) -> WallClock:
         """The clock on its wall."""
         zone = UTC if self.zone_name == "UTC" else load_zone(self.zone_name)
@@ -237,10 +250,16 @@ class WallTrigger(Trigger, frozen=True, kw_only=True):
         """Its local times."""
         raise NotImplementedError
 
+    @property
+    def masked_walls(self) -> MaskedWalls | None:
+        """Its local times, where they can be told as bits."""
+        return None
+
     def _next_s(self, instant: int) -> int | None:
         if instant >= MAX_S:
             return None
-        instant = max(instant, self.begins - MARGIN_S, MIN_S)
+        if instant < self._earliest:  # noqa: PLR1730 - the same
+            instant = self._earliest
         found = self.clock.next(self.walls, instant, instant + SEARCH_S)
         return found if found is None or found < MAX_S else None
 

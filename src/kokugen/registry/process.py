@@ -123,9 +123,11 @@ def _stop(program: Program, ended: Event) -> None:
 
 
 def _await(program: Program, codes: list[int], ended: Event, wake: Event) -> None:
-    codes.append(program.wait())
-    ended.set()
-    wake.set()
+    try:
+        codes.append(program.wait())
+    finally:
+        ended.set()
+        wake.set()
 
 
 def _thread(target: Callable[..., object], *arguments: object) -> Thread:

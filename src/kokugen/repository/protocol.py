@@ -120,7 +120,7 @@ class ClaimRepository(Protocol):
 
         Each gets fence+1, attempt+1, beat 0 and the request's nonce as its claim. Tasks on hold, past their start
         deadline or of other queues are not taken; up to 100 past their start deadline become Cancelled (`expired`),
-        those on hold once they are released.
+        those on hold once they are released. Of works that are to be strict they run at most once from then on.
         """
         ...
 

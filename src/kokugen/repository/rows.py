@@ -75,6 +75,8 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
     """The work ids to claim; None: all but `skip`."""
     skip: frozenset[str] = frozenset()
     """Work ids known to be missing here."""
+    strict: frozenset[str] = frozenset()
+    """Work ids whose tasks run at most once from this claim on, whatever they were stored as."""
     ahead_us: int = 20_000
     ttl_s: float = 30.0
 
@@ -96,6 +98,7 @@ class Claimed(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     fence: int
     tags: str | None
     options: str | None
+    start_deadline: int | None = None
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):

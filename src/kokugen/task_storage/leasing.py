@@ -115,6 +115,7 @@ class LeasedTasks:
         queues: tuple[str, ...],
         only: frozenset[str] | None,
         skip: frozenset[str],
+        strict: frozenset[str],
     ) -> Asked:
         """Ask for due tasks; `answer` waits for them. An asker is one that asks for one claim at a time."""
         request = ClaimRequest(
@@ -126,6 +127,7 @@ class LeasedTasks:
             queues=queues,
             only=only,
             skip=skip,
+            strict=strict,
             ahead_us=int(self._settings.ahead_s * 1_000_000),
             ttl_s=self._settings.ttl_s,
         )

@@ -72,6 +72,8 @@ class MemoryClaims(MemoryStore):
             for record in taken:
                 self._table.start(record, request.node_id, request.nonce, now)
                 record.ttl_s = request.ttl_s
+                if record.asked.work_id in request.strict:
+                    record.asked = replace(record.asked, mode=int(Mode.AT_MOST_ONCE))
             tasks = [claimed_of(record) for record in taken]
         more = len(tasks) >= wanted
         return Reply.of(ClaimAnswer(claim=request.nonce, tasks=tasks, next_due=next_due, more=more, now=now))

@@ -108,6 +108,7 @@ def claimed_of(record: Record) -> Claimed:
         fence=record.fence,
         tags=asked.tags,
         options=asked.options,
+        start_deadline=record.start_deadline,
     )
 
 

@@ -42,6 +42,7 @@ async def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
         "slots": request.slots,
         "buffer": request.buffer,
         "lost_max": request.lost_max,
+        "strict": sorted(request.strict),
         "only": None if request.only is None else sorted(request.only),
         "skip": sorted(request.skip),
         "node": request.node_id,

@@ -48,16 +48,13 @@ from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
-from kokugen.repository.sqlite.guest import Host, guest_of
+from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
 from kokugen.repository.sqlite.library import FAULTS, Apsw, Connection, Library, Occupancy
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 T = TypeVar("T")
-
-SOON_US = 2_000_000
-"""Other processes need no hint of what is due later than this: their own poll finds it in time."""
 
 _occupancy = Occupancy()
 _abandoned: list[object] = []
@@ -258,8 +255,14 @@ class SQLiteRepository(SeedMethods):
         return guest_of(connection, self._library.scheme, self._host)
 
     def _host(self) -> Host:
-        self._opened()
-        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock)
+        writer = self._opened()
+
+        def knock(due_us: int) -> None:
+            passed: Reply[None] = Reply()
+            passed.when_done(lambda: self._hint(due_us))
+            writer.submit(Operation(reply=passed, run=_wake, due_us=due_us))
+
+        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock, knock=knock)
 
     # -- Reading
 

@@ -15,12 +15,15 @@ from msgspec import Struct
 from kokugen.clock import Clock
 from kokugen.errors import TransactionError
 from kokugen.repository.joining import Kind, kinds, named
-from kokugen.repository.rows import Added, Finish, Finished, NewTask
+from kokugen.repository.rows import Added, AddResult, Finish, Finished, NewTask
 from kokugen.repository.sqlite import runs, tasks
 from kokugen.repository.sqlite.borrowed import BorrowedApsw, BorrowedStandard
 from kokugen.repository.sqlite.connection import file_identity
 from kokugen.repository.sqlite.library import Apsw, Connection, Standard
 from kokugen.repository.sqlite.tasks import Scope
+
+SOON_US = 2_000_000
+"""Others need no hint of what is due later than this: their own poll finds it in time."""
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -30,6 +33,9 @@ class Host(Struct, frozen=True, kw_only=True):
     file: tuple[int, int] | None
     namespace: str
     clock: Clock
+    knock: Callable[[int], object]
+    """Have those who wait for tasks told of one that is due then, as soon as nobody has the file locked: the writer
+    stands in line for that behind the transaction that added it. If it was rolled back, that is a false alarm."""
 
 
 class Guest:
@@ -42,13 +48,20 @@ class Guest:
         self._connection = connection
 
     def add(self, tasks_: Sequence[NewTask]) -> list[Added]:
-        return tasks.add(self._scope(), tasks_)
+        host = self._host()
+        scope = self._scope(host)
+        answers = tasks.add(scope, tasks_)
+        pairs = zip(tasks_, answers, strict=True)
+        due_us = min((task.due_at for task, one in pairs if one.result is AddResult.ADDED), default=None)
+        if due_us is not None and due_us < scope.now + SOON_US:
+            host.knock(due_us)
+        return answers
 
     def finish(self, row: Finish) -> Finished:
-        return runs.finish(self._scope(), [row])[0]
+        return runs.finish(self._scope(self._host()), [row])[0]
 
-    def _scope(self) -> Scope:
-        host, connection = self._host(), self._connection
+    def _scope(self, host: Host) -> Scope:
+        connection = self._connection
         connection.begun()
         self._check_file(host, connection)
         return Scope(connection, host.namespace, host.clock.wall_us())

@@ -112,6 +112,10 @@ _TAKE = (
     " attempt = attempt + 1, rev = rev + 1, claimed_at = :now, modified_at = :now, started_at = NULL"
     " WHERE namespace = :ns AND id IN (SELECT value FROM json_each(:ids))"
 )
+_STRICT = (
+    f"UPDATE task SET mode = {int(Mode.AT_MOST_ONCE)}"
+    " WHERE namespace = :ns AND id IN (SELECT value FROM json_each(:ids))"
+)
 _CLAIMED = {"attempt": "attempt + 1", "fence": "fence + 1", "param": "p"}
 _CLAIMED_ROW = f"json_array({', '.join(_CLAIMED.get(name, name) for name in Claimed.__struct_fields__)})"
 _HELD_ROW = f"json_array({', '.join('p' if n == 'param' else n for n in Claimed.__struct_fields__)})"
@@ -143,9 +147,20 @@ def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
         names |= {"node": request.node_id, "claim": request.nonce, "ttl": request.ttl_s}
         scope.db.execute(_TAKE, names | {"ids": encode([task.id for task in taken])})
         assert scope.db.changes() == len(taken), "what was picked in this transaction is taken"
+        if request.strict:
+            taken = _made_strict(scope, taken, request.strict)
     next_due = one(scope.db, next_due_sql(len(request.queues)), names)
     more = len(found) >= names["n"]
     return ClaimAnswer(claim=request.nonce, tasks=taken, next_due=next_due, more=more, now=scope.now)
+
+
+def _made_strict(scope: Scope, taken: list[Claimed], strict: frozenset[str]) -> list[Claimed]:
+    """Have tasks of these works run at most once from now on."""
+    ids = {task.id for task in taken if task.work_id in strict and task.mode != Mode.AT_MOST_ONCE}
+    if not ids:
+        return taken
+    scope.db.execute(_STRICT, {"ns": scope.namespace, "ids": encode(sorted(ids))})
+    return [msgspec.structs.replace(task, mode=Mode.AT_MOST_ONCE) if task.id in ids else task for task in taken]
 
 
 def _pick(scope: Scope, sql: str, names: dict[str, Any]) -> list[Claimed]:

@@ -48,6 +48,29 @@ class ChoosingCases:
         task_id = lab.add()
         assert lab.claimed(slots=1) == [task_id]
 
+    # -- Works that are declared here to run at most once, whatever their tasks were stored as
+
+    def test_a_task_of_strict_work_runs_at_most_once_from_its_claim_on(self, lab: Lab) -> None:
+        lax, strict, other = lab.add(), lab.add(work_id="strict"), lab.add(work_id="strict", mode=Mode.AT_MOST_ONCE)
+        modes = {task.id: task.mode for task in lab.claim(strict=frozenset({"strict", "unused"})).tasks}
+        assert modes == {lax: Mode.AT_LEAST_ONCE, strict: Mode.AT_MOST_ONCE, other: Mode.AT_MOST_ONCE}
+        assert [lab.info(one).mode for one in (lax, strict, other)] == [modes[one] for one in (lax, strict, other)]
+
+    def test_a_run_of_strict_work_that_is_lost_is_not_run_again(self, lab: Lab) -> None:
+        task_id = lab.add(work_id="strict")
+        lab.claim(strict=frozenset({"strict"}))
+        lab.pass_time()
+        lab.recover(*lab.watch())
+        assert (lab.info(task_id).state, lab.info(task_id).reason) == (TaskState.FAILED, "lost")
+
+    def test_a_task_of_strict_work_that_is_given_back_waits_for_a_slot(self, lab: Lab) -> None:
+        first, second = lab.add(work_id="strict"), lab.add(work_id="strict")
+        answer = lab.claim(strict=frozenset({"strict"}))
+        for task in answer.tasks:
+            lab.finish(task.id, answer.claim, TaskState.INITIALIZED, outcome="released", attempt_back=1)
+        assert lab.claimed(slots=1, buffer=5) == [first]
+        assert lab.claimed(slots=1) == [second]
+
     # -- Tasks that may not wait in a buffer
 
     def test_a_task_that_runs_at_most_once_waits_for_a_slot(self, lab: Lab) -> None:

@@ -58,6 +58,8 @@ WITH clock AS MATERIALIZED (
   UPDATE kokugen.task
      SET state = 1, owner = :node::text, claim = :nonce::text, beat = 0, ttl_s = :ttl::float8, fence = fence + 1,
          attempt = attempt + 1, rev = rev + 1, started_at = NULL,
+         mode = CASE WHEN work_id = ANY (:strict::text[]) THEN 1 ELSE mode END,
+         care = CASE WHEN care = 0 AND work_id = ANY (:strict) THEN 1 ELSE care END,
          claimed_at = (SELECT now FROM clock), modified_at = (SELECT now FROM clock)
    WHERE ctid = ANY (ARRAY(
      SELECT ctid
@@ -65,7 +67,7 @@ WITH clock AS MATERIALIZED (
                FROM ranked) AS r
       WHERE nr <= :slots OR (care = 0 AND behind <= :buffer)))
   RETURNING rank, id, work_id, param, queue, mode, scheduled_time, due_at, attempt, max_attempts, lost, max_lost,
-            fence, tags, options
+            fence, tags, options, start_deadline
 )
 SELECT (SELECT now FROM clock) AS now,
        (SELECT min(CASE WHEN h.due_at > (SELECT until FROM clock) THEN h.due_at ELSE (
@@ -78,5 +80,5 @@ SELECT (SELECT now FROM clock) AS now,
        EXISTS (SELECT FROM found f GROUP BY f.care
                HAVING count(*) >= CASE f.care WHEN 0 THEN :slots + :buffer WHEN 1 THEN :slots ELSE :lost_max END) AS more,
        (SELECT json_agg(json_build_array(id, work_id, param, queue, mode, scheduled_time, due_at, attempt,
-                 max_attempts, lost, max_lost, fence, tags, options) ORDER BY rank, due_at, id)::text
+                 max_attempts, lost, max_lost, fence, tags, options, start_deadline) ORDER BY rank, due_at, id)::text
           FROM taken) AS tasks
