@@ -24,8 +24,9 @@ SEED = 2026
 
 SQLITE, POSTGRES = "kokugen, SQLite", "kokugen, PostgreSQL"
 WHY = (
-    "PgQueuer and Procrastinate notify others in the transaction that adds. kokugen does so after it, by a statement of"
-    " its own: NOTIFY locks the whole server until its commit is on disk, and all who add would wait for each other."
+    "The peers notify others in the transaction that adds, and run work on the loop that claims. kokugen notifies after"
+    " the commit, by a statement of its own: NOTIFY locks the whole server until its commit is on disk, and all who add"
+    " would wait for each other. And it runs work on threads, so that none can hold up claims and leases."
 )
 GOALS = {
     "p50": {POSTGRES: at_most(3.0)},

@@ -1,16 +1,20 @@
-"""Which times are accepted, and what is kept of them."""
+"""Which times are accepted, what is kept of them, and what rows become of tasks."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
+from typing import Any
 from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
 
-from kokugen.acceptance import check_time
+from kokugen.acceptance import Intake, check_time, request_of, row_of
 from kokugen.clock import to_us
 from kokugen.errors import ScheduledTimeError
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.retry import Retry
+from kokugen.task import Params, TaskParam
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SKIPPED = datetime(2026, 3, 29, 2, 30)  # noqa: DTZ001 - the zone is to come
@@ -81,3 +85,35 @@ def test_a_zone_that_came_from_a_file_has_no_name_to_keep() -> None:
         None,
         None,
     )
+
+
+works = FunctionRegistry()
+
+
+@works.work
+def plain() -> None: ...
+
+
+@works.work(queue="mail", priority=3, tags=("a", "b"), retry=Retry(attempts=3), unique="one", max_lost=1)
+def declared(*args: int, **kwargs: int) -> None: ...
+
+
+@works.work(start_within=timedelta(minutes=1), timeout=timedelta(minutes=2))
+def timed(*args: int) -> None: ...
+
+
+WHEN = datetime(2026, 5, 1, 12, tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize("work_id", ["plain", "declared", "timed", "known-elsewhere"])
+@pytest.mark.parametrize("param", [None, (), [1, 2], Params((1,), {})], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"priority": 0}, {"id": "mine", "queue": "own"}, {"start_within": timedelta(hours=1)}], ids=str
+)
+def test_many_tasks_become_the_same_rows_as_each_alone(work_id: str, param: Any, options: dict[str, Any]) -> None:
+    param = None if work_id == "plain" else param  # it takes none
+    work = works.load(work_id)
+    one = TaskParam(work_id=work_id, scheduled_time=WHEN, param=param, **options)
+    alone = row_of(request_of(one, work.declared if work else None), "new", work)
+    intake = Intake(works.load, lambda: "new")
+    assert [intake.row(one), intake.row(one)] == [alone, alone]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import astuple
 
 from kokugen.clock import duration_us, to_us
@@ -108,18 +109,68 @@ def new_task(request: ScheduleRequest, task_id: str, param: str, options: Option
         due_at=us,
         scheduled_time=us,
         param=param,
-        queue=options.queue,
-        rank=-options.priority,
-        mode=options.mode,
-        max_attempts=options.max_attempts,
-        max_lost=options.max_lost,
         start_deadline=None if options.start_within is None else us + duration_us(options.start_within),
-        unique_key=options.unique,
-        tags=_json(options.tags) if options.tags else None,
-        options=_own(options, declared),
         zone=request.zone,
         local_time=request.local_time,
+        **_columns(options, declared),
     )
+
+
+class Intake:
+    """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
+
+    def __init__(self, work_of: Callable[[str], Work | None], task_id: Callable[[], str]) -> None:
+        self._work_of = work_of
+        self._task_id = task_id
+        self._kinds: dict[str, _Kind] = {}
+
+    def row(self, param: TaskParam) -> NewTask:
+        """Return what `row_of` returns for the request of `param`."""
+        kind = self._kinds.get(param.work_id) or self._learn(param.work_id)
+        if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
+            return row_of(request_of(param, kind.declared), self._task_id(), kind.work)
+        us, zone, local = check_time(param.scheduled_time)
+        params = Params.of(param.param)
+        return NewTask(
+            id=self._task_id(),
+            work_id=param.work_id,
+            due_at=us,
+            scheduled_time=us,
+            param=encode_params(params) if kind.work is None else kind.work.encode(params.args, params.kwargs),
+            zone=zone,
+            local_time=local,
+            **kind.columns,
+        )
+
+    def _learn(self, work_id: str) -> _Kind:
+        work = self._work_of(check_name("work id", work_id))
+        declared = None if work is None else work.declared
+        options = declared or Options()
+        timed = options.start_within is not None
+        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared))
+        return kind
+
+
+class _Kind(Struct, frozen=True):
+    """Work, and the columns that are the same for all its tasks without options of their own; None: not all are."""
+
+    work: Work | None
+    declared: Options | None
+    columns: dict[str, Any] | None
+
+
+def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
+    """Return the columns that depend on nothing but the options."""
+    return {
+        "queue": options.queue,
+        "rank": -options.priority,
+        "mode": options.mode,
+        "max_attempts": options.max_attempts,
+        "max_lost": options.max_lost,
+        "unique_key": options.unique,
+        "tags": _json(options.tags) if options.tags else None,
+        "options": _own(options, declared),
+    }
 
 
 def _own(options: Options, declared: Options | None) -> str | None:

@@ -28,6 +28,8 @@ from msgspec import Raw, Struct
 from kokugen.errors import CodecError, LimitExceededError
 from kokugen.task import Params
 
+NO_PARAMS = "{}"
+"""How a call without arguments is stored."""
 PARAM_MAX = 256 * 1024
 """Bytes of a task's arguments."""
 RESULT_MAX = 64 * 1024

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import check_time, request_of, row_of
+from kokugen.acceptance import Intake, check_time, request_of, row_of
 from kokugen.agenda import Agenda
 from kokugen.clock import Clock
 from kokugen.codec import cut_error, decode_value
@@ -127,7 +127,7 @@ class Front(Generic[H]):
         """
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
-        rows = [self._row_of(param) for param in params]
+        rows = list(map(Intake(self.parts.work_of, self.parts.ids.task_id).row, params))
         batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
@@ -145,10 +145,6 @@ class Front(Generic[H]):
     def row(self, request: ScheduleRequest) -> NewTask:
         """Return the row to add."""
         return row_of(request, self.parts.ids.task_id(), self.parts.work_of(request.work_id))
-
-    def _row_of(self, param: TaskParam) -> NewTask:
-        work = self.parts.work_of(param.work_id)
-        return row_of(request_of(param, work.declared if work is not None else None), self.parts.ids.task_id(), work)
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
         row = self.row(request)

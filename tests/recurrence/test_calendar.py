@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kokugen.errors import TriggerError
@@ -25,7 +26,7 @@ def at(text: str, zone: ZoneInfo = BERLIN) -> datetime:
 
 @each
 @given(when=st.datetimes(datetime(2025, 12, 1), datetime(2027, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stay_lasts_as_long_as_it_says(calendar: Calendar, when: datetime) -> None:
     us = round(when.timestamp()) * SECOND_US
     stay = calendar.stay_us(us)
@@ -43,6 +44,28 @@ def test_a_calendar_and_its_complement_are_all_time(calendar: Calendar) -> None:
         assert (calendar | FAIR).contains(when) is (calendar.contains(when) or FAIR.contains(when))
         assert (calendar & FAIR).contains(when) is (calendar.contains(when) and FAIR.contains(when))
         assert (calendar - FAIR).contains(when) is (calendar.contains(when) and not FAIR.contains(when))
+
+
+@pytest.mark.parametrize("tz", ["Europe/Berlin", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia", "America/Havana"])
+def test_what_is_inside_is_what_the_clock_on_the_wall_shows(tz: str) -> None:
+    """Some of these zones change their clocks at midnight, so that a day begins at 1:00, or an evening comes twice."""
+    zone, chance = ZoneInfo(tz), Random(tz)
+    dates = tuple(date(2011, 1, 1) + timedelta(days=number) for number in range(0, 5000, 3))
+    days, nights = Days(dates, tz=tz), Weekly("sat,tue", time(23), time(1, 30), tz=tz)
+    chosen = set(dates)
+    for _ in range(3000):
+        when = datetime(2011, 1, 1, tzinfo=UTC) + timedelta(minutes=chance.randrange(13 * 365 * 1440))
+        wall = when.astimezone(zone)
+        assert days.contains(when) is (wall.date() in chosen)
+        begins = wall.isoweekday() in {2, 6} and wall.hour == 23
+        ends = wall.isoweekday() in {3, 7} and wall.hour * 60 + wall.minute < 90
+        assert nights.contains(when) is (begins or ends)
+
+
+@each
+def test_outside_of_the_known_years_nothing_is_inside(calendar: Calendar) -> None:
+    for year in (1, 1960, 9000, 9999):
+        assert not calendar.contains(datetime(year, 6, 1, tzinfo=UTC))
 
 
 def test_a_holiday_is_from_midnight_to_midnight_where_it_is() -> None:

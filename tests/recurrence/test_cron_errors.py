@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kokugen.errors import CronExpressionError, KokugenError, TriggerError
@@ -172,7 +172,7 @@ LIKELY = st.lists(FIELDS.map(",".join), min_size=4, max_size=7).map(" ".join)
 
 
 @given(st.one_of(st.text(max_size=60), st.text("0123456789*/-,?LWH#@ monfrjaTZ=()", max_size=80), LIKELY))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example("TZ=")
 @example("@every " + "9" * 500 + "s")
 @example("0 0 " + "1," * 200 + "1 * *")
@@ -235,7 +235,7 @@ def read_quietly(expression: str) -> None:
 
 
 @given(LIKELY)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_likely_expression_takes_many_steps(expression: str) -> None:
     assert lines_of(lambda: read_quietly(expression)) < LINES_MAX
 

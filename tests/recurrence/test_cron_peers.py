@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import croniter
 from cronsim import CronSim
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kokugen.recurrence import Cron
@@ -66,21 +66,21 @@ def by_croniter(expression: str, start: datetime) -> list[datetime]:
 
 
 @given(FIVE, STARTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_cronsim_has_the_same_times(expression: str, start: datetime) -> None:
     at = start.replace(tzinfo=UTC)
     assert ours(expression, at) == by_cronsim(expression, at)
 
 
 @given(st.tuples(st.integers(0, 59).map(str), FIVE).map(" ".join), STARTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_cronsim_has_the_same_times_with_seconds(expression: str, start: datetime) -> None:
     at = start.replace(tzinfo=UTC)
     assert ours(expression, at) == by_cronsim(expression, at)
 
 
 @given(FIVE, STARTS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_cronsim_has_the_same_times_backwards(expression: str, start: datetime) -> None:
     at = start.replace(tzinfo=UTC)
     simulation = CronSim(expression, at, reverse=True)
@@ -93,7 +93,7 @@ def test_cronsim_has_the_same_times_backwards(expression: str, start: datetime) 
 
 
 @given(ONE_DAY_FIELD, STARTS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_croniter_has_the_same_times(expression: str, start: datetime) -> None:
     """Of expressions that restrict one of the days only: where both are, croniter and cron differ over stars."""
     at = start.replace(tzinfo=UTC)

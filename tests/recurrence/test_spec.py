@@ -7,18 +7,20 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kokugen.errors import LimitExceededError, TriggerError, UnknownCalendarError
 from kokugen.recurrence import (
     AnyOf,
     BusinessDays,
+    Calendar,
     Cron,
     Days,
     Every,
     Instants,
     Named,
+    Trigger,
     dump_calendar,
     dump_spec,
     from_spec,
@@ -90,7 +92,7 @@ def test_what_is_not_json_is_refused(text: str | bytes) -> None:
         max_leaves=8,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_data_at_all_breaks_the_reader(value: Any) -> None:
     with pytest.raises((TriggerError, LimitExceededError)):
         load_spec(json.dumps(value))
@@ -151,3 +153,45 @@ def test_a_calendar_that_nobody_gave_is_an_error_that_names_it() -> None:
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
 def test_what_names_no_calendar_is_itself_when_bound(trigger: Any) -> None:
     assert trigger.bind({}) is trigger
+
+
+# What stores hold: these texts must be read for ever, as what they are.
+STORED = (
+    '{"type":"cron","expression":"H 9 * * mon-fri","key":"report","tz":"Asia/Tokyo","gap":"skip","fold":"both"}',
+    '{"type":"every","period":"PT6000S","start":"2026-02-01T08:00:00Z"}',
+    '{"type":"after","delay":"PT300S"}',
+    '{"type":"calendar_interval","start":"2026-01-31","months":1,"at":"09:30:00","overflow":"skip","tz":"Asia/Tokyo"}',
+    '{"type":"rrule","rule":"FREQ=DAILY;COUNT=9","start":"2026-01-01T02:30:00","exdates":["2026-01-02T02:30:00"]}',
+    '{"type":"nth_day","nth":-1,"of":{"type":"business_days","tz":"Asia/Tokyo"},"at":"17:00:00","months":"1-6"}',
+    '{"type":"instants","times":["2026-03-31T22:00:00Z","2026-05-01T01:02:03.000004Z"]}',
+    '{"type":"any_of","triggers":[{"type":"cron","expression":"@daily"},{"type":"every","period":"PT32400S"}]}',
+    '{"type":"all_of","triggers":[{"type":"cron","expression":"@daily"},{"type":"every","period":"PT32400S"}]}',
+    '{"type":"without","trigger":{"type":"cron","expression":"@daily"},"excluded":{"type":"every","period":"PT9S"}}',
+    '{"type":"during","trigger":{"type":"cron","expression":"@daily"},"calendar":{"type":"named","name":"office"}}',
+    '{"type":"outside","trigger":{"type":"every","period":"PT9S"},"calendar":{"type":"weekly","weekdays":"fri"}}',
+)
+STORED_CALENDARS = (
+    '{"type":"windows","windows":[["2026-03-01T00:00:00Z","2026-03-04T12:00:00Z"]]}',
+    '{"type":"days","dates":["2026-01-01","2026-04-03"],"tz":"Europe/Berlin"}',
+    '{"type":"weekly","weekdays":"fri","start":"22:00:00","end":"06:00:00","tz":"America/New_York"}',
+    '{"type":"business_days","holidays":{"type":"named","name":"jp"},"weekdays":"sun-thu","tz":"Asia/Tokyo"}',
+    '{"type":"joined","calendars":[{"type":"named","name":"a"},{"type":"named","name":"b"}],"need":"all"}',
+    '{"type":"complement","calendar":{"type":"named","name":"a"}}',
+)
+
+
+@pytest.mark.parametrize("text", STORED)
+def test_what_an_earlier_release_stored_is_read_and_written_alike(text: str) -> None:
+    assert dump_spec(load_spec(text)) == text
+
+
+@pytest.mark.parametrize("text", STORED_CALENDARS)
+def test_a_calendar_that_an_earlier_release_stored_is_too(text: str) -> None:
+    assert dump_calendar(load_calendar(text)) == text
+
+
+def test_every_kind_is_among_them() -> None:
+    triggers, calendars = Trigger.__subclasses__(), Calendar.__subclasses__()
+    kinds = {kind for base in (*triggers, *calendars) for kind in (base, *base.__subclasses__())}
+    tags = {kind.__struct_config__.tag for kind in kinds} - {"WallTrigger", "WallCalendar"}
+    assert {json.loads(text)["type"] for text in (*STORED, *STORED_CALENDARS)} | {"named"} == tags

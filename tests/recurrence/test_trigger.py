@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kokugen.recurrence as public
@@ -65,7 +65,7 @@ def test_a_count_is_that_of_the_times(trigger: Trigger) -> None:
 
 @each
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_at_any_instant_next_prev_and_count_agree(trigger: Trigger, data: st.DataObject) -> None:
     at, end = data.draw(instants), data.draw(instants)
     following, preceding = trigger.next(at), trigger.prev(at)
@@ -77,7 +77,7 @@ def test_at_any_instant_next_prev_and_count_agree(trigger: Trigger, data: st.Dat
 
 @each
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_range_falls_into_its_parts(trigger: Trigger, data: st.DataObject) -> None:
     start, middle, end = sorted(data.draw(instants) for _ in range(3))
     whole = trigger.count_between(start, end)

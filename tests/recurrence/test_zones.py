@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from kokugen.recurrence import Cron
-from kokugen.recurrence.offsets import OffsetTable
+from kokugen.recurrence.offsets import OffsetTable, offset_table
 from kokugen.zones import load_zone
 from tests.recurrence.oracle import Matches, Window, changes, offset_at
 
@@ -133,6 +133,20 @@ def test_the_checks_are_more_than_a_hundred_thousand() -> None:
         changed += sum(one.utcoffset() != other.utcoffset() for one, other in pairwise(offsets))
     local = datetime(2026, 3, 29, 2, tzinfo=UTC).replace(tzinfo=None)
     assert changed * ROUNDS * len(list(cases(local, Random(0)))) > 100_000
+
+
+def test_triggers_of_one_zone_share_its_table_and_do_not_make_it_anew() -> None:
+    table = offset_table(load_zone("Asia/Tehran"))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    Cron("0 9 * * *", tz="Asia/Tehran").next(now)
+    known = table._known
+    for hour in range(24):
+        Cron(f"30 {hour} * * *", tz="Asia/Tehran").next(now)
+    assert table._known is known
+    Cron("@daily", tz="Asia/Tehran").next(datetime(1970, 1, 1, tzinfo=UTC))
+    longer = table._known
+    Cron("@daily", tz="Asia/Tehran").next(now)
+    assert table._known is longer
 
 
 @pytest.mark.parametrize("shard", range(4))

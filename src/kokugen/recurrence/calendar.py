@@ -20,7 +20,7 @@ from kokugen.recurrence.cron_field import WEEKDAY, Place, read_field
 from kokugen.recurrence.offsets import DAY_S, OffsetTable, offset_table
 from kokugen.recurrence.pattern import EPOCH_DAY
 from kokugen.recurrence.plain import Plain, check_name
-from kokugen.recurrence.trigger import instant_us
+from kokugen.recurrence.trigger import MAX_US, MIN_US, instant_us
 from kokugen.recurrence.wall import check_zone
 from kokugen.zones import load_zone
 
@@ -42,8 +42,9 @@ class Calendar(Plain, frozen=True):
     """A set of time. Join them with `|`, `&` and `-`; `~calendar` is all other time."""
 
     def contains(self, when: datetime) -> bool:
-        """Return whether an aware time is inside."""
-        return self.stay_us(instant_us(when)).is_inside
+        """Return whether an aware time is inside. Outside of the years 1970 to 8999 none is."""
+        us = instant_us(when)
+        return MIN_US <= us < MAX_US and self.stay_us(us).is_inside
 
     def stay_us(self, us: int) -> Stay:
         """Return the stay of an instant, in microseconds since the epoch."""

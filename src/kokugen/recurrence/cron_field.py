@@ -78,7 +78,7 @@ class Place:
 
     def part(self, start: int, end: int | None = None) -> Place:
         """Return a piece of this piece."""
-        return replace(self, at=self.at + start, text=self.text[start:end])
+        return Place(self.expression, self.at + start, self.text[start:end], self.key)
 
     def error(self, problem: str, allowed: str) -> CronExpressionError:
         """Return the error that points here."""

@@ -18,6 +18,8 @@ DAY_S = 86_400
 CHUNK_S = 400 * DAY_S
 STEP_S = 3 * DAY_S
 """How often a zone is looked at. Since 1970 none has changed its clocks twice within six days, which a test watches."""
+FAR_S = 250 * CHUNK_S
+"""Farther than this from what is known, the table begins anew, so that it stays small."""
 FIRST_S = -CHUNK_S
 LAST_S = 221_845_392_000 + CHUNK_S
 """The table covers what a trigger knows, the years 1970 to 8999, and a little on both sides."""
@@ -76,7 +78,7 @@ class OffsetTable:
             low = max(instant - CHUNK_S, FIRST_S)
             high = min(instant + 2 * CHUNK_S, LAST_S)
             known = self._known
-            if known is None or low > known.high + 40 * CHUNK_S or high < known.low - 40 * CHUNK_S:
+            if known is None or low > known.high + FAR_S or high < known.low - FAR_S:
                 known = _Known(low, low, [low], [self._offset(low)])
             if low < known.low:
                 known = self._extended_down(known, low)

@@ -64,6 +64,10 @@ class Stretch(NamedTuple):
     gap_high: int
 
 
+NOWHERE = Stretch(0, 0, 0, 0, 0, 0, 0)
+"""The stretch of no instant at all."""
+
+
 class WallClock:
     """A zone under a policy: `gap` and `fold`, or real time, where every local time counts as often as it comes."""
 
@@ -74,7 +78,7 @@ class WallClock:
         self._gap = gap
         self._fold = fold
         self._is_real = is_real
-        self._last = self._stretch(offsets.span(0))
+        self._last = NOWHERE
 
     def stretch(self, instant: int) -> Stretch:
         """Return the stretch of an instant."""

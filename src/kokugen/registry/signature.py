@@ -13,7 +13,7 @@ from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any, ForwardRef, NoReturn, get_type_hints
 
-from kokugen.codec import RawParams, Reader, split_params
+from kokugen.codec import NO_PARAMS, RawParams, Reader, split_params
 from kokugen.errors import CodecError
 
 _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -63,7 +63,7 @@ class Signature:
 
     def read(self, param: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return stored arguments as their annotated types. Raises CodecError with path and reason."""
-        if param == "{}" and not self._missing[0]:
+        if param == NO_PARAMS and not self._missing[0]:
             return (), {}
         split = split_params(param)
         if not self.fits(len(split.args), split.kwargs):
@@ -73,7 +73,7 @@ class Signature:
 
     def check(self, param: str) -> None:
         """Raise CodecError where arguments that fit would not be read again as their annotated types."""
-        if param != "{}":
+        if param != NO_PARAMS:
             self._typed(split_params(param))
 
     def _typed(self, split: RawParams) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -13,7 +13,7 @@ from functools import cache, lru_cache, partial, update_wrapper
 from types import CoroutineType, MethodType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
-from kokugen.codec import encode_params, encode_value
+from kokugen.codec import NO_PARAMS, encode_params, encode_value
 from kokugen.errors import CodecError, LimitExceededError, OptionError, WorkArgumentsError
 from kokugen.options import OptionChanges, Options, check_name
 from kokugen.registry import protocol
@@ -85,6 +85,8 @@ class Work(Generic[P, R]):
         signature = self.signature()
         if not signature.fits(len(args), kwargs):
             raise self._refused(signature.misfit(args, kwargs))
+        if not args and not kwargs:
+            return NO_PARAMS
         try:
             text = encode_params(Params(args, kwargs))
             signature.check(text)
