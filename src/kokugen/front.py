@@ -99,7 +99,7 @@ class Front(Generic[H]):
         )
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
-        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0))
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
         self.runner.services = self.agenda.services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
