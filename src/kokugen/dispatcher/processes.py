@@ -26,7 +26,7 @@ from kokugen.dispatcher.pacer import Cancellable
 from kokugen.dispatcher.threads import ThreadDispatcher
 from kokugen.errors import OptionError
 from kokugen.middleware.base import Middleware, work_chain
-from kokugen.options import TIMEOUT_MAX, check_name
+from kokugen.options import TIMEOUT_MAX, check_place
 from kokugen.run import Run
 
 MEMORY_MIN = 64 * 1024 * 1024
@@ -48,7 +48,7 @@ class Processes(Struct, frozen=True, kw_only=True):
     name: str = "processes"
 
     def __post_init__(self) -> None:
-        check_name("place", self.name)
+        check_place(self.name)
         checked_workers(self.workers)
         if self.memory_max is not None and not _is_count(self.memory_max, MEMORY_MIN, sys.maxsize):
             raise OptionError(f"memory_max={self.memory_max!r}: use a number of bytes from {MEMORY_MIN:,}, or None")

@@ -6,22 +6,40 @@ from collections.abc import Sequence
 
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.timer import Timer
-from kokugen.registry.protocol import Work
 
 BUFFER_MIN = 16
 
 
+class Load:
+    """How many runs of a lane, or of lanes that share their dispatchers, were claimed and are not over."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+
 class Lane:
-    """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`.
+    """Counts what was claimed from its queues and is not over. The buffer is what the rate starts in `buffer_s`.
 
     It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over.
     """
 
-    def __init__(self, dispatchers: Sequence[Dispatcher], timer: Timer, *, buffer_s: float, buffer_max: int) -> None:
+    def __init__(
+        self,
+        dispatchers: Sequence[Dispatcher],
+        timer: Timer,
+        *,
+        queues: tuple[str, ...],
+        load: Load,
+        buffer_s: float,
+        buffer_max: int,
+    ) -> None:
         self.dispatchers = dispatchers
         self.timer = timer
+        self.queues = queues
         self.only: frozenset[str] | None = None
-        self.outstanding = 0
+        self._load = load
         self.crowded = False
         self._slow = False
         self._buffer_s = buffer_s
@@ -29,6 +47,10 @@ class Lane:
         self._rate = 0.0
         self._ended = 0
         self._since_s = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        return self._load.runs
 
     @property
     def capacity(self) -> int:
@@ -69,11 +91,11 @@ class Lane:
             self.timer.rest()
 
     def took(self, count: int) -> None:
-        self.outstanding += count
+        self._load.runs += count
 
     def ended(self, count: int, ran: int, now_s: float) -> None:
         """Take note of runs that are over, and of how many of them had started: the rate, over 20 ms or more."""
-        self.outstanding -= count
+        self._load.runs -= count
         assert self.outstanding >= 0, "more runs ended than were claimed"
         self._ended += ran
         span = now_s - self._since_s
@@ -87,10 +109,3 @@ class Lane:
         """Take note that what waited for a slot waited too long: claim no more of it until slots come free quickly."""
         self._slow = True
         self._rate, self._ended, self._since_s = 0.0, 0, now_s
-
-    def dispatcher_of(self, work: Work) -> Dispatcher | None:
-        """Return the dispatcher of this lane that runs this kind of work."""
-        for one in self.dispatchers:
-            if one.accepts(is_async=work.is_async):
-                return one
-        return None
