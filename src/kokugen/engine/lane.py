@@ -1,4 +1,8 @@
-"""A lane: the dispatchers that claims are made for together, and how much they have in hand and have room for."""
+"""A lane: dispatchers that run the same works, and how much they have in hand and have room for.
+
+Lanes that could take whatever a claim brings make one claim together, as a party: an idle node asks once, not once
+a lane.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,8 @@ class Load:
 class Lane:
     """Counts what was claimed from its queues and is not over. The buffer is what the rate starts in `buffer_s`.
 
-    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over.
+    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over. It is
+    `behind` when more was due than the last claim took. One that is `alone` claims with no other.
     """
 
     def __init__(
@@ -32,15 +37,18 @@ class Lane:
         *,
         queues: tuple[str, ...],
         load: Load,
+        alone: bool = False,
         buffer_s: float,
         buffer_max: int,
     ) -> None:
         self.dispatchers = dispatchers
         self.timer = timer
         self.queues = queues
+        self.alone = alone
         self.only: frozenset[str] | None = None
         self._load = load
         self.crowded = False
+        self.behind = False
         self._slow = False
         self._buffer_s = buffer_s
         self._buffer_max = buffer_max
@@ -109,3 +117,19 @@ class Lane:
         """Take note that what waited for a slot waited too long: claim no more of it until slots come free quickly."""
         self._slow = True
         self._rate, self._ended, self._since_s = 0.0, 0, now_s
+
+
+Party = tuple[Lane, ...]
+"""Lanes that claim together."""
+
+
+def parties_of(lanes: Sequence[Lane]) -> list[Party]:
+    """Return who claims together: all that may, unless one has no slot or lags behind.
+
+    It would narrow the others' claim.
+    """
+    alone: list[Party] = [(lane,) for lane in lanes if lane.alone]
+    others = [lane for lane in lanes if not lane.alone]
+    if any(lane.behind or not lane.slots for lane in others):
+        return [*((lane,) for lane in others), *alone]
+    return [tuple(others), *alone] if others else alone

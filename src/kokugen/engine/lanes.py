@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from kokugen.clock import SECOND_US, duration_us
 from kokugen.dispatcher.protocol import Dispatcher
-from kokugen.engine.lane import Lane, Load
+from kokugen.engine.lane import Lane, Load, Party
 from kokugen.engine.timer import Timer
 from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
@@ -56,17 +56,19 @@ class Lanes:
         self._lanes += self._placed
 
     def _lane(self, dispatchers: Sequence[Dispatcher], queues: tuple[str, ...], load: Load) -> Lane:
-        timer, settings = Timer(ahead_us=int(self._settings.ahead_s * SECOND_US)), self._settings
+        settings = self._settings
         return Lane(
-            dispatchers, timer, queues=queues, load=load, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max
+            dispatchers,
+            Timer(ahead_us=int(settings.ahead_s * SECOND_US)),
+            queues=queues,
+            load=load,
+            alone=dispatchers[0] in self._places,
+            buffer_s=settings.buffer_s,
+            buffer_max=settings.buffer_max,
         )
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
-
-    def index(self, lane: Lane) -> int:
-        """Return the lane's number, which is the same as long as the engine lives."""
-        return self._lanes.index(lane)
 
     def after(self, lane: Lane) -> Lane:
         """Return the next lane; after the last one comes the first."""
@@ -82,15 +84,20 @@ class Lanes:
         for lane in self._lanes:
             lane.serve(
                 frozenset(
-                    work_id for work_id, work in works.items() if work is not None and self.dispatcher_of(lane, work)
+                    work_id for work_id, work in works.items() if work is not None and self.place_of(work, (lane,))
                 )
             )
 
-    def dispatcher_of(self, lane: Lane, work: Work) -> Dispatcher | None:
-        """Return the dispatcher of this lane that runs this work: of what names the lane's place it is the place's."""
-        if lane in self._placed:
-            return lane.dispatchers[0]
-        return next((one for one in lane.dispatchers if self._suits(one, work)), None)
+    def place_of(self, work: Work, party: Party) -> tuple[Lane, Dispatcher] | None:
+        """Return the dispatcher among these lanes that runs this work, with its lane.
+
+        Of tasks that name a place it is the place's, whatever is declared.
+        """
+        for lane in party:
+            for dispatcher in lane.dispatchers:
+                if lane in self._placed or self._suits(dispatcher, work):
+                    return lane, dispatcher
+        return None
 
     def runs(self, work_id: str) -> bool:
         """Return whether tasks of this work that name no place are run here."""
