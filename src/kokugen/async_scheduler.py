@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
 from kokugen.filters import PAGE, task_query
@@ -25,6 +26,7 @@ from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
 from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -36,7 +38,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 
-class AsyncScheduler:
+class AsyncScheduler(AsyncRecurring):
     """As `Scheduler`. Async work runs on the loop that entered `async with` (or called `start`)."""
 
     def __init__(
@@ -50,6 +52,7 @@ class AsyncScheduler:
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -67,6 +70,7 @@ class AsyncScheduler:
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,
@@ -355,6 +359,10 @@ class AsyncScheduler:
             for one, handler in previous.items():
                 signal.signal(one, handler)
             await self.close()
+
+    async def _ask(self, ask: Callable[[], Reply[T]]) -> T:
+        await self._opened()
+        return await self._read(ask)
 
     async def _opened(self) -> Front[AsyncTaskHandle]:
         """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""

@@ -51,6 +51,25 @@ class StaleRevisionError(KokugenError, ValueError):
         self.expected = expected
 
 
+class NoScheduleError(KokugenError, LookupError):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {name!r} in this store: `kokugen schedules` lists those that there are")
+        self.name = name
+
+
+class ScheduleConflictError(KokugenError, ValueError):
+    """The schedule was changed by someone else since it was read: read it again, then decide."""
+
+    def __init__(self, name: str, edition: int | None = None, expected: int | None = None) -> None:
+        told = "changes all the time" if edition is None else f"is at edition {edition}, not {expected}"
+        super().__init__(f"schedule {name!r} {told}: it was changed meanwhile; read it again")
+        self.name = name
+        self.edition = edition
+        self.expected = expected
+
+
 class DuplicateTaskError(KokugenError, ValueError):
     """A live task already has this unique key; `existing_id` names it. Nothing was added."""
 
@@ -158,6 +177,19 @@ class RecoveredError(KokugenError, RuntimeError):
     def __init__(self, original: BaseException) -> None:
         super().__init__(f"the work raised {type(original).__name__}: {original}")
         self.original = original
+
+
+class WorkerDiedError(KokugenError, RuntimeError):
+    """The process that ran the work ended, or was killed, before the work was over. No other run is touched by it."""
+
+
+class RemoteWorkError(KokugenError, RuntimeError):
+    """Work that ran in another process raised an exception that cannot be made here; `kind` names its class."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind.replace(':', '.')}: {text.strip().rpartition(chr(10))[2]}")
+        self.kind = kind
+        self.text = text
 
 
 class OtherNodeWorkingError(KokugenError, RuntimeError):

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
+from kokugen.dispatcher.place import Place
 from kokugen.errors import (
     DuplicateTaskError,
     NotUpdatableStateError,
@@ -35,6 +36,7 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.runner import Runner
+from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
 from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -66,6 +68,7 @@ class Front(Generic[H]):
         namespace: str,
         workers: int,
         async_workers: int,
+        places: Sequence[Place],
         settings: Settings | None,
         clock: Clock | None,
         label: str | None,
@@ -92,6 +95,7 @@ class Front(Generic[H]):
             queues=queues,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             label=label,
             shared=shared,
             should_restore=should_restore,
@@ -100,6 +104,8 @@ class Front(Generic[H]):
             task_storage.durable = self.runner
         elif task_storage is not None and self.parts.payloads is not None:
             raise OptionError("a repository with the seed's methods alone gets plain arguments: nothing can guard them")
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
+        self.runner.services = self.agenda.services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
         self._cancel_watchers = [one for one in self.parts.middleware if isinstance(one, CancelWatcher)]

@@ -14,11 +14,14 @@ from msgspec import Meta, Struct
 from kokugen.clock import duration_us
 from kokugen.errors import LimitExceededError, OptionError
 from kokugen.retry import Retry, StoredRetry
+from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
 UNIQUE_MAX = 200
+KINDS = ("threads", "asyncio")
+"""Where work runs that names no place."""
 TIMEOUT_MAX = timedelta(days=30)
 HEADERS_MAX = 8 * 1024
 """Bytes of a task's headers, as JSON."""
@@ -36,10 +39,11 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    on: str | None
 
 
-class OptionChanges(DeclaredOptions, total=False):
-    """The keywords of `options(…)`, where `id` is the task's."""
+class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
+    """The keywords of `options(…)`, where `id` is the task's, and `name` and those after it are a schedule's."""
 
     id: str | None
 
@@ -49,7 +53,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison).
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
+    it runs, such as `processes`; None: on a thread, or async work on an event loop.
     """
 
     id: str | None = None
@@ -62,6 +67,9 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    on: str | None = None
+    schedule: ScheduleOptions | None = None
+    """What was said of a schedule; a task has no use for it."""
 
     @property
     def max_attempts(self) -> int:
@@ -69,10 +77,12 @@ class Options(Struct, frozen=True, kw_only=True):
 
     def merged(self, **changes: Unpack[OptionChanges]) -> Options:
         """Return these options with some changed, all checked. Raises OptionError for a value that is not allowed."""
-        unknown = set(changes) - set(self.__struct_fields__)
-        if unknown:
-            raise OptionError(f"there is no option {min(unknown)!r}: use {', '.join(self.__struct_fields__)}")
         values: dict[str, object] = dict(changes)
+        if of_schedule := {name: values.pop(name) for name in ScheduleOptions.__struct_fields__ if name in values}:
+            values["schedule"] = msgspec.structs.replace(self.schedule or ScheduleOptions(), **of_schedule)
+        unknown = set(values) - set(self.__struct_fields__)
+        if unknown:
+            raise OptionError(f"there is no option {min(unknown)!r}: use {', '.join(_known())}")
         if "priority" in values:
             values["priority"] = _priority(values["priority"])
         if "mode" in values:
@@ -84,6 +94,11 @@ class Options(Struct, frozen=True, kw_only=True):
         return merged
 
 
+def _known() -> list[str]:
+    of_task = [name for name in Options.__struct_fields__ if name != "schedule"]
+    return [*of_task, *ScheduleOptions.__struct_fields__]
+
+
 class StoredOptions(Struct, frozen=True, omit_defaults=True):
     """What of the options is stored with a task, because the task was given it itself."""
 
@@ -91,6 +106,8 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
     timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
     headers: dict[str, str] = {}
     """What middleware sends along from the scheduling to the runs."""
+    serial: bool = False
+    """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
 
 
 @lru_cache(maxsize=256)
@@ -124,6 +141,13 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def check_place(name: str) -> str:
+    """Return the name of a place. Raises OptionError."""
+    if name in KINDS:
+        raise OptionError(f"on={name!r}: work runs there by its kind, sync work on threads and async work on asyncio")
+    return check_name("place", name)
+
+
 def _priority(value: object) -> Priority:
     try:
         return Priority(value)  # type: ignore[arg-type]
@@ -153,6 +177,8 @@ def _check(options: Options) -> None:
     check_name("queue", options.queue)
     if options.id is not None:
         check_name("task id", options.id)
+    if options.on is not None:
+        check_place(options.on)
     if options.unique is not None and not (
         isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
     ):

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
 from kokugen.filters import PAGE, task_query
@@ -23,6 +24,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.schedules.recurring import Recurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -37,7 +39,7 @@ ANSWER_S = 60.0
 WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
-class Scheduler:
+class Scheduler(Recurring):
     """Schedules work into a store and, once started, runs what is due.
 
     `url` is `sqlite:///file.db`, `memory://`, or, left out, the environment's KOKUGEN_URL. The store is opened at
@@ -56,6 +58,7 @@ class Scheduler:
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -73,6 +76,7 @@ class Scheduler:
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,
@@ -257,6 +261,9 @@ class Scheduler:
     def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""
         return _answer(self.repository.prune(retention), "pruning")
+
+    def _await(self, reply: Reply[T], what: str) -> T:
+        return _answer(reply, what)
 
     # -- Hooks
 

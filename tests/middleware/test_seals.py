@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +14,14 @@ import apsw
 import pytest
 
 from kokugen import AsyncScheduler, FunctionRegistry, Retry, Scheduler, TaskParam, TaskState, current_run
+from kokugen.dispatcher.processes import Processes
 from kokugen.errors import CodecError, OptionError, SealError, TaskFailedError
 from kokugen.middleware.base import Middleware
 from kokugen.middleware.encrypt import EncryptMiddleware
 from kokugen.middleware.keys import Keys
-from kokugen.middleware.payloads import Payloads, Place
+from kokugen.middleware.payloads import Binding, Payloads
 from kokugen.middleware.sign import SignMiddleware
+from kokugen.recurrence import Cron
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
 from kokugen.testing import Stage, assert_scheduled
 from tests.task_storage.seed_repository import SeedRepository
@@ -65,6 +68,14 @@ def fail(secret: str) -> None:
 def seal(request: pytest.FixtureRequest) -> Seal:
     called.clear()
     return SEALS[request.param]
+
+
+def double(text: str) -> str:
+    return text * 2
+
+
+def raise_it(text: str) -> None:
+    raise LookupError(text)
 
 
 class Store:
@@ -394,8 +405,8 @@ def test_signed_payloads_can_be_read_by_people(store: Store) -> None:
 # -- The guards by themselves
 
 
-def place(**about: str) -> Place:
-    return Place(**({"kind": "param", "namespace": "default", "task_id": "t", "work_id": "w"} | about))
+def place(**about: str) -> Binding:
+    return Binding(**({"kind": "param", "namespace": "default", "task_id": "t", "work_id": "w"} | about))
 
 
 def test_no_flipped_bit_is_ever_taken(seal: Seal) -> None:
@@ -437,6 +448,36 @@ def test_the_arguments_of_a_schedule_are_good_for_all_its_tasks_and_no_other_wor
         payloads.open_param("a", "refund", template)
     with pytest.raises(SealError):
         payloads.open_result("a", "pay", template)
+
+
+def test_a_schedule_that_is_declared_again_is_the_same_and_its_tasks_are_run(seal: Seal) -> None:
+    with Stage() as stage:
+        scheduler = stage.take(Scheduler("memory://", works=works, middleware=[seal(OLD)]))
+        scheduler.every(Cron("0 9 * * *"), pay.options(name="daily"), CANARY)
+        schedule = scheduler.every(Cron("0 9 * * *"), pay.options(name="daily"), CANARY)
+        stage.clock.advance(days=2)
+        assert schedule.edition == 1
+        assert called == [(CANARY, 1)] * 2
+        stored = str([info.param for info in scheduler.tasks()])
+        assert (CANARY in stored) is (seal is SignMiddleware)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the work is in a module that the process imports")
+def test_work_in_another_process_has_its_arguments_and_its_result_is_sealed(seal: Seal, store: Store) -> None:
+    registry = FunctionRegistry()
+    away = registry.work(id="double", on="processes")(double)
+    fails = registry.work(id="fails", on="processes")(raise_it)
+    guard = seal(OLD)
+    places = [Processes(workers=1)]
+    with Scheduler(store.url, works=registry, middleware=[guard], places=places) as scheduler:
+        task = scheduler.after(SOON, away, CANARY)
+        assert task.result(WITHIN) == CANARY * 2
+        failed = scheduler.after(SOON, fails, CANARY).wait(WITHIN)
+        assert "LookupError" in (failed.error or "")
+        moved = scheduler.after(timedelta(days=1), away, "x")
+        store.write(moved.id, param=store.column("param", task.id), due_at=0)
+        assert "belongs to another task" in (until_settled(scheduler, moved.id).reason or "")
+    assert (CANARY.encode() in store.bytes()) is (seal is SignMiddleware)
 
 
 def test_both_together_sign_what_is_encrypted() -> None:

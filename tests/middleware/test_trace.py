@@ -17,7 +17,9 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from kokugen import FunctionRegistry, Retry, Scheduler
 from kokugen.errors import WorkArgumentsError
 from kokugen.middleware.trace import TraceMiddleware
+from kokugen.recurrence import Cron
 from kokugen.run import Cancel
+from kokugen.testing import Stage
 
 SOON = timedelta(0)
 WITHIN = timedelta(seconds=30)
@@ -165,6 +167,17 @@ def test_baggage_comes_along_and_is_put_down_again(traced: Traced) -> None:
             context.detach(token)
         assert task.result(WITHIN) == "shop-7"
         assert scheduler.after(SOON, carried).result(WITHIN) is None
+
+
+def test_a_schedule_is_the_same_each_time_it_is_declared_and_no_origin_of_its_runs(traced: Traced) -> None:
+    with Stage() as stage:
+        scheduler = stage.take(Scheduler("memory://", works=works, middleware=[TraceMiddleware(traced.provider)]))
+        scheduler.every(Cron("0 9 * * *"), carried)
+        schedule = scheduler.every(Cron("0 9 * * *"), carried)
+        stage.clock.advance(days=1)
+    assert schedule.edition == 1
+    assert list(traced.one("run carried").links) == []
+    assert traced.spans("schedule carried") == []
 
 
 def test_without_an_sdk_it_does_no_harm() -> None:

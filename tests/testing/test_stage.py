@@ -15,6 +15,7 @@ import pytest
 from kokugen import AsyncScheduler, FunctionRegistry, Priority, Retry, Scheduler, TaskParam, TaskState
 from kokugen.errors import NoEntryError, SchedulerStateError, WaitTimeoutError
 from kokugen.middleware.observe import ObserveMiddleware
+from kokugen.recurrence import Cron
 from kokugen.registry.params import param_work
 from kokugen.testing import Recorder, Stage, assert_not_scheduled, assert_scheduled, scheduled
 
@@ -185,6 +186,24 @@ def test_work_cannot_let_time_pass(stage: Stage, shop: Shop) -> None:
     task = shop.scheduler.after(SOON, hurry)
     stage.clock.advance()
     assert "time passes already" in (task.info().error or "")
+
+
+def test_schedules_recur_as_time_passes_declared_ones_too(stage: Stage) -> None:
+    scheduler, told = Scheduler("memory://"), list[datetime]()
+
+    @scheduler.every(Cron("0 9 * * *", tz="Asia/Tokyo"))
+    def open_shop() -> None:
+        told.append(stage.clock.now)
+
+    @scheduler.work
+    def close_shop() -> None:
+        told.append(stage.clock.now)
+
+    stage.take(scheduler)
+    scheduler.every(Cron("0 18 * * *", tz="Asia/Tokyo"), close_shop)
+    stage.clock.advance(days=7)
+    assert len(told) == 14
+    assert {when.hour for when in told} == {0, 9}
 
 
 # -- Inline

@@ -141,11 +141,22 @@ def _reason(run: Run, error: Steering) -> str:
     return str(error)
 
 
+class RemoteTraceback(Exception):
+    """The traceback of an error that was raised in another process."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 def error_text(error: BaseException, *, told: bool = True) -> str:
     """Return the traceback, for people, without kokugen's own frames and cut to its limit. It holds no variables.
 
-    Where its errors are not to be told, their classes are, and where they were raised.
+    Of an error that was raised elsewhere it is the one from there. Where its errors are not to be told, their classes
+    are, and where they were raised.
     """
+    if told and isinstance(error.__cause__, RemoteTraceback):
+        return cut_error(error.__cause__.text)
     whole = TracebackException.from_exception(error)
     _strip(whole, set())
     lines = whole.format() if told else _concealed(error, whole, set())
@@ -156,7 +167,7 @@ def _concealed(error: BaseException, told: TracebackException, seen: set[int]) -
     """Yield the places of an error and of what it came of, and the names of their classes."""
     seen.add(id(error))
     cause, before = error.__cause__ or error.__context__, told.__cause__ or told.__context__
-    if cause is not None and before is not None and id(cause) not in seen:
+    if cause is not None and before is not None and id(cause) not in seen and not isinstance(cause, RemoteTraceback):
         yield from _concealed(cause, before, seen)
         yield "\nand of that came\n\n"
     yield "Traceback (most recent call last):\n"

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
+from typing import Protocol
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
@@ -19,12 +20,13 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
 from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
-from kokugen.engine.lane import Lane, Party, place_of
+from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.middleware.payloads import Payloads
+from kokugen.options import stored_options
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
@@ -41,6 +43,14 @@ PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
 
 
+class Service(Protocol):
+    """What goes on beside the engine's own loops, for as long as it runs."""
+
+    async def run(self) -> None:
+        """Go on until it is cancelled. Does not raise."""
+        ...
+
+
 class Engine:
     """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
 
@@ -51,21 +61,24 @@ class Engine:
         registry: WorkRegistry,
         *,
         queues: tuple[str, ...],
+        places: Sequence[Dispatcher] = (),
         clock: Clock,
         random: Random,
         settings: Settings,
         hooks: Hooks,
         payloads: Payloads | None = None,
+        services: Sequence[Service] = (),
     ) -> None:
         self.storage = storage
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
-        self._dispatchers = dispatchers
+        self._dispatchers = (*dispatchers, *places)
         self._clock = clock
         self._random = random
         self._settings = settings
         self._hooks = hooks
         self._payloads = payloads
+        self._services = services
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
         self._outcomes: deque[Outcome] = deque()
@@ -75,14 +88,12 @@ class Engine:
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._lanes = Lanes(dispatchers, registry, settings)
+        self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
-        self._claims = Claims(
-            storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
-        )
+        self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
 
     # -- From any thread
 
@@ -148,6 +159,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
         try:
@@ -193,7 +205,7 @@ class Engine:
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
-            place = place_of(work, party) if work is not None else None
+            place = self._lanes.place_of(work, party) if work is not None else None
             if work is None or place is None:
                 self._leave(task, answer.claim)
                 continue
@@ -250,6 +262,8 @@ class Engine:
         self._recalls.written(outcomes, self.storage.pending_leases)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
+        if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
+            self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
 

@@ -33,6 +33,8 @@ class ScheduleRequest(Struct, frozen=True, kw_only=True):
     """Whether `params` were left out on purpose, to be loaded right before the work; then nothing checks them."""
     headers: dict[str, str] = {}
     """What to send along to the task's runs, as `Run.headers`: text by names of yours, 8 KiB at most."""
+    template: bool = False
+    """Whether it is for a schedule, whose tasks all get what it has: the same each time the code declares it."""
     restored: bool = False
     """Whether it comes from a repository that has it waiting: then an end of it here does not count any more."""
 

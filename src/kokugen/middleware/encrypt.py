@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kokugen.errors import SealError
 from kokugen.middleware.base import Middleware
 from kokugen.middleware.keys import Keys
-from kokugen.middleware.payloads import Place
+from kokugen.middleware.payloads import Binding
 
 SCHEME = "aes-gcm"
 NONCE = 12
@@ -45,14 +45,14 @@ class EncryptMiddleware(Middleware):
         self._accept_plain = accept_plain
         self._random_bytes = random_bytes
 
-    def seal(self, text: str, place: Place) -> str:
+    def seal(self, text: str, binding: Binding) -> str:
         name = self._keys.current
-        key, about = self._keys[name], place.data(SCHEME, name)
-        nonce = self._nonce(key, about, text, place)
+        key, about = self._keys[name], binding.data(SCHEME, name)
+        nonce = self._nonce(key, about, text, binding)
         sealed = urlsafe_b64encode(nonce + AESGCM(key).encrypt(nonce, text.encode(), about)).decode()
         return f'"{SCHEME}:{name}:{sealed}"'
 
-    def unseal(self, text: str, place: Place) -> str:
+    def unseal(self, text: str, binding: Binding) -> str:
         found = _SEALED.fullmatch(text)
         if found is None:
             if self._accept_plain and not text.startswith(f'"{SCHEME}:'):
@@ -64,14 +64,14 @@ class EncryptMiddleware(Middleware):
             sealed = urlsafe_b64decode(found[2])
             if urlsafe_b64encode(sealed).decode() != found[2]:
                 raise ValueError("bits that mean nothing are set")
-            return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], place.data(SCHEME, name)).decode()
+            return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], binding.data(SCHEME, name)).decode()
         except (InvalidTag, ValueError):
             raise SealError(
                 f"what is encrypted with the key {name!r} was changed, or belongs to another task, work or namespace"
             ) from None
 
-    def _nonce(self, key: bytes, about: bytes, text: str, place: Place) -> bytes:
+    def _nonce(self, key: bytes, about: bytes, text: str, binding: Binding) -> bytes:
         """Return a random nonce; for a template one that its text decides, so that the same is stored as the same."""
-        if place.kind != "template":
+        if binding.kind != "template":
             return self._random_bytes(NONCE)
         return hmac.digest(key, len(about).to_bytes(4, "big") + about + text.encode(), "sha256")[:NONCE]

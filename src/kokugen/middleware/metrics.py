@@ -70,6 +70,8 @@ class MetricsMiddleware(Surround):
         )
 
     def schedule(self, request: ScheduleRequest, call_next: ScheduleNext) -> Reply[Any]:
+        if request.template:
+            return call_next(request)
         counter = self._scheduled.labels(*self._labels(request.work_id, request.options.queue))
 
         def count(handle: Any) -> Any:

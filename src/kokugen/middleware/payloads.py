@@ -12,15 +12,15 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 from msgspec import Struct
 
-from kokugen.errors import SealError
+from kokugen.errors import SealError, UndecodableError
 from kokugen.options import Options
 from kokugen.registry.protocol import Work
-from kokugen.run import RunTask
+from kokugen.run import Run, RunTask
 
 NULL = "null"
 
 
-class Place(Struct, frozen=True):
+class Binding(Struct, frozen=True):
     """Where a payload belongs, and is good for nothing anywhere else.
 
     `kind` is `param` or `result`, of one task; or `template`, the arguments of a schedule, without a task id.
@@ -45,12 +45,12 @@ class PayloadGuard(Protocol):
         """Return whether nobody without it is to read them, so that the texts of errors are not stored either."""
         ...
 
-    def seal(self, text: str, place: Place) -> str:
-        """Return JSON text to store in place of JSON text."""
+    def seal(self, text: str, binding: Binding) -> str:
+        """Return JSON text to store in binding of JSON text."""
         ...
 
-    def unseal(self, text: str, place: Place) -> str:
-        """Return the text that was sealed for this place. Raises SealError."""
+    def unseal(self, text: str, binding: Binding) -> str:
+        """Return the text that was sealed for this binding. Raises SealError."""
         ...
 
 
@@ -64,54 +64,54 @@ class Payloads:
 
     def seal_param(self, task_id: str, work_id: str, text: str) -> str:
         """Return arguments as they are stored; without a task id, those of a schedule's tasks to come."""
-        return self._seal(text, self._place("param" if task_id else "template", task_id, work_id))
+        return self._seal(text, self._binding("param" if task_id else "template", task_id, work_id))
 
     def open_param(self, task_id: str, work_id: str, text: str) -> str:
         """Return the arguments of a task: its own, or those of the schedule that it is of. Raises SealError."""
         try:
-            return self._open(text, self._place("param", task_id, work_id))
+            return self._open(text, self._binding("param", task_id, work_id))
         except SealError as refusal:
             try:
-                return self._open(text, self._place("template", "", work_id))
+                return self._open(text, self._binding("template", "", work_id))
             except SealError:
                 raise refusal from None
 
     def seal_result(self, task_id: str, work_id: str, text: str | None) -> str:
         """Return a result as it is stored; that there is none is sealed, too."""
-        return self._seal(NULL if text is None else text, self._place("result", task_id, work_id))
+        return self._seal(NULL if text is None else text, self._binding("result", task_id, work_id))
 
     def open_result(self, task_id: str, work_id: str, text: str | None) -> str | None:
         """Return the result of a task. Raises SealError."""
-        opened = self._open(NULL if text is None else text, self._place("result", task_id, work_id))
+        opened = self._open(NULL if text is None else text, self._binding("result", task_id, work_id))
         return None if opened == NULL else opened
 
     def work_of(self, task: RunTask, work: Work) -> SealedWork:
         """Return the work of one run, which opens and seals."""
         return SealedWork(self, task, work)
 
-    def _place(self, kind: str, task_id: str, work_id: str) -> Place:
-        return Place(kind, self._namespace(), task_id, work_id)
+    def _binding(self, kind: str, task_id: str, work_id: str) -> Binding:
+        return Binding(kind, self._namespace(), task_id, work_id)
 
-    def _seal(self, text: str, place: Place) -> str:
+    def _seal(self, text: str, binding: Binding) -> str:
         for guard in reversed(self._guards):
-            text = guard.seal(text, place)
+            text = guard.seal(text, binding)
         return text
 
-    def _open(self, text: str, place: Place) -> str:
+    def _open(self, text: str, binding: Binding) -> str:
         for guard in self._guards:
-            text = guard.unseal(text, place)
+            text = guard.unseal(text, binding)
         return text
 
 
 class SealedWork:
     """The work of one run: its arguments are opened before they are read, and its result is sealed once written."""
 
-    __slots__ = ("_payloads", "_task", "_work", "call", "declared", "encode", "id", "is_async")
+    __slots__ = ("_payloads", "_task", "call", "declared", "encode", "id", "inner", "is_async")
 
     def __init__(self, payloads: Payloads, task: RunTask, work: Work) -> None:
         self._payloads = payloads
         self._task = task
-        self._work = work
+        self.inner = work
         self.id: str = work.id
         self.is_async: bool = work.is_async
         self.declared: Options = work.declared
@@ -119,14 +119,28 @@ class SealedWork:
         self.encode = work.encode
 
     def decode(self, param: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return self._work.decode(self._payloads.open_param(self._task.id, self._task.work_id, param))
+        return self.inner.decode(self.opened(param))
+
+    def opened(self, param: str) -> str:
+        """Return the arguments as they were written. Raises SealError."""
+        return self._payloads.open_param(self._task.id, self._task.work_id, param)
 
     def encode_result(self, value: Any) -> str | None:
-        text = self._work.encode_result(value)
+        text = self.inner.encode_result(value)
         return self._payloads.seal_result(self._task.id, self._task.work_id, text)
 
     def decode_result(self, text: str | None) -> Any:
-        return self._work.decode_result(self._payloads.open_result(self._task.id, self._task.work_id, text))
+        return self.inner.decode_result(self._payloads.open_result(self._task.id, self._task.work_id, text))
+
+
+def opened_param(run: Run) -> str:
+    """Return the arguments of a run as its work reads them, for a process that has no keys. Raises UndecodableError."""
+    if not isinstance(run.work, SealedWork):
+        return run.param
+    try:
+        return run.work.opened(run.param)
+    except SealError as error:
+        raise UndecodableError(str(error)) from error
 
 
 def payloads_of(middleware: Sequence[object], namespace: Callable[[], str]) -> Payloads | None:

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from kokugen.errors import SealError
 from kokugen.middleware.base import Middleware
 from kokugen.middleware.keys import Keys
-from kokugen.middleware.payloads import Place
+from kokugen.middleware.payloads import Binding
 
 SCHEME = "hmac-sha256"
 
@@ -37,11 +37,11 @@ class SignMiddleware(Middleware):
         self._keys = Keys("SignMiddleware", keys)
         self._accept_plain = accept_plain
 
-    def seal(self, text: str, place: Place) -> str:
+    def seal(self, text: str, binding: Binding) -> str:
         name = self._keys.current
-        return f'{{"hmac":"{name}:{self._tag(name, text.encode(), place)}","signed":{text}}}'
+        return f'{{"hmac":"{name}:{self._tag(name, text.encode(), binding)}","signed":{text}}}'
 
-    def unseal(self, text: str, place: Place) -> str:
+    def unseal(self, text: str, binding: Binding) -> str:
         try:
             found = msgspec.json.decode(text, type=_Signed)
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -50,12 +50,12 @@ class SignMiddleware(Middleware):
             raise SealError("it is not signed, and only what is signed is taken here") from None
         name, _, tag = found.hmac.rpartition(":")
         signed = bytes(found.signed)
-        if not hmac.compare_digest(self._tag(name, signed, place).encode(), tag.encode()):
+        if not hmac.compare_digest(self._tag(name, signed, binding).encode(), tag.encode()):
             raise SealError(
                 f"what is signed with the key {name!r} was changed, or belongs to another task, work or namespace"
             )
         return signed.decode()
 
-    def _tag(self, name: str, text: bytes, place: Place) -> str:
-        about = place.data(SCHEME, name)
+    def _tag(self, name: str, text: bytes, binding: Binding) -> str:
+        about = binding.data(SCHEME, name)
         return hmac.digest(self._keys[name], len(about).to_bytes(4, "big") + about + text, "sha256").hex()

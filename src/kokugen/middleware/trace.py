@@ -32,6 +32,8 @@ class TraceMiddleware(Surround):
         self._exceptions = exceptions
 
     def schedule(self, request: ScheduleRequest, call_next: ScheduleNext) -> Reply[Any]:
+        if request.template:  # its tasks come for years: there is no origin to link them to
+            return call_next(request)
         about = _about("schedule", "send", request.work_id, request.options.queue)
         span = self._tracer.start_span(f"schedule {request.work_id}", kind=SpanKind.PRODUCER, attributes=about)
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):

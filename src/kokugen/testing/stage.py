@@ -205,7 +205,7 @@ class StageWorker(VirtualScheduler):
     def __init__(self, stage: Stage, front: Front[Any]) -> None:
         self.front = self._front = front
         self._stage = stage
-        self._places = 100
+        self._workers = 100
         self._ended = None
         self._news = asyncio.Event()
 
