@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from kokugen.acceptance import new_task, request_of, row_of
+from kokugen.acceptance import check_time, new_task, request_of, row_of
 from kokugen.clock import SECOND_US, duration_us, from_us, to_us
 from kokugen.engine.engine import Engine
 from kokugen.errors import KokugenError, OptionError, RepositoryError
@@ -31,7 +32,7 @@ from kokugen.recurrence.interval import Every
 from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.recurrence.policy import Catchup, Policy, Template
-from kokugen.recurrence.preview import Upcoming, preview
+from kokugen.recurrence.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
 from kokugen.recurrence.spec import dump_spec, load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.recurrence.why import why_text
@@ -169,13 +170,14 @@ class Agenda:
 
     def readable(self, rows: list[ScheduleRow]) -> list[ScheduleInfo]:
         """Return what is known of schedules; those that cannot be read here are left out, and logged."""
-        infos = []
+        return [info_of(row, definition) for row, definition in self._known(rows)]
+
+    def _known(self, rows: list[ScheduleRow]) -> Iterator[Schedule]:
         for row in rows:
             try:
-                infos.append(self.info(row))
+                yield Schedule(row, self._definitions.of(row))
             except KokugenError as error:
                 logger.warning("the schedule %r cannot be read here: %s", row.name, error)
-        return infos
 
     def edited(self, draft: Draft, when: When | None, changes: dict[str, Any]) -> Draft:
         """Return a draft with another trigger, or other options of a schedule. Raises OptionError."""
@@ -211,17 +213,26 @@ class Agenda:
 
     def preview(self, rows: list[ScheduleRow], start: datetime, end: datetime, limit: int) -> list[Upcoming]:
         """Return what schedules will make between two instants; those that cannot be read here are left out."""
-        readable = {info.name for info in self.readable(rows)}
-        known = [(row, self._definitions.of(row)) for row in rows if row.name in readable]
-        return preview(known, start, end, limit)
+        return preview(list(self._known(rows)), self._window(start, end, limit))
 
-    def sketch(self, row: ScheduleRow | None, draft: Draft) -> ScheduleRow:
-        """Return the row that a draft would become, now; `row` is the one of its name that is there."""
-        now = self._parts.clock.wall_us()
-        new = row_of_draft("", draft, now)
-        return (
-            new if row is None else replace(new, runs=row.runs, paused_at=row.paused_at, paused_until=row.paused_until)
-        )
+    def preview_edit(
+        self, row: ScheduleRow, draft: Draft, start: datetime, end: datetime, limit: int
+    ) -> tuple[list[Upcoming], list[Upcoming]]:
+        """Return what a schedule will make between two instants, and what it would after an edit."""
+        now = Schedule(row, self._definitions.of(row))
+        after = self._definitions.of(row_of_draft("", draft, 0))
+        return preview_edit(now, draft, after, self._window(start, end, limit))
+
+    def tally(self, rows: list[ScheduleRow], edges: Sequence[datetime]) -> Tally:
+        """Count what schedules will make between instants; those that cannot be read here are left out."""
+        for edge in edges:
+            check_time(edge)
+        if len(edges) < 2 or any(one >= two for one, two in pairwise(edges)):
+            raise OptionError("edges: give at least two instants, each later than the one before")
+        return tally(list(self._known(rows)), edges, self._parts.clock.wall_us())
+
+    def _window(self, start: datetime, end: datetime, limit: int) -> Window:
+        return Window(self._parts.clock.wall_us(), check_time(start)[0], check_time(end)[0], limit)
 
     def why(self, name: str) -> Reply[str]:
         """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
