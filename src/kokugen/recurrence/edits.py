@@ -88,7 +88,7 @@ def create(schedule_id: str, draft: Draft, definition: Definition, act: Act) -> 
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)
-    changed = _next_edition(settled.row, act, decided=min(settled.row.decided, act.now), spaced=None)
+    changed = _next_edition(settled.row, act, decided=_reopened(settled.row, after, act), spaced=None)
     changed = replace(changed, gen=row.gen + 1, **_fields(draft))
     decision = Decision(changed, after.trigger, after.policy, now=act.now, until=act.until)
     return ScheduleChange(
@@ -125,9 +125,8 @@ def pause(row: ScheduleRow, definition: Definition, act: Act, until: int | None)
         again = replace(_next_edition(row, act), **about)
         return ScheduleChange(row=again, expected=row.rev, audit=_pausing(row, act, "pause", again))
     settled = _settled(row, definition, act)
-    paused = replace(
-        _next_edition(settled.row, act, decided=min(settled.row.decided, act.now)), paused_at=act.now, **about
-    )
+    reopened = _reopened(settled.row, definition, act)
+    paused = replace(_next_edition(settled.row, act, decided=reopened), paused_at=act.now, **about)
     paused = replace(paused, rev=row.rev + 1, next_at=definition.trigger.next_us(paused.decided))
     return ScheduleChange(
         row=paused,
@@ -219,6 +218,13 @@ def _settled(row: ScheduleRow, definition: Definition, act: Act) -> Decision:
     if not decision.whole and row.paused_at is None and decision.made and decision.row.next_at is not None:
         raise Unsettled(decision.change(definition.template))
     return decision
+
+
+def _reopened(row: ScheduleRow, definition: Definition, act: Act) -> int:
+    """Return up to when a schedule is decided whose tasks to come are taken back: at least up to its start."""
+    start = definition.policy.start_us
+    decided = min(row.decided, act.now)
+    return decided if start is None else max(decided, start - 1)
 
 
 def _next_edition(row: ScheduleRow, act: Act, **changes: object) -> ScheduleRow:
