@@ -110,7 +110,8 @@ def test_what_is_previewed_is_what_comes(seed: int) -> None:
 def test_what_is_counted_is_what_is_previewed(seed: int) -> None:
     chance = Random(seed)
     row, definition = chosen(chance)
-    schedule = Schedule(row, Definition(definition.trigger, replace(definition.policy, jitter_us=0), definition.template))
+    plain = replace(definition.policy, jitter_us=0)
+    schedule = Schedule(row, Definition(definition.trigger, plain, definition.template))
     marks = sorted({NOW + chance.randrange(40 * HOUR_US) for _ in range(20)} | {NOW, NOW + 40 * HOUR_US})
     expected = [0] * (len(marks) - 1)
     for due in told(schedule, window(40)):
@@ -231,5 +232,3 @@ def changed(trigger: Trigger, policy: Policy | None = None) -> tuple[Draft, Defi
 
 def dues(found: list[Upcoming]) -> list[int]:
     return [to_us(one.due) for one in found]
-
-

@@ -39,9 +39,10 @@ COMMANDS = {
     "ledger": ("kokugen.cli.ledger", "Say of every time of the schedule NAME whether it ran, and if not, why."),
     "why": ("kokugen.cli.ledger", "Say in plain words why the schedule NAME runs now, or does not."),
     "preview": (
-        "kokugen.cli.ledger",
+        "kokugen.cli.preview",
         "Say what all schedules will run, as things are. Days on which clocks change are marked.",
     ),
+    "calendar": ("kokugen.cli.calendar", "Draw what all schedules, or those with these NAMEs, will run when."),
     "nodes": ("kokugen.cli.nodes", "List the processes that run work on the store, and what they run."),
     "prune": ("kokugen.cli.upkeep", "Delete tasks that ended long ago, with their history."),
     "backup": ("kokugen.cli.backup", "Copy the SQLite store into the new file FILE, while workers run."),

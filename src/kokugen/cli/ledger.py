@@ -1,21 +1,18 @@
-"""`kokugen ledger`, `why` and `preview`: what became of the times of schedules, and what is to come."""
+"""`kokugen ledger` and `why`: what became of the times of schedules."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kokugen.cli import console, store, times
-from kokugen.cli.every import trigger_of
 
 if TYPE_CHECKING:
     from kokugen.recurrence.occurrences import Occurrence
-    from kokugen.recurrence.preview import Upcoming
 
 HEAD = ("TIME", "OUTCOME", "COUNT", "LATE", "NOTE")
-DAY = timedelta(days=1)
 
 
 @click.command("ledger")
@@ -82,80 +79,3 @@ def why_command(name: str, url: str | None, as_json: bool) -> None:
         console.say_json({"name": name, "why": said.splitlines()})
     else:
         console.say(said)
-
-
-@click.command("preview")
-@click.option("--from", "from_", metavar="TIME", help="From then on, with an offset; else from now.")
-@click.option("--to", metavar="TIME", help="Before then, with an offset; else for a day.")
-@click.option(
-    "--limit", type=click.IntRange(min=1, max=100_000), default=50, show_default=True, help="At most so many."
-)
-@click.option("--diff", "name", metavar="NAME", help="Instead: what a change of this schedule would add and remove.")
-@click.option("--when", metavar="WHEN", help="With --diff: the other cron expression, or span of time.")
-@click.option("--tz", metavar="ZONE", help="With --when: the zone of a cron expression.")
-@store.json_option
-@store.url_option
-def preview_command(
-    url: str | None,
-    as_json: bool,
-    from_: str | None,
-    to: str | None,
-    limit: int,
-    name: str | None,
-    when: str | None,
-    tz: str | None,
-) -> None:
-    """Say what all schedules will run, as things are. Days on which clocks change are marked.
-
-    It takes the decisions that a scheduler will take, and throws them away.
-    """
-    start = times.now() if from_ is None else times.parse_time(from_, None, "--from")
-    end = start + DAY if to is None else times.parse_time(to, None, "--to")
-    if (name is None) is not (when is None):
-        raise click.UsageError("--diff NAME and --when WHEN belong together")
-    if name is None or when is None:
-        with store.opened(url) as scheduler:
-            say_upcoming(scheduler.preview(start, end, limit=limit), as_json)
-        return
-    with store.opened(url) as scheduler:
-        before, after = scheduler.preview_edit(name, trigger_of(when, tz), start, end, limit=limit)
-    say_difference(before, after, as_json)
-
-
-def say_upcoming(found: list[Upcoming], as_json: bool) -> None:
-    """Print what is to come."""
-    if as_json:
-        console.say_json_list(map(upcoming_view, found))
-        return
-    for one in found:
-        console.say(f"{times.stamp(one.due)}  {one.name}{mark(one)}")
-    if not found:
-        console.say("nothing")
-
-
-def say_difference(before: list[Upcoming], after: list[Upcoming], as_json: bool) -> None:
-    """Print what would be added, and removed, in order."""
-    old, new = {one.due for one in before}, {one.due for one in after}
-    changes: list[tuple[datetime, str, Upcoming]] = [(one.due, "-", one) for one in before if one.due not in new]
-    changes += [(one.due, "+", one) for one in after if one.due not in old]
-    changes.sort(key=lambda change: change[:2])
-    if as_json:
-        console.say_json_list({"change": sign, **upcoming_view(one)} for _, sign, one in changes)
-        return
-    for _, sign, one in changes:
-        console.say(f"{sign} {times.stamp(one.due)}  {one.name}{mark(one)}")
-    if not changes:
-        console.say("no difference")
-
-
-def mark(one: Upcoming) -> str:
-    """Return the mark of a day on which clocks change."""
-    return "  (clocks change on this day)" if one.clock_change else ""
-
-
-def upcoming_view(one: Upcoming) -> dict[str, Any]:
-    """Return what is to come as plain JSON values."""
-    import msgspec
-
-    told: dict[str, Any] = msgspec.to_builtins(one)
-    return told

@@ -93,9 +93,7 @@ def preview_edit(
     return [one for one in before if one.due <= last], [one for one in then if one.due <= last]
 
 
-def _edited(
-    schedule: Schedule, draft: Draft, after: Definition, now: int
-) -> tuple[list[ScheduledTask], ScheduleRow]:
+def _edited(schedule: Schedule, draft: Draft, after: Definition, now: int) -> tuple[list[ScheduledTask], ScheduleRow]:
     """Return what an edit would make at once, and the row that it would leave."""
     row, before = schedule
     made: list[ScheduledTask] = []
