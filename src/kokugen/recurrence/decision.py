@@ -168,7 +168,7 @@ class Decision:
                 self._make(nominal, nominal)
                 continue
             due_at = max(self._spaced or 0, self._now)
-            if due_at > self._until:
+            if due_at > self._horizon:
                 return False
             self._spaced = due_at + max(1, round(SECOND_US / rate))
             self._make(nominal, due_at)
