@@ -54,4 +54,5 @@ class Beat(Celery):
     def close(self) -> None:
         self._over.set()
         self._thread.join()
+        self._scheduler.connection.release()
         super().close()
