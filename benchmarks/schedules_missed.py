@@ -73,8 +73,8 @@ def measure(scale: Scale) -> Findings:
     return Findings(
         figures=series(trials, "ms", "ms to the start of the latest", dict.fromkeys((SQLITE, POSTGRES), at_most(1000))),
         notes=[
-            f"{days * 86_400:,} times, each second of {days} days in {ZONE}, and all of them are in the ledger; from the"
-            " start of the scheduler on. Celery beat sends what it missed once, and counts nothing.",
+            f"{days * 86_400:,} times, each second of {days} days in {ZONE}, and all of them are in the ledger, from"
+            " the start of the scheduler on. Celery beat sends what it missed once, and counts nothing.",
         ],
     )
 
