@@ -202,17 +202,17 @@ def test_tasks_of_schedules_are_claimed_no_more_often_than_others_while_their_la
         lab.works.work(id="sync")(lambda: None)
         for options in (None, '{"serial":true}'):
             dispatchers = [OneKind(lab.clock, is_async=True, workers=4), OneKind(lab.clock, is_async=False)]
-            ids = lab.add_many(150, "last", 0.01, options=options)
+            ids = lab.add_many(300, "last", 0.01, options=options)
             node = await lab.node(dispatchers=dispatchers)
-            while lab.states(ids) != {TaskState.DONE}:  # noqa: ASYNC110 - in virtual time
-                await later(0.01)
+            while lab.states(ids) != {TaskState.DONE}:
+                await later(0.1)
             claims.append(len(node.line.times("claim")))
             await node.stop()
 
     virtually(main)
     plain, serial = claims
     assert plain > 10
-    assert serial <= plain + 5
+    assert serial < 1.5 * plain
 
 
 def test_a_lane_that_is_full_and_lags_behind_holds_up_no_other() -> None:
