@@ -46,12 +46,14 @@ class Signs(NamedTuple):
 
 BLOCKS = Signs("·", "×", "░▒▓█")
 ASCII = Signs(".", "x", "-+*#")
+OTHERS = "✗○◐▸●…"
+"""What else a drawing may have where it need not be in ASCII."""
 INKS = (Ink("blue"), Ink("cyan"), Ink("yellow"), Ink("red"))
 
 
 def signs() -> Signs:
     """Return the characters that stdout can carry."""
-    return BLOCKS if console.carries("".join(BLOCKS) + "–…") else ASCII
+    return BLOCKS if console.carries("".join(BLOCKS) + OTHERS) else ASCII
 
 
 class Scale:
