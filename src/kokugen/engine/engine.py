@@ -48,6 +48,10 @@ class Service(Protocol):
         """Go on until it is cancelled. Does not raise."""
         ...
 
+    def hint(self) -> None:
+        """Take note that a task ended whose end matters to its schedule."""
+        ...
+
 
 class Engine:
     """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
@@ -257,10 +261,19 @@ class Engine:
         self._recalls.written(outcomes, self.storage.pending_leases)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
-        if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
-            self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
+        self._tell_of_ends(outcomes)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+
+    def _tell_of_ends(self, outcomes: list[Outcome]) -> None:
+        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it."""
+        told = {one.run.task.options for one in outcomes if one.run.task.options}
+        options = [stored_options(text) for text in told]
+        if any(one.serial for one in options):
+            self._claims.hint(0)
+        if any(one.reports for one in options):
+            for service in self._services:
+                service.hint()
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
