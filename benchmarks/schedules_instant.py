@@ -12,8 +12,8 @@ from benchmarks import databases, work
 from benchmarks.answer import Findings, Scale, at_least, overtaken, ratio, series, tell
 from benchmarks.measure import Contender, Values, interleave, wall_us
 from benchmarks.peers import INSTALLED, broker, installed
-from benchmarks.recurring import SELDOM, repeating
-from benchmarks.schedules_lateness import LEAD_US, MAKING_US, PART
+from benchmarks.recurring import MAKING_US, SELDOM, in_time, repeating
+from benchmarks.schedules_lateness import PART
 from benchmarks.subject import Subject
 from benchmarks.trials import Kind, Store, place_of, subject
 
@@ -26,27 +26,38 @@ WHY = "What is in memory alone, or only sent, needs no record that must be durab
 
 def schedules(kind: Kind, store: Store, count: int) -> Values:
     """Make schedules that come at one instant, and run them."""
-    with place_of(store) as place:
-        scheduler = repeating(kind, place)
-        due_us = wall_us() + LEAD_US + count * MAKING_US[kind]
-        scheduler.repeat(work.noop, [(due_us, ())] * count, SELDOM)
-        return _from_then_on(scheduler, due_us, count)
+
+    def trial(lead_us: int) -> Values | None:
+        with place_of(store) as place:
+            scheduler = repeating(kind, place)
+            due_us = wall_us() + lead_us + count * MAKING_US[kind]
+            scheduler.repeat(work.noop, [(due_us, ())] * count, SELDOM)
+            return _from_then_on(scheduler, due_us, count)
+
+    return in_time(trial)
 
 
 def tasks(store: Store, count: int) -> Values:
     """Add tasks that are due at one instant, and run them."""
-    with place_of(store) as place:
-        scheduler = subject("kokugen", place)
-        due_us = wall_us() + LEAD_US + count * MAKING_US["kokugen schedules"]
-        scheduler.add_many(work.noop, [(due_us, ())] * count)
-        return _from_then_on(scheduler, due_us, count)
+
+    def trial(lead_us: int) -> Values | None:
+        with place_of(store) as place:
+            scheduler = subject("kokugen", place)
+            due_us = wall_us() + lead_us + count * MAKING_US["kokugen"]
+            scheduler.add_many(work.noop, [(due_us, ())] * count)
+            return _from_then_on(scheduler, due_us, count)
+
+    return in_time(trial)
 
 
-def _from_then_on(scheduler: Subject, due_us: int, count: int) -> Values:
+def _from_then_on(scheduler: Subject, due_us: int, count: int) -> Values | None:
     work.tally.expect(count)
     scheduler.start()
-    assert wall_us() < due_us, "all were made before they are due"
-    time.sleep((due_us - wall_us()) / 1e6)
+    left_us = due_us - wall_us()
+    if left_us <= 0:
+        scheduler.close()
+        return None
+    time.sleep(left_us / 1e6)
     began_s = time.perf_counter()
     work.tally.wait()
     scheduler.settle()

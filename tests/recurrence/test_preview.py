@@ -17,7 +17,7 @@ from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.decision import Decision
 from kokugen.recurrence.definitions import Definition
 from kokugen.recurrence.edits import Draft
-from kokugen.recurrence.interval import Every
+from kokugen.recurrence.interval import After, Every
 from kokugen.recurrence.policy import MINUTE_US, Catchup, Policy, Template
 from kokugen.recurrence.preview import (
     Schedule,
@@ -143,6 +143,16 @@ def test_a_schedule_that_begins_later_is_not_previewed_before() -> None:
     start = NOW + 5 * HOUR_US
     schedule = a_schedule(HOURLY, policy=Policy(start_us=start), decided=start - 1)
     assert told(schedule, window(8)) == [start, start + HOUR_US, start + 2 * HOUR_US]
+
+
+def test_of_what_depends_on_the_end_of_a_run_the_next_is_previewed_once_it_is_known() -> None:
+    trigger = After(timedelta(hours=1))
+    known = a_schedule(trigger, next_at=NOW + HOUR_US // 4, delay=HOUR_US, decided=NOW - HOUR_US)
+    assert told(known, window()) == [NOW + HOUR_US // 4]
+    edges = [from_us(NOW), from_us(NOW + HOUR_US)]
+    assert tally([known], edges, NOW).counts == {"daily": [1]}
+    running = a_schedule(trigger, delay=HOUR_US, decided=NOW - HOUR_US)
+    assert told(running, window()) == []
 
 
 def test_a_far_window_counts_what_will_have_run_until_then() -> None:

@@ -36,6 +36,8 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
     paused_by: str | None
     runs: int
     """How many of its times became tasks."""
+    failures: int
+    """How many runs failed in a row; counted where there is a `failures_max`."""
     skipped: int
     coalesced: int
     created_at: datetime
@@ -59,17 +61,26 @@ def info_of(row: ScheduleRow, definition: Definition) -> ScheduleInfo:
         param=definition.template.param,
         overlap=row.overlap,
         edition=row.edition,
-        next_time=_instant(row.next_at),
+        next_time=_instant(next_of(row, definition)),
         paused_at=_instant(row.paused_at),
         paused_until=_instant(row.paused_until),
         paused_note=row.paused_note,
         paused_by=row.paused_by,
         runs=row.runs,
+        failures=row.failures,
         skipped=row.skipped,
         coalesced=row.coalesced,
         created_at=from_us(row.created_at),
         modified_at=from_us(row.modified_at),
     )
+
+
+def next_of(row: ScheduleRow, definition: Definition) -> int | None:
+    """Return the next time, which the end of a run may have set although no other is to follow."""
+    policy, at = definition.policy, row.next_at
+    if policy.max_runs is not None and row.runs >= policy.max_runs:
+        return None
+    return None if at is None or (policy.end_us is not None and at > policy.end_us) else at
 
 
 def _instant(us: int | None) -> datetime | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kokugen.recurrence.decision import Decision
+from kokugen.recurrence.decision import Decision, awaited
 from kokugen.recurrence.definitions import Definition
 from kokugen.recurrence.policy import MINUTE_US
+from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import ScheduleRow
 from kokugen.task import replace
 
@@ -31,6 +32,8 @@ class Outlook:
     def __init__(self, row: ScheduleRow, definition: Definition, now: int) -> None:
         self.row = standing(row, definition, now)
         """What the schedule is after all that was decided so far."""
+        self.times = times_of(self.row, definition)
+        """Its times, as far as they are known."""
         self._trigger = definition.trigger
         self._policy = definition.policy
         self._now = now
@@ -58,7 +61,7 @@ class Outlook:
             if self.row.paused_until is None:
                 return
             self._now = max(self._now, self.row.paused_until)
-        while (at := self._trigger.next_us(self.row.decided)) is not None and at <= self._now:
+        while (at := self.times.next_us(self.row.decided)) is not None and at <= self._now:
             self._now = max(self._now, self._when() or 0)
             decided = self.row.decided
             yield from self._decide(self._now)
@@ -77,7 +80,7 @@ class Outlook:
             return
         most, runs = self._policy.max_runs, self.row.runs
         if most is not None:
-            runs = min(most, runs + self._trigger.count_us(self.row.decided + 1, first))
+            runs = min(most, runs + self.times.count_us(self.row.decided + 1, first))
         self.row = replace(self.row, decided=first - 1, runs=runs)
 
     def _when(self) -> int | None:
@@ -85,7 +88,7 @@ class Outlook:
         row = self.row
         if row.paused_at is not None:
             return row.paused_until
-        at = self._trigger.next_us(row.decided)
+        at = self.times.next_us(row.decided)
         if at is not None and row.spaced is not None and at <= self._now - self._policy.misfire_us:
             return max(at, row.spaced)
         return at
@@ -104,8 +107,13 @@ def standing(row: ScheduleRow, definition: Definition, now: int) -> ScheduleRow:
     """Return a schedule as it was before it made tasks of times that are still to come."""
     start = definition.policy.start_us
     since = now if start is None else max(now, start - 1)
-    if row.decided <= since:
+    if row.decided <= since or definition.delay_us is not None:
         return row
     made = definition.trigger.count_us(since + 1, row.decided + 1)
     before: ScheduleRow = replace(row, decided=since, runs=max(0, row.runs - made))
     return before
+
+
+def times_of(row: ScheduleRow, definition: Definition) -> Trigger:
+    """Return the times of a schedule; where each depends on the end of a run, the next one, if it is known."""
+    return definition.trigger if definition.delay_us is None else awaited(row)

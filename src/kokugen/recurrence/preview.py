@@ -123,7 +123,7 @@ def _counts(row: ScheduleRow, definition: Definition, marks: list[int], now: int
     for made in outlook.settle():
         if marks[0] <= made.due < marks[-1]:
             counts[bisect_right(marks, made.due) - 1] += 1
-    policy, trigger = definition.policy, definition.trigger
+    policy, trigger = definition.policy, outlook.times
     end = marks[-1] if policy.end_us is None else min(marks[-1], policy.end_us + 1)
     room = None if policy.max_runs is None else policy.max_runs - outlook.row.runs
     since = outlook.row.decided

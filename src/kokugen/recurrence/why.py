@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kokugen.clock import from_us
 from kokugen.recurrence.definitions import Definition
+from kokugen.recurrence.info import next_of
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
 from kokugen.task import TaskState
@@ -28,31 +29,34 @@ _MEANS = {
 
 def why_text(row: ScheduleRow, definition: Definition, ledger: Ledger, now: int) -> str:
     """Return a few sentences about a schedule as it is now."""
-    said = [_state(row, definition, now), *_tasks(row, ledger, now)]
+    open_ = any(not task.state.terminal for task in ledger.tasks)
+    said = [_state(row, definition, now, open_=open_), *_tasks(row, ledger, now)]
     past = [one for one in occurrences_of(row, definition.trigger, ledger) if one.time <= from_us(now)]
     if past:
         said.append(_last(past[-1]))
     return "\n".join(said)
 
 
-def _state(row: ScheduleRow, definition: Definition, now: int) -> str:
+def _state(row: ScheduleRow, definition: Definition, now: int, *, open_: bool) -> str:
     name = f"Schedule {row.name!r}"
     if row.paused_at is not None:
         by = f" by {row.paused_by}" if row.paused_by else ""
         until = f" until {_at(row.paused_until)}" if row.paused_until is not None else " until it is resumed"
         note = f" ({row.paused_note})" if row.paused_note else ""
         return f"{name} is paused since {_at(row.paused_at)}{by}{until}{note}."
-    most = definition.policy.max_runs
-    if row.next_at is None and most is not None and row.runs >= most:
+    most, next_at = definition.policy.max_runs, next_of(row, definition)
+    if next_at is None and most is not None and row.runs >= most:
         return f"{name} is over: it was to run {most} times, and has."
-    if row.next_at is None:
+    if next_at is None and row.delay is not None and open_:
+        return f"{name} comes again {timedelta(microseconds=row.delay)} after the end of its run."
+    if next_at is None:
         return f"{name} is over: its trigger has no time after {_at(row.decided)}."
-    if row.next_at < now - LATE_US:
+    if next_at < now - LATE_US:
         return (
-            f"{name} was to come at {_at(row.next_at)}, and no node has decided about that: "
+            f"{name} was to come at {_at(next_at)}, and no node has decided about that: "
             "start a worker, or see in the log of one why it cannot read the schedule."
         )
-    return f"{name} comes next at {_at(row.next_at)}."
+    return f"{name} comes next at {_at(next_at)}."
 
 
 def _tasks(row: ScheduleRow, ledger: Ledger, now: int) -> list[str]:

@@ -17,8 +17,8 @@ from kokugen.repository.sqlite.schedules import add_tasks, append, array_of
 from kokugen.repository.sqlite.tasks import Scope, encode
 
 _FIELDS = ScheduleRow.__struct_fields__
-_DEFINED = ("name", "owner", "spec", "policy", "template", "overlap", "gen", "edition", "created_at")
-_DECIDED = tuple(name for name in _FIELDS if name not in {"id", *_DEFINED})
+_DEFINED = ("name", "owner", "spec", "policy", "template", "overlap", "gen", "edition", "created_at", "failures_max")
+_DECIDED = tuple(name for name in _FIELDS if name not in {"id", "delay", *_DEFINED})
 
 
 def _value(name: str) -> str:
@@ -67,9 +67,9 @@ def change(scope: Scope, changes: Sequence[ScheduleChange]) -> list[Changed]:
 
 
 def _is_decision(change_: ScheduleChange) -> bool:
-    """Return whether nothing is done but what a node decides by itself."""
+    """Return whether nothing is done but what a node decides by itself, and no end of a run is awaited."""
     by_itself = change_.audit is None and change_.drop_from is None and not change_.remove
-    return by_itself and change_.expected == change_.row.rev - 1
+    return by_itself and change_.expected == change_.row.rev - 1 and change_.row.delay is None
 
 
 def _decide(scope: Scope, changes: list[ScheduleChange]) -> set[str]:
