@@ -191,7 +191,7 @@ class Decision:
             following = self._trigger.next_us(nominal)
             self._make(nominal, nominal + self._delay(nominal, following))
             nominal = following
-        if self._after_us is None:  # else the next may be any time after this one
+        if self._after_us is None or self._until < self._horizon:  # else the next may be any time after this one
             self._decided = max(self._decided, self._until)
         return True
 
