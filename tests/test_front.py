@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kokugen import Middleware, Scheduler, TaskParam, TaskState, current_run
+from kokugen import Middleware, Retry, Scheduler, TaskParam, TaskState, current_run
 from kokugen import scheduler as face
 from kokugen.acceptance import QUEUES_MAX
 from kokugen.clock import Clock, SystemClock
@@ -313,3 +313,50 @@ def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object
     scheduler = Scheduler("memory://")
     with pytest.raises(OptionError, match="there is no filter 'states': use state, work, queue, tag, unique, held"):
         ask(scheduler, states="Done")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("url", 5),
+        ("settings", {"ttl_s": 30}),
+        ("works", 5),
+        ("label", 5),
+        ("label", ""),
+        ("label", "two\nlines"),
+        ("label", "x" * 201),
+    ],
+    ids=str,
+)
+def test_a_scheduler_refuses_what_it_could_not_use_when_it_is_made(keyword: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{keyword}="):
+        Scheduler(**{keyword: value})
+
+
+@pytest.mark.parametrize("param", [None, "remind", {"work_id": "remind"}], ids=str)
+def test_what_is_no_param_is_refused(param: Any) -> None:
+    scheduler = Scheduler("memory://")
+    with pytest.raises(OptionError, match="TaskParam"):
+        scheduler.schedule(param)
+    with pytest.raises(OptionError, match="TaskParam"):
+        scheduler.schedule_many([param])
+
+
+@pytest.mark.parametrize("span", [1, "1s", timedelta(seconds=-1)], ids=str)
+def test_how_long_to_wait_is_a_timedelta_from_zero_on(span: Any) -> None:
+    scheduler = Scheduler("memory://")
+    scheduler.works.work(int, id="note")  # type: ignore[attr-defined]
+    handle = scheduler.schedule(TaskParam(work_id="note", scheduled_time=datetime.now(UTC)))
+    with pytest.raises(OptionError, match="timeout="):
+        handle.wait(span)
+    with pytest.raises(OptionError, match="grace="):
+        scheduler.stop(span)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("attempts", "x"), ("attempts", 2.5), ("initial", 1), ("factor", "2"), ("delay_max", None), ("retry_on", OSError)],
+)
+def test_a_retry_of_numbers_of_the_wrong_kind_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=rf"Retry\({name}="):
+        Retry(**{name: value})

@@ -233,6 +233,20 @@ def test_scheduling_the_same_id_again_makes_no_second_task(scheduler: Scheduler)
     assert scheduler.count() == 1
 
 
+def test_the_handle_of_an_id_that_was_there_tells_what_is_stored(scheduler: Scheduler) -> None:
+    noon = datetime(2099, 1, 1, 12, tzinfo=UTC)
+    first = scheduler.schedule(TaskParam(work_id="remind", scheduled_time=noon, id="tea"))
+    first.cancel()
+
+    params = [TaskParam(work_id="bill", scheduled_time=noon + LATER, id=task_id) for task_id in ("tea", "new")]
+    again, (tea, new) = scheduler.schedule(params[0]), scheduler.schedule_many(params)
+
+    assert [one.existed for one in (first, again, tea, new)] == [False, True, True, False]
+    for handle in (again, tea, scheduler.handle("tea")):
+        assert (handle.work_id, handle.scheduled_time, handle.state) == ("remind", noon, TaskState.CANCELLED)
+    assert (new.work_id, new.scheduled_time, new.state) == ("bill", noon + LATER, TaskState.INITIALIZED)
+
+
 def test_work_that_is_unknown_here_waits_for_a_node_that_knows_it(scheduler: Scheduler) -> None:
     other = Scheduler(repository=scheduler.repository)
     known = scheduler.work(lambda_free)

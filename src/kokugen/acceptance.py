@@ -25,6 +25,7 @@ from kokugen.task import QUEUE_DEFAULT, Params, TaskParam
 YEARS = range(1970, 9000)
 DELAY_MAX = timedelta(days=366 * 1000)
 QUEUES_MAX = 100
+LABEL_MAX = 200
 OPTION_NAMES = TaskParam.__struct_fields__[TaskParam.__struct_fields__.index("id") :]
 """The fields of `TaskParam` that are options; they stand at its end."""
 NO_OPTIONS = (None,) * len(OPTION_NAMES)
@@ -126,7 +127,7 @@ class Intake:
 
     def row(self, param: TaskParam) -> NewTask:
         """Return what `row_of` returns for the request of `param`."""
-        kind = self._kinds.get(param.work_id) or self._learn(param.work_id)
+        kind = self._kinds.get(check_param(param).work_id) or self._learn(param.work_id)
         if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
             return row_of(request_of(param, kind.declared), self._task_id(), kind.work)
         us, zone, local = check_time(param.scheduled_time)
@@ -207,6 +208,29 @@ def check_queues(queues: Sequence[str]) -> tuple[str, ...]:
     if len(names) > QUEUES_MAX:
         raise OptionError(f"{len(names)} queues: one scheduler serves at most {QUEUES_MAX}; use several")
     return names or (QUEUE_DEFAULT,)
+
+
+def check_label(label: str) -> str:
+    """Return what a node is called for people: 1 to 200 characters that can be printed. Raises OptionError."""
+    if not isinstance(label, str) or not 1 <= len(label) <= LABEL_MAX or not label.isprintable():
+        raise OptionError(f"label={label!r}: use 1 to {LABEL_MAX} characters that can be printed")
+    return label
+
+
+def check_wait(name: str, span: timedelta | None) -> float | None:
+    """Return seconds to wait; None stays None. Raises OptionError unless it is a timedelta of 0 or more."""
+    if span is None:
+        return None
+    if not isinstance(span, timedelta) or span < timedelta(0):
+        raise OptionError(f"{name}={span!r}: use a timedelta of at least 0, such as timedelta(seconds=5), or None")
+    return span.total_seconds()
+
+
+def check_param(param: TaskParam) -> TaskParam:
+    """Return what is to be scheduled. Raises OptionError unless it is a TaskParam."""
+    if not isinstance(param, TaskParam):
+        raise OptionError(f"{param!r} is no TaskParam: use TaskParam(work_id=…, scheduled_time=…, param=…)")
+    return param
 
 
 def check_workers(name: str, value: int) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from kokugen.acceptance import check_delay, check_time, check_work
+from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
@@ -59,7 +59,7 @@ class AsyncScheduler(AsyncRecurring):
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[AsyncTaskHandle] = Front(
-            lambda task_id, work_id, time_us: AsyncTaskHandle(self, task_id, work_id, time_us),
+            lambda *told: AsyncTaskHandle(self, *told),
             url,
             works=works,
             repository=repository,
@@ -165,7 +165,7 @@ class AsyncScheduler(AsyncRecurring):
     async def handle(self, task_id: str) -> AsyncTaskHandle:
         """Return a handle of a stored task. Raises NoEntryError."""
         info = await self.get(task_id)
-        return AsyncTaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time))
+        return AsyncTaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time), info.state)
 
     async def tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[TaskInfo]:
         """Yield tasks in order of due time, page by page; filters as `Scheduler.tasks`."""
@@ -200,7 +200,8 @@ class AsyncScheduler(AsyncRecurring):
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
         clock = self._front.parts.clock
-        end = None if timeout is None else clock.boot_s() + timeout.total_seconds()
+        wait_s = check_wait("timeout", timeout)
+        end = None if wait_s is None else clock.boot_s() + wait_s
         pause_s = WAIT_MIN_S
         while not (info := await self.get(task_id)).state.terminal:
             if end is not None and clock.boot_s() >= end:
@@ -290,7 +291,7 @@ class AsyncScheduler(AsyncRecurring):
 
     async def stop(self, grace: timedelta | None = None) -> bool:
         """Stop as `Scheduler.stop`; this loop goes on meanwhile, so that async work can end."""
-        self._front.runner.ask_to_stop(None if grace is None else grace.total_seconds())
+        self._front.runner.ask_to_stop(check_wait("grace", grace))
         return await asyncio.to_thread(self._front.runner.join)
 
     async def abandon(self) -> int:

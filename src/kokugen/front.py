@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import Intake, check_time, request_of, row_of
+from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
 from kokugen.agenda import Agenda
-from kokugen.clock import Clock
+from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
 from kokugen.errors import (
     DuplicateTaskError,
@@ -50,11 +50,14 @@ T = TypeVar("T")
 
 
 class Front(Generic[H]):
-    """The parts of one scheduler. `handle` makes what `accept` answers with."""
+    """The parts of one scheduler. `handle` makes what `accept` answers with.
+
+    It takes an id, a work id, a time, and the state of a task that was there already.
+    """
 
     def __init__(
         self,
-        handle: Callable[[str, str, int], H],
+        handle: Callable[[str, str, int, TaskState | None], H],
         url: str | None,
         *,
         works: WorkRegistry | None,
@@ -96,7 +99,7 @@ class Front(Generic[H]):
         )
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
-        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0))
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
         self.runner.services = self.agenda.services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
@@ -108,7 +111,7 @@ class Front(Generic[H]):
         """Accept a task of declared work."""
         if self._chain is not None:
             return self._chain(request)
-        return self._add(row_of(request, self.parts.ids.task_id(), work))
+        return self._add(row_of(request, self.parts.ids.task_id(), work), request)
 
     def accept(self, request: ScheduleRequest) -> Reply[H]:
         """Accept a task, through the middleware. The caller's arguments are checked before anything is stored."""
@@ -139,7 +142,7 @@ class Front(Generic[H]):
 
     def request(self, param: TaskParam) -> ScheduleRequest:
         """Return the request for plain data."""
-        work = self.parts.work_of(param.work_id)
+        work = self.parts.work_of(check_param(param).work_id)
         return request_of(param, work.declared if work is not None else None)
 
     def row(self, request: ScheduleRequest) -> NewTask:
@@ -148,7 +151,7 @@ class Front(Generic[H]):
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
         row = self.row(request)
-        return self._add(row) if not request.restored else self._restore(row)
+        return self._add(row, request) if not request.restored else self._restore(row)
 
     def _restore(self, row: NewTask) -> Reply[H]:
         """Add a task that waits elsewhere; where it is over here, from an earlier life of it, it waits again."""
@@ -161,19 +164,36 @@ class Front(Generic[H]):
 
         return self.parts.repository.add([row]).on((row.id,)).and_then(wait_again)
 
-    def _add(self, row: NewTask) -> Reply[H]:
+    def _add(self, row: NewTask, request: ScheduleRequest) -> Reply[H]:
         added = self.parts.repository.add([row]).on((row.id,))
-        return added.then(lambda answers: self.to_handle(row, answers[0]))
+        if request.options.id is None:  # an id made here can only be there from the same call, asked for twice
+            return added.then(lambda answers: self.to_handle(row, answers[0]))
+        return added.and_then(lambda answers: self._handles([row], answers)).then(lambda handles: handles[0])
 
     def _add_batch(self, rows: list[NewTask]) -> Reply[list[H]]:
         added = self.parts.repository.add(rows).on(tuple(row.id for row in rows))
-        return added.then(lambda answers: [self.to_handle(*pair) for pair in zip(rows, answers, strict=True)])
+        return added.and_then(lambda answers: self._handles(rows, answers))
 
-    def to_handle(self, row: NewTask, answer: Added) -> H:
-        """Return the handle of an added task. Raises DuplicateTaskError."""
+    def _handles(self, rows: Sequence[NewTask], answers: Sequence[Added]) -> Reply[list[H]]:
+        """Return the handles of tasks; those of ids that existed tell what the store has, if it can be read."""
+
+        def make(found: Iterable[TaskInfo]) -> list[H]:
+            stored = {info.id: info for info in found}
+            return [self.to_handle(*pair, stored.get(pair[0].id)) for pair in zip(rows, answers, strict=True)]
+
+        existing = [answer.id for answer in answers if answer.result is AddResult.EXISTED]
+        if not existing:
+            return Reply.of(make(()))
+        return self.parts.repository.get(existing).or_else(lambda _: Reply.of([])).then(make)
+
+    def to_handle(self, row: NewTask, answer: Added, stored: TaskInfo | None = None) -> H:
+        """Return the handle of an added task, or of the one that existed. Raises DuplicateTaskError."""
         if answer.result is AddResult.DUPLICATE:
             raise DuplicateTaskError(row.unique_key or "", answer.id)
-        return self._handle(row.id, row.work_id, row.scheduled_time)
+        if stored is not None:
+            return self._handle(stored.id, stored.work_id, to_us(stored.scheduled_time), stored.state)
+        known = TaskState.INITIALIZED if answer.result is AddResult.EXISTED else None
+        return self._handle(row.id, row.work_id, row.scheduled_time, known)
 
     # -- Changing tasks
 

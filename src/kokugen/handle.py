@@ -1,4 +1,8 @@
-"""A task in the caller's hand. `cancelled()` and `done()` are the last known state, without I/O."""
+"""A task in the caller's hand. `state`, `cancelled()` and `done()` are the last known state, without I/O.
+
+Where its id was in the store before, and so nothing was scheduled, it tells the work, time and state of the task there;
+inside a transaction (`within`) those asked for.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,31 @@ if TYPE_CHECKING:
 
 
 class _Handle:
-    __slots__ = ("_scheduler", "_state", "_time_us", "id", "work_id")
+    __slots__ = ("_scheduler", "_state", "_time_us", "existed", "id", "work_id")
 
-    def __init__(self, scheduler: Any, task_id: str, work_id: str, time_us: int) -> None:
+    def __init__(
+        self, scheduler: Any, task_id: str, work_id: str, time_us: int, stored: TaskState | None = None
+    ) -> None:
         self.id = task_id
         self.work_id = work_id
         self._time_us = time_us
         self._scheduler = scheduler
-        self._state = TaskState.INITIALIZED
+        self._state = TaskState.INITIALIZED if stored is None else stored
+        self.existed = stored is not None
+        """Whether a task with this id was there already, perhaps from an earlier try of the same call."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.work_id} at {self.scheduled_time.isoformat()}>"
 
     @property
     def scheduled_time(self) -> datetime:
-        """Return the time that was asked for, aware, in UTC."""
+        """Return its time, aware, in UTC: as asked for, or, of a task that existed, as stored."""
         return from_us(self._time_us)
+
+    @property
+    def state(self) -> TaskState:
+        """Return its state when last looked at."""
+        return self._state
 
     def cancelled(self) -> bool:
         """Return whether it was Cancelled when last looked at."""

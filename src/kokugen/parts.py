@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 from kokugen.clock import Clock, SystemClock
 from kokugen.engine.hooks import Hooks
@@ -17,6 +18,14 @@ from kokugen.registry.work import as_work
 from kokugen.repository.locate import clock_of, open_repository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.settings import Settings
+
+T = TypeVar("T")
+
+KINDS: dict[type, str] = {
+    str: "a URL such as 'sqlite:///tasks.db'",
+    Settings: "Settings(…)",
+    WorkRegistry: "a registry of work, such as FunctionRegistry()",
+}
 
 
 class Parts:
@@ -33,15 +42,15 @@ class Parts:
         settings: Settings | None,
         clock: Clock | None,
     ) -> None:
-        self.works: WorkRegistry = FunctionRegistry() if works is None else works
-        self.settings = settings or Settings()
+        self.works: WorkRegistry = FunctionRegistry() if works is None else _checked("works", works, WorkRegistry)
+        self.settings = Settings() if settings is None else _checked("settings", settings, Settings)
         self.clock = clock_of(repository, clock or SystemClock())
         self.random = system_random()
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
         self.middleware = tuple(middleware)
         self._repository = repository
-        self._url = url
+        self._url = None if url is None else _checked("url", url, str)
         self._namespace = check_name("namespace", namespace)
 
     @property
@@ -64,3 +73,10 @@ class Parts:
         """Return the work declared here, or None."""
         found = self.works.load(work_id)
         return None if found is None else as_work(work_id, found)
+
+
+def _checked(name: str, value: T, kind: type) -> T:
+    """Return the value of a keyword of the scheduler's. Raises OptionError where it is of another kind."""
+    if not isinstance(value, kind):
+        raise OptionError(f"{name}={value!r}: use {KINDS[kind]}")
+    return value

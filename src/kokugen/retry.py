@@ -13,6 +13,14 @@ from kokugen.errors import OptionError
 
 DELAY_MAX = timedelta(days=30)
 ATTEMPTS_MAX = 1_000_000
+KINDS = (
+    ("attempts", int, "a whole number"),
+    ("initial", timedelta, "a timedelta"),
+    ("factor", int | float, "a number"),
+    ("delay_max", timedelta, "a timedelta"),
+    ("retry_on", tuple, "a tuple of exception classes"),
+    ("give_up_on", tuple, "a tuple of exception classes"),
+)
 
 _Delay = Annotated[int, Meta(ge=0, le=duration_us(DELAY_MAX))]
 
@@ -33,6 +41,9 @@ class Retry(Struct, frozen=True):
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
+        for name, kind, use in KINDS:
+            if not isinstance(getattr(self, name), kind):
+                raise OptionError(f"Retry({name}={getattr(self, name)!r}): use {use}")
         if not 1 <= self.attempts <= ATTEMPTS_MAX:
             raise OptionError(f"Retry(attempts={self.attempts}): use 1 to {ATTEMPTS_MAX:,}")
         if self.initial < timedelta(0) or self.delay_max < self.initial or self.delay_max > DELAY_MAX:

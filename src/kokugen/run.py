@@ -169,7 +169,7 @@ class Run:
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
     `start_before_us` is from when on it is too late to start, `timeout_us` how long it may take before it is asked to
     stop; None: never, and as long as it likes.
-    `completing` is set once `complete` was called: then a transaction of the work's decides how the run ends.
+    `completing` is set once `complete` wrote, or may have: then a transaction of the work's decides how the run ends.
     """
 
     __slots__ = (
@@ -317,8 +317,10 @@ class Run:
         commit; until then nobody sees it, and if you roll back, or never commit, this attempt has failed, whatever
         the work returns. `result`, of the type that the work says it returns, is the task's; what it returns is not.
 
-        Raises SupersededError where another run has the task by now: then roll back. Raises TransactionError for a
-        connection that the store cannot be written in, and CodecError for the result.
+        Raises SupersededError where the task is not this run's any more: then roll back. Another run has it, or an
+        earlier transaction of this run's completed it: where you repeat one whose commit was not answered, that commit
+        stands. Raises TransactionError for a connection that the store cannot be written in, and CodecError for the
+        result.
         """
         if self.completer is None:
             raise TransactionError("this run is of a store that takes part in no transaction of yours")

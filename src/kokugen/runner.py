@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
-from kokugen.acceptance import check_queues, check_workers
+from kokugen.acceptance import check_label, check_queues, check_workers
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
 from kokugen.dispatcher.call import call_work
 from kokugen.dispatcher.protocol import Dispatcher
@@ -52,7 +52,7 @@ class Runner:
         self._parts = parts
         self._workers = check_workers("workers", workers)
         self._async_workers = check_workers("async_workers", async_workers)
-        self._label = label
+        self._label = None if label is None else check_label(label)
         self._shared = shared
         self._should_restore = should_restore
         self._dispatchers: list[Dispatcher] = []

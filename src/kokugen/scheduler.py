@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from kokugen.acceptance import check_delay, check_time, check_work
+from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
@@ -66,7 +66,7 @@ class Scheduler(Recurring):
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[TaskHandle] = Front(
-            lambda task_id, work_id, time_us: TaskHandle(self, task_id, work_id, time_us),
+            lambda *told: TaskHandle(self, *told),
             url,
             works=works,
             repository=repository,
@@ -179,7 +179,7 @@ class Scheduler(Recurring):
     def handle(self, task_id: str) -> TaskHandle:
         """Return a handle of a stored task. Raises NoEntryError."""
         info = self.get(task_id)
-        return TaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time))
+        return TaskHandle(self, info.id, info.work_id, to_us(info.scheduled_time), info.state)
 
     def tasks(self, *, limit: int | None = None, **filters: Any) -> Iterator[TaskInfo]:
         """Yield tasks in order of due time, page by page, as they are when their page is read.
@@ -215,7 +215,8 @@ class Scheduler(Recurring):
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
         clock = self._front.parts.clock
-        end = None if timeout is None else clock.boot_s() + timeout.total_seconds()
+        wait_s = check_wait("timeout", timeout)
+        end = None if wait_s is None else clock.boot_s() + wait_s
         pause_s = WAIT_MIN_S
         while not (info := self.get(task_id)).state.terminal:
             if end is not None and clock.boot_s() >= end:
@@ -311,7 +312,7 @@ class Scheduler(Recurring):
 
         Returns whether nothing of it still runs. The store stays open for scheduling.
         """
-        self._front.runner.ask_to_stop(None if grace is None else grace.total_seconds())
+        self._front.runner.ask_to_stop(check_wait("grace", grace))
         return self._front.runner.join()
 
     def abandon(self) -> int:

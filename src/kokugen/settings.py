@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import inf, ulp
 
 from msgspec import Struct
 
 from kokugen.errors import OptionError
 
 DAY = timedelta(days=1)
+FROM_ZERO = frozenset({"ahead_s", "grace_s", "late_s"})
+"""The durations that may be nothing at all; every other one is above that."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -37,23 +40,30 @@ class Settings(Struct, frozen=True, kw_only=True):
     keep_failed: timedelta = 30 * DAY
 
     def __post_init__(self) -> None:
-        for name in (
-            "ttl_s",
-            "beat_s",
-            "watch_s",
-            "margin_s",
-            "rpc_s",
-            "poll_s",
-            "buffer_s",
-            "surplus_s",
-            "prune_s",
-        ):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name}={getattr(self, name)!r}: use a number of seconds above 0")
+        for name in self.__struct_fields__:
+            _check(name, getattr(self, name))
         if not 2 * self.beat_s + self.rpc_s < self.ttl_s - self.margin_s:
             raise OptionError(
                 f"2·beat_s + rpc_s < ttl_s - margin_s must hold, not 2·{self.beat_s} + {self.rpc_s} and "
                 f"{self.ttl_s} - {self.margin_s}: a node would mistrust its own claims between two beats"
             )
-        if not 0 <= self.ahead_s <= 1 or self.buffer_max < 1 or self.outbox_max < 1:
-            raise OptionError("use ahead_s from 0 to 1, and buffer_max and outbox_max of at least 1")
+        if self.ahead_s > 1:
+            raise OptionError(f"ahead_s={self.ahead_s!r}: use 0 to 1")
+
+
+def _check(name: str, value: object) -> None:
+    """Raise OptionError unless this setting may have this value, apart from all others."""
+    if name.startswith("keep_"):
+        if not isinstance(value, timedelta) or value < timedelta(0):
+            raise OptionError(f"{name}={value!r}: use a timedelta of at least 0, such as timedelta(days=7)")
+    elif name.endswith("_max"):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise OptionError(f"{name}={value!r}: use a whole number of at least 1")
+    elif not isinstance(value, int | float) or isinstance(value, bool) or not _least(name) <= value < inf:
+        raise OptionError(
+            f"{name}={value!r}: use a number of seconds {'of at least' if name in FROM_ZERO else 'above'} 0"
+        )
+
+
+def _least(name: str) -> float:
+    return 0.0 if name in FROM_ZERO else ulp(0.0)

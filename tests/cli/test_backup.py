@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 
 from kokugen import Scheduler, TaskParam
 from kokugen.clock import SystemClock, from_us
+from kokugen.errors import RepositoryError
+from kokugen.repository.locate import back_up
+from kokugen.repository.sqlite import backup
+from kokugen.repository.sqlite.connection import schema_version
+from kokugen.repository.sqlite.library import Connection
 
 from .conftest import Add, CommandLine
 
@@ -33,7 +38,7 @@ def test_only_its_owner_may_read_it(kokugen: CommandLine, add: Add, tmp_path: Pa
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "backup.db").stat().st_mode) == 0o600
-    assert not (tmp_path / "backup.db.part").exists()
+    assert list(tmp_path.glob("*.part")) == []
 
 
 def test_a_backup_while_others_write_has_no_half_of_anything(
@@ -80,7 +85,8 @@ def test_nothing_is_overwritten(kokugen: CommandLine, add: Add, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("no-such-folder/backup.db",), "no-such-folder"),
+        (("no-such-folder/backup.db",), "there is no directory"),
+        (("",), "names no file"),
         (("b.db", "--url", "sqlite:///no-such.db"), "no store"),
         (("b.db", "--url", "postgresql://host/db"), "pg_dump"),
         (("b.db", "--url", "memory://"), "memory"),
@@ -110,3 +116,49 @@ def test_a_store_of_the_standard_library_is_backed_up_too(kokugen: CommandLine, 
     kokugen.done("schedule", "remind", "--in", "5m", "--id", "a", "--url", url)
     kokugen.done("backup", str(tmp_path / "backup.db"), "--url", url)
     assert kokugen.json("show", "a", "--url", f"sqlite+sqlite3:///{tmp_path / 'backup.db'}")["id"] == "a"
+
+
+def test_of_two_backups_to_one_file_at_once_one_is_refused_and_the_file_is_whole(
+    kokugen: CommandLine, add: Add, tmp_path: Path
+) -> None:
+    ids = {add() for _ in range(20)}
+    for number in range(10):
+        target = tmp_path / f"{number}.db"
+        said: list[int | str] = []
+        both = Barrier(2)
+
+        def back(target: Path = target, said: list[int | str] = said, both: Barrier = both) -> None:
+            both.wait(60)
+            try:
+                said.append(back_up(kokugen.url, target))
+            except RepositoryError as error:
+                said.append(str(error))
+
+        threads = [Thread(target=back) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(map(str, said)) == sorted(
+            [str(target.stat().st_size), f"{target} is there already: name a new file"]
+        )
+        assert {task["id"] for task in kokugen.json("list", "--url", f"sqlite:///{target}")} == ids
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600 or os.name == "nt"
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_copy_that_somebody_replaces_meanwhile_is_no_backup(
+    kokugen: CommandLine, add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add()
+    version = schema_version
+
+    def replaced(db: Connection) -> int:
+        (part,) = tmp_path.glob("*.part")
+        part.unlink()
+        part.touch()
+        return version(db)
+
+    monkeypatch.setattr(backup, "schema_version", replaced)
+    assert "no backup was made" in kokugen.refused("backup", str(tmp_path / "backup.db"))
+    assert list(tmp_path.glob("backup*")) == []

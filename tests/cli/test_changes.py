@@ -83,3 +83,54 @@ def test_one_task_is_not_several(kokugen: CommandLine, add: Add) -> None:
     kokugen.done("cancel", "--tag", "one", "--yes")
     task_id = kokugen.json("list", "--tag", "one")[0]["id"]
     assert "1 of 1 was left as it is" in kokugen("cancel", task_id).stderr
+
+
+# -- The zone of --at and --due-before
+
+NOON = ("--at", "2099-01-01T12:00")
+NOON_UTC, NOON_IN_BERLIN = "2099-01-01T12:00:00+00:00", "2099-01-01T11:00:00+00:00"
+BERLIN = ("--tz", "Europe/Berlin")
+DUE = ("--work", "remind", "--state", "Cancelled", "--yes", "--due-before")
+
+
+@pytest.fixture
+def ended(add: Add, scheduler: Scheduler) -> str:
+    task_id = add()
+    scheduler.cancel(task_id)
+    return task_id
+
+
+@pytest.mark.parametrize(
+    ("words", "time"),
+    [
+        ((*NOON, *BERLIN), NOON_IN_BERLIN),
+        ((*NOON, *BERLIN, *DUE, "2098-01-01T00:00"), NOON_IN_BERLIN),
+        ((*NOON, *BERLIN, *DUE, "2098-01-01T00:00Z"), NOON_IN_BERLIN),
+        ((*NOON, *BERLIN, *DUE, "2h"), NOON_IN_BERLIN),
+        (("--at", "2099-01-01T12:00Z", *BERLIN, *DUE, "2098-01-01T00:00"), NOON_UTC),
+    ],
+)
+def test_a_zone_holds_for_each_time_of_a_revival_that_has_no_offset(
+    kokugen: CommandLine, scheduler: Scheduler, ended: str, words: tuple[str, ...], time: str
+) -> None:
+    kokugen.done("revive", *([] if "--work" in words else [ended]), *words)
+    due = scheduler.get(ended).due_at
+    assert due is not None
+    assert due.isoformat() == time
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        BERLIN,
+        ("--in", "1h", *BERLIN),
+        ("--at", "2099-01-01T12:00Z", *BERLIN),
+        ("--at", "2099-01-01T12:00Z", *BERLIN, *DUE, "2098-01-01T00:00Z"),
+        NOON,
+    ],
+)
+def test_a_zone_of_no_time_and_a_time_of_no_zone_are_refused(
+    kokugen: CommandLine, scheduler: Scheduler, ended: str, words: tuple[str, ...]
+) -> None:
+    assert "--tz" in kokugen.refused("revive", *([] if "--work" in words else [ended]), *words)
+    assert scheduler.get(ended).state is TaskState.CANCELLED

@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kokugen import Retry, Scheduler, TaskParam, TaskState
-from kokugen.clock import SystemClock
+from kokugen.clock import SystemClock, duration_us
 from kokugen.process import this_node
 from kokugen.repository.locate import open_archive
 from kokugen.repository.rows import ClaimRequest, Revision
 from kokugen.repository.transfer import copy
+from kokugen.task import replace
 from tests.servers.stores import query, store_url
 
 from .conftest import CommandLine
@@ -181,6 +182,29 @@ def test_one_namespace_can_be_copied_alone(kokugen: CommandLine, store: Store, k
 
 
 # -- A store that is at work
+
+
+def join(url: str, *, silent: timedelta, pid_started: int | None = None) -> None:
+    """A node that is this process, or had its pid before it, and was not seen for so long."""
+    scheduler, now_us = Scheduler(url), SystemClock().wall_us()
+    node = this_node("node-2", label="shop-2", version="0", now_us=now_us)
+    began = node.pid_started if pid_started is None else pid_started
+    scheduler.repository.register(replace(node, seen_at=now_us - duration_us(silent), pid_started=began)).result()
+    scheduler.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_node_that_beats_seldom_is_not_overlooked(kokugen: CommandLine, store: Store, kind: str) -> None:
+    source = store(kind, "from")
+    join(source, silent=timedelta(hours=2))
+    assert "workers run on" in kokugen.refused("copy", source, store("sqlite", "to"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_node_whose_process_is_surely_gone_is_not_waited_for(kokugen: CommandLine, store: Store, kind: str) -> None:
+    source = store(kind, "from")
+    join(source, silent=timedelta(0), pid_started=1)
+    kokugen.done("copy", source, store("sqlite", "to"))
 
 
 def claim(url: str, *, alive: bool = True) -> None:

@@ -60,6 +60,7 @@ def test_a_file_that_is_well_has_no_problem(kokugen: CommandLine, file: str) -> 
     assert {level for level, _ in told.values()} == {"ok"}
     assert told.keys() >= {"kokugen", "time zones", "sqlite", "permissions", "schema", "journal", "durability"}
     assert told.keys() >= {"oldest snapshot", "indexes", "integrity", "clocks", "versions", "disk", "file system"}
+    assert told["writing"] == ("ok", "the file and its directory may be written")
 
 
 def test_it_changes_nothing_in_a_file(kokugen: CommandLine, file: str, tmp_path: Path) -> None:

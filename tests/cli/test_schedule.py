@@ -190,3 +190,15 @@ def test_the_environment_may_name_the_namespace(kokugen: CommandLine, monkeypatc
     monkeypatch.setenv("KOKUGEN_NAMESPACE", "shop")
     kokugen.done("schedule", "remind", "--in", "5m", "--id", "a")
     assert kokugen.json("show", "a")["namespace"] == "shop"
+
+
+def test_an_id_that_was_there_is_shown_as_it_is_stored(kokugen: CommandLine, scheduler: Scheduler) -> None:
+    first = kokugen.json("schedule", "remind", "--at", "2099-01-01T12:00Z", "--id", "tea")
+    assert (first["existed"], first["state"]) == (False, "Initialized")
+    scheduler.cancel("tea")
+    again = ("schedule", "bill", "--in", "5m", "--id", "tea")
+    assert kokugen.json(*again) == {**first, "existed": True, "state": "Cancelled"}
+    line = kokugen.done(*again)
+    assert line.startswith("tea  remind  2099-01-01 12:00:00.000Z  in ")
+    assert line.endswith("  Cancelled, there already: nothing was changed\n")
+    assert "already" not in kokugen.done("schedule", "bill", "--in", "5m", "--id", "coffee")

@@ -129,3 +129,13 @@ def test_a_node_with_times_of_no_year_is_listed_without_them(
     assert "unreadable" in kokugen.done("nodes")
     assert kokugen.json("nodes")[0]["seen_at"] is None
     assert kokugen("doctor").exit_code in {0, 1}
+
+
+def test_no_stored_text_forges_a_line_of_show(kokugen: CommandLine, add: Add, scheduler: Scheduler) -> None:
+    task_id = add()
+    scheduler.cancel(task_id, reason="no tea\nstate       Done\x1b[2J")
+    lines = kokugen.done("show", task_id).splitlines()
+    assert [line for line in lines if line.startswith("state")] == [
+        "state       Cancelled · no tea\\nstate       Done\\x1b[2J"
+    ]
+    assert sum("no tea\\nstate" in line for line in lines) == 2

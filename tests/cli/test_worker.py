@@ -21,7 +21,7 @@ NOW = timedelta(0)
 LONG = timedelta(seconds=30)
 
 JOBS = """
-    import os, threading
+    import asyncio, os, threading
     from pathlib import Path
     from kokugen import AsyncScheduler, Scheduler
 
@@ -40,6 +40,15 @@ JOBS = """
     def hang() -> None:
         Path("hanging").touch()
         threading.Event().wait()
+
+    @loop_scheduler.work
+    async def stay() -> None:
+        Path("staying").touch()
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -119,11 +128,25 @@ def test_a_thread_that_will_not_stop_is_ended_after_the_grace_period(
     start: Start, kokugen: CommandLine, scheduler: Scheduler
 ) -> None:
     worker = hanging(start, kokugen, "--grace", "100ms")
+    check_abandoned(worker, "hanging", scheduler)
+
+
+def test_a_coroutine_that_will_not_be_cancelled_is_ended_after_the_grace_period(
+    start: Start, kokugen: CommandLine, scheduler: Scheduler
+) -> None:
+    worker = start("jobs:loop_scheduler", "--grace", "100ms")
+    kokugen.done("schedule", "stay", "--in", "0s", "--id", "staying")
+    wait_for(kokugen.path.with_name("staying"))
+    check_abandoned(worker, "staying", scheduler)
+
+
+def check_abandoned(worker: subprocess.Popen[str], task_id: str, scheduler: Scheduler) -> None:
+    """Check that the worker ends without waiting for this run, and has told other nodes so."""
     assert end(worker) == 1
     assert worker.stderr is not None
     assert "grace" in worker.stderr.read()
     (left,) = scheduler.repository.watch("another node").result()
-    assert (left.id, left.ttl_s) == ("hanging", 2.0), "other nodes need not wait for the whole ttl"
+    assert (left.id, left.ttl_s) == (task_id, 2.0), "other nodes need not wait for the whole ttl"
 
 
 def test_a_second_signal_ends_it_at_once(start: Start, kokugen: CommandLine) -> None:

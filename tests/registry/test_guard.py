@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 
 from kokugen.errors import CommandFailedError
+from kokugen.registry import guard
+from kokugen.registry import process as processes
 from kokugen.registry.commands import CommandRegistry, CommandWork
 from kokugen.registry.guarded import GuardedProgram
+from kokugen.registry.process import Launch, run_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="orphans find their guard on Linux only")
 
@@ -205,3 +208,145 @@ def test_the_environment_of_a_program_is_in_no_command_line_and_not_its_guards(t
     assert (token, program.wait()) == ("canary", -signal.SIGKILL)
     assert [b"canary" in text for text in told] == [False, False]
     program.output.close()
+
+
+# -- What may not be killed
+
+
+class Family(guard.Program):
+    """A program and what it started, as pids: each dies at the first signal, but for those of another user."""
+
+    def __init__(self, own: set[int], others: set[int], *, deathless: bool = False) -> None:
+        super().__init__(10)
+        self.own, self.others, self._deathless = own, others, deathless
+        self.rounds = 0
+
+    def reap_all(self) -> bool:
+        self.rounds += 1
+        return bool(self.own | self.others)
+
+    def children(self) -> list[int]:
+        return sorted(self.own | self.others)
+
+    def kill(self, pid: int, _: int) -> None:
+        if pid in self.others:
+            raise PermissionError(pid)
+        if not self._deathless:
+            self.own.discard(pid)
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, family: Family) -> list[int]:
+    """Have the guard kill the family; return what it left."""
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "_signal_group", lambda *_: None)
+        patch.setattr(guard, "_children", family.children)
+        patch.setattr(guard, "PAUSES_MS", [0] * len(guard.PAUSES_MS))
+        patch.setattr(os, "kill", family.kill)
+        return guard._kill_all(family)
+
+
+def test_the_guard_kills_what_it_may_and_leaves_only_what_it_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = Family({10, 11}, {12, 13})
+    assert (killed(monkeypatch, family), family.own, family.rounds) == ([12, 13], set(), 2)
+    assert killed(monkeypatch, Family({10, 11}, set())) == []
+
+
+def test_a_program_that_may_not_be_killed_itself_has_not_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = Family(set(), {10})
+    assert (killed(monkeypatch, family), family.code) == ([10], -signal.SIGKILL)
+
+
+def test_the_guard_gives_up_on_what_will_not_die_before_the_node_gives_up_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert killed(monkeypatch, Family({10}, {11}, deathless=True)) == [10, 11]
+    assert 20 < sum(guard.PAUSES_MS) / 1000 < processes._KILL_S - 5
+
+
+UNABLE = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(24, 5, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Runs Python as a superuser that may signal no other user (PR_CAPBSET_DROP of CAP_KILL)."""
+
+RUN = """
+import sys
+from datetime import timedelta
+from kokugen.errors import CommandFailedError
+from kokugen.registry.commands import CommandRegistry
+work = CommandRegistry().allow("py", sys.executable, "-ISc", sys.argv[1], sys.argv[2], timeout=timedelta(minutes=5))
+try:
+    print(work.call((), {})["output"])
+except CommandFailedError as error:
+    print(error)
+"""
+
+LEAVE = """
+import os, sys, time
+ready, go = os.pipe()
+left = os.fork()
+if left == 0:
+    os.setsid()
+    os.setuid(65534)
+    os.write(go, b"x")
+    os.closerange(0, 9)
+    time.sleep(60)
+os.read(ready, 1)
+print(left)
+sys.exit(int(sys.argv[1]))
+"""
+"""Leaves a process of another user behind, and prints its pid."""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs a superuser, to have two users")
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_process_of_another_user_that_a_command_leaves_does_not_hold_its_run_up(status: int) -> None:
+    command = [PYTHON, "-c", UNABLE, "-c", RUN, LEAVE, str(status)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    left = int(ran.stderr.rpartition("may run on: process ")[2])
+    assert alive(left)
+    os.kill(left, signal.SIGKILL)
+    assert (f"\n{left}\n" in f"\n{ran.stdout}", f"process {left}]" in ran.stdout) == (status == 0, status != 0)
+
+
+class Stuck:
+    """A program whose guard answers nothing, until it is ended itself."""
+
+    left = ()
+
+    def __init__(self, *, for_ever: bool) -> None:
+        self.asked: list[str] = []
+        self._for_ever = for_ever
+        self._over = Event()
+        reading, writing = os.pipe()
+        os.close(writing)
+        self.output = os.fdopen(reading, "rb")
+
+    def terminate(self) -> None:
+        self.asked.append("terminate")
+
+    def kill(self) -> None:
+        self.asked.append("kill")
+
+    def give_up(self) -> None:
+        self.asked.append("give up")
+        if not self._for_ever:
+            self._over.set()
+
+    def wait(self) -> int:
+        assert self._over.wait(PATIENCE_S)
+        return -15
+
+
+@pytest.mark.parametrize(("for_ever", "code"), [(False, -15), (True, -9)])
+def test_a_run_ends_even_if_its_guard_does_not(monkeypatch: pytest.MonkeyPatch, for_ever: bool, code: int) -> None:
+    program = Stuck(for_ever=for_ever)
+    monkeypatch.setattr(processes, "_Start", lambda *_, **__: program)
+    for bound in ("_GRACE_S", "_KILL_S"):
+        monkeypatch.setattr(processes, bound, 0.01)
+    monkeypatch.setattr(processes, "_LINGER_S", 0.01 if for_ever else PATIENCE_S)
+    launch = Launch(path="/stuck", timeout=timedelta(milliseconds=1), cwd="/", env={}, output_max=1)
+    ended = run_process(launch, [], None)
+    program._over.set()
+    assert (ended.returncode, program.asked) == (code, ["terminate", "kill", "give up"])

@@ -74,3 +74,16 @@ def test_a_parameter_that_means_nothing_is_refused_without_telling_the_password(
     with pytest.raises(OptionError) as refused:
         parse(f"postgresql://ann:secret@host/db?{query}")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "netloc", ["host:0", "host:65536", "u:99999@host:99999", "one:5432,two:99999", "[::1]:99999", "one:99999,two"]
+)
+def test_a_port_that_there_cannot_be_is_refused(netloc: str) -> None:
+    with pytest.raises(OptionError, match="port"):
+        parse(f"postgresql://{netloc}/db")
+
+
+@pytest.mark.parametrize("netloc", ["host", "host:1", "u:99999@host:65535", "one:5432,two:5433", "[::9999]", "[::1]:5"])
+def test_a_port_that_there_can_be_is_taken(netloc: str) -> None:
+    assert parse(f"postgresql://{netloc}/db").dsn == f"postgresql://{netloc}/db"

@@ -11,6 +11,8 @@ import asyncpg
 import pytest
 
 from kokugen.repository.postgres import PostgresRepository
+from kokugen.repository.postgres.address import parse
+from kokugen.repository.postgres.hints import Hints
 from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import CancelRequest, ClaimRequest, NewTask, Revision
 from kokugen.testing import ManualClock
@@ -182,3 +184,16 @@ def test_behind_a_pooler_nobody_listens_and_those_before_it_hear(
     assert direct.hears(now + 1)
     ask(direct.store.add([task(2, now + 2)]))
     assert heard.empty()
+
+
+async def test_what_is_said_besides_takes_nothing_from_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    hints, sent = Hints(parse("postgresql://nowhere/none"), "default", "me", lambda: 0), list[int]()
+
+    async def send(_: object, due_us: int) -> None:
+        sent.append(due_us)
+
+    monkeypatch.setattr(hints, "_send", send)
+    for due_us in (7, STOP_ASKED, 5):
+        hints.tell(asyncio.get_running_loop(), None, due_us)  # type: ignore[arg-type]
+    await hints.told()
+    assert sorted(sent) == [STOP_ASKED, 5]

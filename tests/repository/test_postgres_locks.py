@@ -50,15 +50,20 @@ class Stranger:
 
     def let_go_soon(self) -> None:
         """Let go once something waits for this session."""
-        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._when_awaited()))
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._let_go_when_awaited()))
 
-    async def _when_awaited(self) -> None:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-        awaited = False
-        while not awaited:
-            await self._link.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees one and the same
-            awaited = await self._link.fetchval(waiting) > 0
+    async def _let_go_when_awaited(self) -> None:
+        await self._awaited("count(*)")
         await self._link.execute("ROLLBACK")
+
+    def cancel_what_waits(self) -> None:
+        """Once something waits for this session, have the server cancel that, as a time limit would."""
+        self._run(self._awaited("count(*) FILTER (WHERE pg_cancel_backend(pid))"))
+
+    async def _awaited(self, count: str) -> None:
+        waiting = f"SELECT {count} FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        while not await self._link.fetchval(waiting):
+            await self._link.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees one and the same
 
     def close(self) -> None:
         self._run(self._link.close())
@@ -68,8 +73,8 @@ class Stranger:
 
 
 @pytest.fixture
-def url(postgres: str) -> str:
-    return emptied_store(postgres, timeout="1")
+def url(postgres: str, request: pytest.FixtureRequest) -> str:
+    return emptied_store(postgres, timeout=getattr(request, "param", "1"))
 
 
 @pytest.fixture
@@ -114,6 +119,20 @@ def test_what_a_claim_took_is_told_once_it_is_settled_even_where_it_is_still_und
     stranger.let_go_soon()
     assert [run.id for run in ask(holding).tasks] == [task_id]
     assert [run.id for run in ask(claiming).tasks] == [task_id]
+
+
+@pytest.mark.parametrize("url", ["120"], indirect=True)
+def test_a_claim_that_the_server_refused_is_not_waited_for(lab: Lab, stranger: Stranger) -> None:
+    task_id = lab.add()
+    asked = lab.request()
+    stranger.hold_up()
+    claiming = lab.repo.claim(asked)
+    stranger.cancel_what_waits()
+    with pytest.raises(RepositoryUnavailableError, match="did nothing"):
+        ask(claiming)
+    assert ask(lab.repo.held(NODE, asked.nonce)).tasks == []
+    stranger.let_go()
+    assert lab.claimed() == [task_id]
 
 
 def test_a_run_whose_row_is_locked_keeps_its_lease_and_delays_no_other(lab: Lab, stranger: Stranger) -> None:

@@ -112,7 +112,7 @@ def test_a_link_that_takes_the_files_place_behind_our_back_is_not_followed(
     theirs = path.with_name("theirs.db")
     sqlite3.connect(theirs).close()
     path.symlink_to(theirs)
-    monkeypatch.setattr(connection, "_check_place", lambda _: None)  # it looked just before
+    monkeypatch.setattr(connection, "check_place", lambda _: None)  # it looked just before
     with pytest.raises(FAULTS) as refused:
         connect(Apsw(), path)
     assert code_of(refused.value) == 14

@@ -12,6 +12,7 @@ import pytest
 
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.sqlite import writer
 from kokugen.repository.sqlite.connection import connect, migrate
 from kokugen.repository.sqlite.library import Apsw
@@ -157,6 +158,18 @@ def test_a_listener_that_raises_keeps_nobody_from_an_answer(path: Path, caplog: 
     assert "its loop was closed" in caplog.text
 
 
+def test_what_is_said_besides_takes_nothing_from_what_is_due(path: Path) -> None:
+    heard: list[int] = []
+    opened = Writer(Apsw(), path, "default", ManualClock(), waits=heard.append, changed=lambda: None)
+    blocked = Blocked(opened)
+    replies = [ask(opened, note(str(due_us)), due_us=due_us) for due_us in (7, STOP_ASKED, 5)]
+    blocked.leave.set()
+    for reply in replies:
+        reply.result(PATIENCE_S)
+    opened.close()
+    assert heard == [STOP_ASKED, 5]
+
+
 def test_what_is_accepted_before_a_close_is_written(path: Path) -> None:
     closing = Writer(Apsw(), path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
     replies = [ask(closing, note(str(n)), urgent=n % 2 == 1) for n in range(6)]
@@ -171,3 +184,15 @@ def test_a_call_that_comes_while_the_store_closes_is_refused_not_forgotten(path:
     for urgent in (False, True):
         with pytest.raises(RepositoryUnavailableError, match="was closed"):
             ask(closing, note("late"), urgent=urgent).result(PATIENCE_S)
+
+
+def test_an_urgent_call_that_overtakes_a_close_is_answered_once_and_what_comes_behind_it_is_refused(path: Path) -> None:
+    closing = Writer(Apsw(), path, "default", ManualClock(), waits=lambda _: None, changed=lambda: None)
+    blocked = Blocked(closing)
+    closing._queue.put(None)  # another thread closes it, after these callers looked
+    beat, late = ask(closing, note("beat"), urgent=True), ask(closing, note("late"))
+    blocked.leave.set()
+    closing.close()
+    assert beat.result(0) == "beat"
+    with pytest.raises(RepositoryUnavailableError, match="was closed"):
+        late.result(0)

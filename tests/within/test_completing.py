@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import apsw
 import psycopg
 import pytest
 
 from kokugen import AsyncScheduler, Retry, Scheduler, Settings, TaskInfo, TaskParam, TaskState, current_run
 from kokugen.engine.hooks import RunEvent
-from kokugen.errors import CodecError, TransactionError
+from kokugen.errors import CodecError, SupersededError, TransactionError
 from tests.servers.stores import with_options
 from tests.within.conftest import MakeStore, noted
-from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, note_of, server_of
+from tests.within.places import ASYNC, SYNC, Opens, OpensAsync, Place, file_of, note_of, server_of
 
 PATIENCE = timedelta(seconds=60)
 PATIENT = Settings(ttl_s=120.0, rpc_s=30.0)
@@ -137,13 +138,86 @@ def test_work_that_raises_after_its_commit_has_done_it_all_the_same(
     assert "Done by its own completion" in caplog.text
 
 
-def test_an_end_that_is_written_twice_is_written_once(either: Shop) -> None:
-    def again(place: Place, attempt: int) -> None:
+def again(place: Place) -> bool:
+    """Complete the run once more where it is completed already; return whether that is refused."""
+    try:
         current_run().complete(place.connection, "another result")
+    except SupersededError:
+        return True
+    return False
+
+
+def test_a_second_end_in_one_transaction_changes_nothing(on_postgres: Shop) -> None:
+    refused: list[bool] = []
+
+    def twice(place: Place, attempt: int) -> None:
+        refused.append(again(place))
         place.commit()
 
-    ended = either.run(again)
-    assert (ended.state, ended.result) == (TaskState.DONE, '{"attempt":1}')
+    ended = on_postgres.run(twice)
+    assert (ended.state, ended.result, refused) == (TaskState.DONE, '{"attempt":1}', [False])
+
+
+def test_a_second_end_in_one_transaction_is_refused_by_sqlite(on_sqlite: Shop) -> None:
+    refused: list[bool] = []
+
+    def twice(place: Place, attempt: int) -> None:
+        refused.append(again(place))
+        place.commit()
+
+    ended = on_sqlite.run(twice)
+    assert (ended.state, ended.result, refused) == (TaskState.DONE, '{"attempt":1}', [True])
+
+
+def test_a_transaction_that_is_repeated_after_its_commit_is_refused(shop: Shop) -> None:
+    """The answer to the commit was lost, so the work does it all once more: the effect is there once."""
+    refused: list[bool] = []
+
+    def commit_and_repeat(place: Place, attempt: int) -> None:
+        place.commit()
+        with shop.opens(shop.url) as second:
+            second.execute(f"INSERT INTO {note_of(shop.url)} VALUES ('mine')")
+            refused.append(again(second))
+            second.rollback() if refused[-1] else second.commit()
+
+    ended = shop.run(commit_and_repeat)
+    assert (ended.state, ended.result, ended.fence) == (TaskState.DONE, '{"attempt":1}', 1)
+    assert (refused, noted(shop.url), shop.attempts, shop.told) == ([True], ["mine"], [], [])
+
+
+def test_a_repeated_transaction_that_passes_its_refusal_on_leaves_the_first_one_standing(either: Shop) -> None:
+    def commit_and_repeat(place: Place, attempt: int) -> None:
+        place.commit()
+        with either.opens(either.url) as second:
+            second.execute(f"INSERT INTO {note_of(either.url)} VALUES ('mine')")
+            current_run().complete(second.connection)
+            second.commit()
+
+    ended = either.run(commit_and_repeat)
+    assert (ended.state, ended.result, ended.fence) == (TaskState.DONE, '{"attempt":1}', 1)
+    assert (noted(either.url), either.attempts, either.told) == (["mine"], [], [])
+
+
+def test_an_end_in_a_savepoint_is_not_taken_for_one_of_the_transaction(on_postgres: Shop) -> None:
+    """PostgreSQL gives a savepoint an id of its own: where it cannot be told whose the end is, it is refused."""
+    scheduler, refused = on_postgres.scheduler, list[bool]()
+
+    @scheduler.work
+    def note() -> str:
+        with psycopg.connect(server_of(on_postgres.url)) as link:
+            with link.transaction():
+                current_run().complete(link, "first")
+            try:
+                with link.transaction():
+                    current_run().complete(link, "second")
+            except SupersededError:
+                refused.append(True)
+        return "what the work returns"
+
+    with closing(scheduler), scheduler:
+        task = scheduler.after(NOW, note)
+        assert task.wait(PATIENCE).state is TaskState.DONE
+        assert (task.result(), refused) == ("first", [True])
 
 
 def test_what_cannot_be_a_result_is_refused_and_the_transaction_is_usable(either: Shop) -> None:
@@ -158,6 +232,44 @@ def test_what_cannot_be_a_result_is_refused_and_the_transaction_is_usable(either
 
     assert either.run(bad).state is TaskState.DONE
     assert len(refused) == 1
+
+
+@contextmanager
+def without_transaction(url: str) -> Iterator[Any]:
+    """Open a connection on which each statement is committed by itself."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(server_of(url), autocommit=True) as link:
+            yield link
+    else:
+        with closing(apsw.Connection(str(file_of(url)))) as db:
+            yield db
+
+
+def test_work_that_goes_on_after_a_refused_connection_ends_as_it_returns(either: Shop) -> None:
+    scheduler, refused = either.scheduler, list[bool]()
+
+    @scheduler.work
+    def note() -> str:
+        run = current_run()
+        with without_transaction(either.url) as link, pytest.raises(TransactionError):
+            run.complete(link)
+        refused.append(run.completing)
+        return "done without"
+
+    with closing(scheduler), scheduler:
+        task = scheduler.after(NOW, note)
+        assert (task.wait(PATIENCE).state, task.result(), refused) == (TaskState.DONE, "done without", [False])
+    assert either.told == []
+
+
+def test_a_refused_connection_undoes_no_completion_before_it(either: Shop) -> None:
+    def roll_back(place: Place, attempt: int) -> None:
+        with without_transaction(either.url) as link, pytest.raises(TransactionError):
+            current_run().complete(link)
+        place.rollback()
+
+    ended = either.run(roll_back, retry=None)
+    assert (ended.state, "was rolled back" in (ended.error or "")) == (TaskState.FAILED, True)
 
 
 def test_a_savepoint_that_is_rolled_back_takes_the_end_with_it(on_postgres: Shop) -> None:
@@ -241,6 +353,23 @@ async def test_an_async_connection_is_as_good(opens: OpensAsync, postgres_store:
         ended = await task.wait(PATIENCE)
         assert (ended.state, ended.result) == (TaskState.DONE, "2")
         assert [one.outcome for one in await scheduler.attempts(task.id)] == ["retry"]
+    await scheduler.close()
+
+
+async def test_work_that_goes_on_after_a_refused_async_connection_ends_as_it_returns(postgres_store: str) -> None:
+    scheduler = AsyncScheduler(postgres_store)
+
+    @scheduler.work
+    async def note() -> str:
+        async with await psycopg.AsyncConnection.connect(server_of(postgres_store), autocommit=True) as link:
+            with pytest.raises(TransactionError):
+                await current_run().complete(link)
+        return "done without"
+
+    async with scheduler:
+        task = await scheduler.after(NOW, note)
+        ended = await task.wait(PATIENCE)
+        assert (ended.state, ended.result) == (TaskState.DONE, '"done without"')
     await scheduler.close()
 
 

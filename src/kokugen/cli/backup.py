@@ -11,10 +11,10 @@ from kokugen.repository.locate import back_up
 
 
 @click.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path())
 @store.json_option
 @store.url_option
-def backup_command(file: Path, url: str | None, as_json: bool) -> None:
+def backup_command(file: str, url: str | None, as_json: bool) -> None:
     """Copy the SQLite store into the new file FILE, while workers run.
 
     The copy is of one moment, whole, readable by its owner alone, and a store itself. PostgreSQL has pg_dump for this.
@@ -22,8 +22,11 @@ def backup_command(file: Path, url: str | None, as_json: bool) -> None:
     if store.file_of(store.usable(url)) is None:
         raise click.UsageError("only a store in a file is backed up like this: use pg_dump, or kokugen copy")
     store.refuse_missing(store.usable(url))
-    target = file.absolute()
+    if not file:
+        raise click.UsageError("'' names no file: name the new file to write")
+    target = Path(file).absolute()
     size = back_up(store.usable(url), target)
+    console.remember(f"wrote {target}")
     if as_json:
         console.say_json({"file": str(target), "bytes": size})
     else:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BATCH = 500
 LIVE = frozenset({TaskState.INITIALIZED, TaskState.WORKING})
 ENDED = frozenset({TaskState.FAILED, TaskState.CANCELLED, TaskState.DONE})
+PAST = {"cancel": "cancelled", "revive": "revived", "release": "released"}
 OPERATOR = "kokugen"
 """Who the store's history names for a change made here."""
 
@@ -46,9 +47,10 @@ def cancel_command(
     chosen = chosen_filters(task_ids, given)
     answers: dict[str, str] = {}
 
-    def cancel(ids: Sequence[str]) -> None:
+    def cancel(ids: Sequence[str]) -> int:
         found = scheduler.cancel(*ids, reason=reason, force=force, by=OPERATOR)
         answers.update((answer.id, answer.result.value) for answer in found)
+        return sum(answer.result is not CancelResult.REFUSED for answer in found)
 
     with store.opened(url) as scheduler:
         change(scheduler, task_ids, {**chosen, "state": LIVE}, yes, cancel, "cancel")
@@ -67,6 +69,7 @@ def reschedule_command(
     when = times.required_time(at, in_, tz)
     with store.opened(url) as scheduler:
         scheduler.reschedule(task_id, when, by=OPERATOR)
+        console.remember(f"moved {task_id}")
         due = scheduler.get(task_id).scheduled_time
     if as_json:
         console.say_json({"id": task_id, "scheduled_time": due.isoformat()})
@@ -86,7 +89,7 @@ def reschedule_command(
 )
 @filters.filter_options
 @click.option("--yes", is_flag=True, help="Really revive all that the filter finds.")
-@click.option("--at", metavar="TIME", help="When, with an offset such as 2026-12-24T18:00+01:00. Without: now.")
+@click.option("--at", metavar="TIME", help="When: 2026-12-24T18:00 with --tz, or with an offset. Without: now.")
 @click.option("--in", "in_", metavar="SPAN", help="When, from now, such as 90s, 1h30m or 2d.")
 @store.json_option
 @store.url_option
@@ -102,17 +105,31 @@ def revive_command(
         raise click.UsageError("give ids or a filter, not both")
     if not states <= ENDED:
         raise click.UsageError("only ended tasks can be revived: --state Failed, Cancelled or Done")
-    when = times.chosen_time(at, in_, None)
+    zone, given["tz"] = shared_zone(at, given["due_before"], given["tz"])
+    when = times.chosen_time(at, in_, zone)
     chosen = chosen_filters(task_ids, given, enough=bool(states))
     answers: dict[str, str] = {}
 
-    def revive(ids: Sequence[str]) -> None:
+    def revive(ids: Sequence[str]) -> int:
         revived = set(scheduler.revive(*ids, when=when, by=OPERATOR))
         answers.update((task_id, "revived" if task_id in revived else "refused") for task_id in ids)
+        return len(revived)
 
     with store.opened(url) as scheduler:
         change(scheduler, task_ids, {**chosen, "state": states or {TaskState.FAILED}}, yes, revive, "revive")
     return say_answers(answers, as_json, "refused", "not over, or their unique key is taken")
+
+
+def shared_zone(at: str | None, due_before: str | None, tz: str | None) -> tuple[str | None, str | None]:
+    """Return --tz for --at, and for --due-before: for those that need it. Raises UsageError where there are neither."""
+    if tz is None:
+        return None, None
+    if at is None and due_before is None:
+        raise click.UsageError("--tz is the zone of --at and of --due-before: give one of them")
+    if at is None or due_before is None:
+        return (tz, None) if due_before is None else (None, tz)
+    of_due = tz if times.lacks_zone(due_before) else None
+    return tz if of_due is None or times.lacks_zone(at) else None, of_due
 
 
 def chosen_filters(task_ids: Sequence[str], given: dict[str, Any], enough: bool = False) -> Filters:
@@ -130,10 +147,14 @@ def change(
     task_ids: Sequence[str],
     chosen: Any,
     yes: bool,
-    act: Callable[[Sequence[str]], None],
+    act: Callable[[Sequence[str]], int],
     verb: str,
 ) -> None:
-    """Act on the tasks with these ids, or else on all that the filter finds, in batches. Raises NoEntryError."""
+    """Act on the tasks with these ids, or else on all that the filter finds, in batches. Raises NoEntryError.
+
+    `act` returns how many it changed; how many that were by then is said where it comes to no end.
+    """
+    act = counting(act, verb)
     if task_ids:
         refuse_unknown(scheduler, task_ids)
         for batch in batches(iter(dict.fromkeys(task_ids))):
@@ -146,6 +167,23 @@ def change(
         for batch in batches(info.id for info in scheduler.tasks(**chosen)):
             act(batch)
             bar.advance(len(batch))
+
+
+def counting(act: Callable[[Sequence[str]], int], verb: str) -> Callable[[Sequence[str]], int]:
+    """Return `act`, which also keeps in mind how many tasks it has changed so far."""
+    done = 0
+
+    def counted(batch: Sequence[str]) -> int:
+        nonlocal done
+        try:
+            done += act(batch)
+        except KeyboardInterrupt:  # what was asked of the store may have been done
+            console.remember(f"{console.counted(done, 'task')} {PAST[verb]}, and perhaps some of the next {len(batch)}")
+            raise
+        console.remember(f"{console.counted(done, 'task')} {PAST[verb]}" if done else None)
+        return done
+
+    return counted
 
 
 def refuse_unknown(scheduler: Scheduler, task_ids: Sequence[str]) -> None:

@@ -7,13 +7,13 @@ only that module is imported, so that `kokugen --help` need not load a store.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
+from kokugen.cli import console
 from kokugen.cli.console import complain, escaped
 from kokugen.errors import KokugenError
 
@@ -51,12 +51,11 @@ COMMANDS = {
     "doctor": ("kokugen.cli.doctor", "Look a store over, and say what to do: exit code 1 if there is a problem."),
     "completion": ("kokugen.cli.completion", "Print the script that completes commands, options and ids."),
 }
+DONE_BUT = 1
 REFUSED = 2
 INTERRUPTED = 130
-
-
-class OutputClosedError(Exception):
-    """Whoever read the output has gone."""
+READER_GONE = 141
+"""What a shell says of a program that SIGPIPE ended: of most, where whoever read the output has gone."""
 
 
 class InterruptError(Exception):
@@ -84,20 +83,20 @@ class Commands(click.Group):
         """Run the command; what click would report in its own way, we do in ours."""
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise OutputClosedError from None
+            console.echo(nl=False)
         except KeyboardInterrupt:
             raise InterruptError from None
         return code
 
     def main(self, args: Sequence[str] | None = None, *_: object, **__: object) -> NoReturn:
-        """Run the command line and exit: 0 done, 1 found something wrong, 2 refused, 130 interrupted."""
+        """Run the command line and exit: 0 done, 1 something is wrong, 2 refused, 130 interrupted."""
         sys.exit(self._run(list(sys.argv[1:] if args is None else args)))
 
     __call__ = main
 
     def _run(self, words: list[str]) -> int:
+        console.remember(None)
+        console.open_streams()
         try:
             check_words(words)
             code = super().main(words, "kokugen", standalone_mode=False)
@@ -105,14 +104,28 @@ class Commands(click.Group):
         except click.exceptions.Exit as exit_:
             return exit_.exit_code
         except (click.Abort, InterruptError):
-            return complain("interrupted", INTERRUPTED)
+            return complain(": ".join(filter(None, ("interrupted", console.deed()))), INTERRUPTED)
         except click.ClickException as error:
             return complain(refusal(error), REFUSED)
-        except OutputClosedError:
-            forget_output()
-            return complain("the output was closed before all of it was written", REFUSED)
+        except console.OutputError as error:
+            return unwritten(error)
         except (KokugenError, OSError, UnicodeError) as error:
-            return complain(str(error) or type(error).__name__, REFUSED)
+            return failed(error)
+
+
+def unwritten(error: console.OutputError) -> int:
+    """Say what was done, where its line could not be written; where nothing was, whoever has gone needs no word."""
+    console.forget_output()
+    deed = console.deed()
+    if deed:
+        return complain(f"{deed}, but its line could not be written: {error}", DONE_BUT)
+    return READER_GONE if error.closed else complain(f"the output could not be written: {error}", DONE_BUT)
+
+
+def failed(error: Exception) -> int:
+    """Say why it was refused, or why it got no further than it did."""
+    why, deed = str(error) or type(error).__name__, console.deed()
+    return complain(f"{why}; before that: {deed}", DONE_BUT) if deed else complain(why, REFUSED)
 
 
 def check_words(words: list[str]) -> None:
@@ -129,13 +142,6 @@ def refusal(error: click.ClickException) -> str:
     return error.format_message().rstrip(".") + hint
 
 
-def forget_output() -> None:
-    """Point a closed stdout at nothing, or Python complains once more when it flushes at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
 def version() -> str:
     """Return the installed version."""
     from importlib.metadata import version as installed
@@ -146,7 +152,7 @@ def version() -> str:
 def show_version(ctx: click.Context, _: click.Parameter, wanted: Any) -> None:
     """Print the version and exit, for --version."""
     if wanted and not ctx.resilient_parsing:
-        click.echo(f"kokugen {version()}")
+        console.echo(f"kokugen {version()}")
         ctx.exit()
 
 
@@ -159,4 +165,4 @@ def main(ctx: click.Context) -> None:
     The store is named by --url or KOKUGEN_URL, such as sqlite:///reminders.db.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        console.echo(ctx.get_help())

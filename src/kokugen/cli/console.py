@@ -3,13 +3,69 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import click
 
 CELL_MAX = 60
+WORD_MAX = 250
+_DEED: ContextVar[str | None] = ContextVar("kokugen.cli.deed", default=None)
+
+
+class OutputError(Exception):
+    """What was to be printed could not be written: whoever read it has gone, the disk is full."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error))
+        self.closed = isinstance(error, BrokenPipeError)
+
+
+def remember(deed: str | None) -> None:
+    """Keep what the command has done to the store, to be said on stderr should it not come to its end."""
+    _DEED.set(deed)
+
+
+def deed() -> str | None:
+    """Return what the command has done to the store, as far as it told."""
+    return _DEED.get()
+
+
+def open_streams() -> None:
+    """Give a process whose stdout or stderr was closed before it began ones that take nothing.
+
+    Their numbers are taken, so that no file of the store gets them. Writing to such a stdout fails, as it should.
+    """
+    for name, number, flags in (("stdout", 1, os.O_RDONLY), ("stderr", 2, os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            take_number(number, flags)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+
+
+def take_number(number: int, flags: int) -> None:
+    """Point a stream's number at nothing."""
+    nowhere = os.open(os.devnull, flags)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def forget_output() -> None:
+    """Point stdout at nothing, or Python complains once more when it flushes what could not be written at exit."""
+    with suppress(OSError):
+        take_number(sys.stdout.fileno(), os.O_WRONLY)
+
+
+def echo(text: str = "", nl: bool = True) -> None:
+    """Print text as it is. Raises OutputError."""
+    try:
+        click.echo(text, nl=nl)
+    except OSError as error:
+        raise OutputError(error) from None
 
 
 def escaped(text: str) -> str:
@@ -21,15 +77,20 @@ def escaped(text: str) -> str:
 
 def complain(reason: str, code: int) -> int:
     """Say on stderr, in one line, why nothing was done; return the exit code."""
-    line = escaped(" ".join(reason.split()))
+    line = escaped(" ".join(shortened(word) for word in reason.split()))
     click.echo(f"kokugen: {line}", err=True)
     return code
+
+
+def shortened(word: str) -> str:
+    """Return a word, cut where it is longer than any name that is allowed."""
+    return word if len(word) <= WORD_MAX else cut(word)
 
 
 def say(text: str = "") -> None:
     """Print lines of text that may hold stored text."""
     for line in text.split("\n"):
-        click.echo(fitting(escaped(line)))
+        echo(fitting(escaped(line)))
 
 
 def fitting(line: str) -> str:
@@ -45,16 +106,16 @@ def counted(number: int, noun: str) -> str:
 
 def say_json(value: Any) -> None:
     """Print one value as JSON, in ASCII so that no terminal and no pipe can spoil it."""
-    click.echo(json.dumps(value, indent=2))
+    echo(json.dumps(value, indent=2))
 
 
 def say_json_list(values: Iterable[Any]) -> None:
     """Print a JSON array, an element a line, as the elements come."""
-    click.echo("[", nl=False)
+    echo("[", nl=False)
     for index, value in enumerate(values):
-        click.echo(",\n " if index else "", nl=False)
-        click.echo(json.dumps(value), nl=False)
-    click.echo("]")
+        echo(",\n " if index else "", nl=False)
+        echo(json.dumps(value), nl=False)
+    echo("]")
 
 
 def say_table(rows: Sequence[Sequence[str]], head: Sequence[str] | None) -> None:

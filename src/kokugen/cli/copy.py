@@ -13,13 +13,15 @@ from kokugen.cli import console, store, times
 from kokugen.cli.progress import progress
 from kokugen.clock import to_us
 from kokugen.options import check_name
-from kokugen.repository.locate import mask, open_archive
+from kokugen.process import is_gone, this_node
+from kokugen.repository.locate import discard, mask, open_archive
 from kokugen.repository.transfer import Copied, copy, shared_shapes
 
 if TYPE_CHECKING:
     from kokugen.repository.transfer import Archive
 
-SILENT_AFTER = timedelta(minutes=1)
+SILENT_AFTER = timedelta(days=1)
+"""Longer than any node goes without a beat."""
 
 
 @click.command("copy")
@@ -41,16 +43,36 @@ def copy_command(source: str, target: str, namespace: str | None, live: bool, as
     with archive(source, namespace, write=False) as taken:
         if not live:
             refuse_busy(taken)
-        with store.opened(target, make=True):
-            pass
-        with archive(target, namespace, write=True) as given:
-            total = sum(taken.count(table, shape) for table, shape in shared_shapes(taken, given).items())
-            with progress("copy", total) as bar:
-                copied = copy(taken, given, bar.advance)
+        with made_for(target):
+            copied = copied_into(target, taken, namespace)
+    console.remember(f"copied {console.counted(sum(copied.rows.values()), 'row')}")
     if as_json:
         console.say_json({"from": mask(source), "to": mask(target), "rows": copied.rows, "before": copied.before})
     else:
         say_copied(copied)
+
+
+def copied_into(target: str, taken: Archive, namespace: str | None) -> Copied:
+    """Copy, with a bar, into a store that is made if it is not there. Raises RepositoryError."""
+    with store.opened(target, make=True):
+        pass
+    with archive(target, namespace, write=True) as given:
+        total = sum(taken.count(table, shape) for table, shape in shared_shapes(taken, given).items())
+        with progress("copy", total) as bar:
+            return copy(taken, given, bar.advance)
+
+
+@contextmanager
+def made_for(target: str) -> Iterator[None]:
+    """Remove the file of a target that was not there before, if a block that copies into it comes to nothing."""
+    path = store.file_of(target)
+    new = path is not None and not path.exists()
+    try:
+        yield
+    except BaseException:
+        if new:
+            discard(target)
+        raise
 
 
 def refuse_same(source: str, target: str) -> None:
@@ -66,10 +88,12 @@ def refuse_same(source: str, target: str) -> None:
 def refuse_busy(source: Archive) -> None:
     """Refuse a store whose tasks are run meanwhile: both stores would run them. Raises UsageError."""
     busy = source.busy(to_us(times.now() - SILENT_AFTER))
-    if busy.nodes:
-        named = ", ".join(busy.nodes[:3]) + (", …" if len(busy.nodes) > 3 else "")
+    here = this_node("", label=None, version="", now_us=to_us(times.now()))
+    if working := [node.label for node in busy.nodes if not is_gone(node, here)]:
+        named = ", ".join(working[:3]) + (", …" if len(working) > 3 else "")
         raise click.UsageError(
-            f"workers run on {source.url} ({named}), and both stores would run its tasks: stop them, or add --live"
+            f"workers run on {source.url} ({named}), or were killed on another machine, and both stores would run its "
+            "tasks: stop them, or add --live"
         )
     if busy.running:
         raise click.UsageError(

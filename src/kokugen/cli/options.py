@@ -6,23 +6,27 @@ What is not typed stays None: the work's declaration decides it then, or the def
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
 
 from kokugen.cli import times
-from kokugen.retry import ATTEMPTS_MAX, Retry
+from kokugen.errors import OptionError
+from kokugen.retry import ATTEMPTS_MAX, DELAY_MAX, Retry
 from kokugen.task import Mode, Priority, replace
 
 F = TypeVar("F", bound=Callable[..., Any])
 PRIORITIES = [level.name.lower() for level in Priority]
 MODES = [mode.name.lower().replace("_", "-") for mode in Mode]
 NOUN = "retry_"
+DELAYS = ("initial", "delay_max")
+FACTORS = (1, 1000)
 
 
 def task_options(command: F) -> F:
     """Add the options of a task to a command; `chosen_options` reads them."""
-    for option in reversed(
+    for decorated in reversed(
         (
             click.option("--queue", metavar="NAME", help="The queue, if not the default one."),
             click.option(
@@ -49,7 +53,7 @@ def task_options(command: F) -> F:
             click.option("--retry-jitter/--no-retry-jitter", default=None, help="Whether to wait less, by chance."),
         )
     ):
-        command = option(command)
+        command = decorated(command)
     return command
 
 
@@ -61,7 +65,7 @@ def chosen_options(given: dict[str, Any], declared: Retry | None = None) -> dict
     retry = {name.removeprefix(NOUN): value for name, value in given.items() if name.startswith(NOUN)}
     chosen = {name: value for name, value in given.items() if not name.startswith(NOUN)}
     for name in ("timeout", "start_within"):
-        chosen[name] = span_of(name, given[name])
+        chosen[name] = some_span_of(name, given[name])
     chosen["tags"] = given["tags"] or None
     chosen["priority"] = None if given["priority"] is None else Priority[given["priority"].upper()]
     chosen["mode"] = None if given["mode"] is None else given["mode"].replace("-", "_")
@@ -72,17 +76,39 @@ def chosen_options(given: dict[str, Any], declared: Retry | None = None) -> dict
 def chosen_retry(given: dict[str, Any], declared: Retry | None) -> Retry | None:
     """Return the retry that was typed, if anything was said of one. Raises OptionError, ScheduledTimeError."""
     said = {name: value for name, value in given.items() if value is not None}
-    for name in said.keys() & {"initial", "delay_max"}:
+    typed = " ".join(f"{option(NOUN + name)} {said[name]}" for name in DELAYS if name in said)
+    for name in said.keys() & set(DELAYS):
         said[name] = span_of(NOUN + name, said[name])
     if not said:
         return None
+    if not FACTORS[0] <= said.get("factor", FACTORS[0]) <= FACTORS[1]:
+        raise OptionError(f"--retry-factor {said['factor']}: use {FACTORS[0]} to {FACTORS[1]:,}")
     base = declared or Retry()
     if "initial" in said and "delay_max" not in said:
         said["delay_max"] = max(base.delay_max, said["initial"])
+    first, longest = said.get("initial", base.initial), said.get("delay_max", base.delay_max)
+    if not first <= longest <= DELAY_MAX:
+        raise OptionError(
+            f"{typed}: use up to {DELAY_MAX.days} days, and a first wait ({first}) that is no longer than the longest "
+            f"({longest})"
+        )
     retry: Retry = replace(base, **said)
     return retry
 
 
+def option(name: str) -> str:
+    """Return a name as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def some_span_of(name: str, text: str | None) -> Any:
+    """Return the span that an option says, above zero and up to 30 days. Raises OptionError, ScheduledTimeError."""
+    span = span_of(name, text)
+    if span is not None and not timedelta(0) < span <= DELAY_MAX:
+        raise OptionError(f"{option(name)} {text!r}: use a span above zero, up to {DELAY_MAX.days} days")
+    return span
+
+
 def span_of(name: str, text: str | None) -> Any:
     """Return the span that an option says, if it says one."""
-    return None if text is None else times.parse_span(text, "--" + name.replace("_", "-"))
+    return None if text is None else times.parse_span(text, option(name))

@@ -34,9 +34,11 @@ def release_command(task_ids: tuple[str, ...], url: str | None, as_json: bool, y
     chosen = chosen_filters(task_ids, given)
     answers: dict[str, str] = {}
 
-    def release(ids: Sequence[str]) -> None:
-        for info in scheduler.repository.get(ids).result():
-            answers[info.id] = REFUSED if info.hold is None else let_go(info.id)
+    def release(ids: Sequence[str]) -> int:
+        found = {info.id: info for info in scheduler.repository.get(ids).result()}
+        for task_id, info in found.items():
+            answers[task_id] = REFUSED if info.hold is None else let_go(task_id)
+        return sum(answers[task_id] == RELEASED for task_id in found)
 
     def let_go(task_id: str) -> str:
         try:

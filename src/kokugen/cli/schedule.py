@@ -9,8 +9,8 @@ import click
 
 from kokugen.cli import completion, console, options, store, times
 from kokugen.cli.application import find_scheduler
-from kokugen.codec import decode_value
-from kokugen.errors import NonexistentWorkIdError, WorkArgumentsError
+from kokugen.codec import decode_value, encode_params
+from kokugen.errors import CodecError, NonexistentWorkIdError, WorkArgumentsError
 from kokugen.retry import Retry
 from kokugen.task import Params, TaskParam, replace
 
@@ -58,11 +58,19 @@ def schedule_command(
     else:
         store.refuse_named()
         handle = scheduled_by(find_scheduler(app), param, given)
+    say_scheduled(handle, existed=handle.existed and given["id"] is not None, as_json=as_json)
+
+
+def say_scheduled(handle: TaskHandle | AsyncTaskHandle, *, existed: bool, as_json: bool) -> None:
+    """Print the task that the store has now; of one that was there before also its state."""
+    console.remember(f"{handle.id} is there already" if existed else f"scheduled {handle.id}")
     due = handle.scheduled_time
     if as_json:
-        console.say_json({"id": handle.id, "work_id": work_id, "scheduled_time": due.isoformat()})
-    else:
-        console.say(f"{handle.id}  {work_id}  {times.stamp(due)}  {times.relative(due, times.now())}")
+        shown = {"id": handle.id, "work_id": handle.work_id, "scheduled_time": due.isoformat()}
+        console.say_json({**shown, "state": handle.state.label, "existed": existed})
+        return
+    there = f"  {handle.state.label}, there already: nothing was changed" if existed else ""
+    console.say(f"{handle.id}  {handle.work_id}  {times.stamp(due)}  {times.relative(due, times.now())}{there}")
 
 
 def told(param: TaskParam, given: dict[str, Any], declared: Retry | None) -> TaskParam:
@@ -104,9 +112,14 @@ def chosen_params(args: tuple[str, ...], kwargs: tuple[str, ...], text: str | No
         return Params(args, keywords(kwargs))
     if args or kwargs:
         raise click.UsageError("--json-param says all arguments: leave --arg and --kwarg out")
-    value = decode_value(text)
-    if isinstance(value, dict | list):
-        return Params.of(value)
+    try:
+        value = decode_value(text)
+        if isinstance(value, dict | list):
+            params = Params.of(value)
+            encode_params(params)
+            return params
+    except CodecError as error:
+        raise type(error)(f"--json-param: {error}") from None
     raise WorkArgumentsError("--json-param must be a JSON object (keyword arguments) or array (positional ones)")
 
 

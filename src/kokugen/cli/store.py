@@ -100,6 +100,10 @@ def file_of(url: str) -> Path | None:
 def refuse_missing(url: str) -> None:
     """Refuse a SQLite file, or a schema of a server, that is not there. Raises UsageError, RepositoryError."""
     path = file_of(url)
-    gone = not path.exists() if path is not None else stored_version(url) is None
-    if gone:
+    if is_missing(path) if path is not None else stored_version(url) is None:
         raise click.UsageError(f"there is no store at {path or mask(url)}: `kokugen migrate` makes one")
+
+
+def is_missing(path: Path) -> bool:
+    """Return whether there is no file, or one in which there is nothing, which is no store either."""
+    return not path.exists() or (path.is_file() and path.stat().st_size == 0)

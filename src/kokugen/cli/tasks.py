@@ -95,10 +95,10 @@ def show_command(task_id: str, url: str | None, as_json: bool) -> None:
         return
     base = times.now()
     for name, text in facts(info, base):
-        console.say(f"{name:<11} {text}")
+        console.say(console.escaped(f"{name:<11} {text}"))
     console.say()
     for line in timeline(info, attempts, base):
-        console.say(line)
+        console.say(console.escaped(line))
     for title, block in (("error", info.error), ("result", info.result)):
         if block:
             say_block(title, block)

@@ -69,6 +69,14 @@ def parse_time(text: str, tz: str | None, option: str = "--at") -> datetime:
     return when if tz is None else when.replace(tzinfo=parse_zone(tz))
 
 
+def lacks_zone(text: str) -> bool:
+    """Return whether the text is a time that has no offset of its own."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
+
+
 def parse_zone(name: str) -> ZoneInfo:
     """Return the zone. Raises ScheduledTimeError where there is none of this name."""
     try:

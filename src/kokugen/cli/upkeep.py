@@ -11,7 +11,7 @@ import msgspec
 from kokugen.cli import completion, console, filters, store, times
 from kokugen.cli.progress import progress
 from kokugen.clock import from_us, to_us
-from kokugen.repository.locate import stored_version
+from kokugen.repository.locate import hindrances, stored_version
 from kokugen.repository.rows import Retention, StoreHealth
 from kokugen.settings import Settings
 from kokugen.task import TaskState
@@ -42,6 +42,7 @@ def prune_command(url: str | None, as_json: bool, older_than: str | None, states
         deleted = 0
         while count := scheduler.prune(retention):
             deleted += count
+            console.remember(f"{console.counted(deleted, 'task')} deleted")
             bar.advance(count)
     if as_json:
         console.say_json({"deleted": deleted})
@@ -83,6 +84,7 @@ def migrate_command(url: str | None, as_json: bool) -> None:
     before = stored_version(store.usable(url))
     with store.opened(url, make=True) as scheduler:
         health = scheduler.health()
+    console.remember(f"{health.url} has schema {health.schema_version}")
     if as_json:
         console.say_json({"url": health.url, "before": before, "after": health.schema_version})
     else:
@@ -103,12 +105,12 @@ def told(before: int | None, after: int) -> str:
 def health_command(url: str | None, as_json: bool, late: str) -> int:
     """Say how the store is: exit code 0 if well, 1 if not.
 
-    It is well if its writes are durable and no task has been due for longer than --late.
+    It is well if it can be written, its writes are durable, and no task has been due for longer than --late.
     """
     allowed = times.parse_span(late, "--late")
     with store.opened(url) as scheduler:
         health = scheduler.health()
-    problems = found_problems(health, allowed)
+        problems = hindrances(store.usable(url)) + found_problems(health, allowed)
     if as_json:
         console.say_json({**msgspec.to_builtins(health), "healthy": not problems, "problems": problems})
     else:

@@ -42,9 +42,7 @@ def worker_command(target: str, workers: int | None, queues: str | None, grace: 
     scheduler = find_scheduler(target)
     scheduler.configure(workers=workers, queues=None if queues is None else queues.split(","))
     asked = stop_signals()
-    if not run(scheduler, asked, span):
-        console.complain("work runs on after the grace period: the process ends, and its tasks run again", 1)
-        end_hard(STILL_RUNNING)
+    run(scheduler, asked, span)
 
 
 def stop_signals() -> threading.Event:
@@ -61,42 +59,42 @@ def stop_signals() -> threading.Event:
     return asked
 
 
-def run(scheduler: Scheduler | AsyncScheduler, asked: threading.Event, grace: timedelta | None) -> bool:
-    """Run work until asked to stop; return whether nothing of it still runs."""
+def run(scheduler: Scheduler | AsyncScheduler, asked: threading.Event, grace: timedelta | None) -> None:
+    """Run work until asked to stop; end the process hard where some of it still runs then."""
     from kokugen import AsyncScheduler
 
     if isinstance(scheduler, AsyncScheduler):
-        return asyncio.run(run_async(scheduler, asked, grace))
+        asyncio.run(run_async(scheduler, asked, grace))
+        return
     scheduler.start()
     announce(scheduler)
     while scheduler.running and not asked.wait(LOOK_S):
         pass
     refuse_ended(asked)
     announce_stop()
-    stopped = scheduler.stop(grace)
-    if stopped:
-        scheduler.close()
-    else:
+    if not scheduler.stop(grace):
         with suppress(KokugenError):  # it ends all the same, and is found out later
             scheduler.abandon()
-    return stopped
+        end_running()
+    scheduler.close()
 
 
-async def run_async(scheduler: AsyncScheduler, asked: threading.Event, grace: timedelta | None) -> bool:
-    """Run as `run`, with this loop for the async work."""
+async def run_async(scheduler: AsyncScheduler, asked: threading.Event, grace: timedelta | None) -> None:
+    """Run as `run`, with this loop for the async work.
+
+    It too ends the process by itself: asyncio would first wait for the coroutines that would not stop.
+    """
     await scheduler.start()
     announce(scheduler)
     while scheduler.running and not await asyncio.to_thread(asked.wait, LOOK_S):
         pass
     refuse_ended(asked)
     announce_stop()
-    stopped = await scheduler.stop(grace)
-    if stopped:
-        await scheduler.close()
-    else:
+    if not await scheduler.stop(grace):
         with suppress(KokugenError):
             await scheduler.abandon()
-    return stopped
+        end_running()
+    await scheduler.close()
 
 
 def refuse_ended(asked: threading.Event) -> None:
@@ -113,6 +111,12 @@ def announce(scheduler: Scheduler | AsyncScheduler) -> None:
 def announce_stop() -> None:
     """Say on stderr that the signal was heard."""
     click.echo("kokugen: stops when its work has ended; a second signal ends it at once", err=True)
+
+
+def end_running() -> NoReturn:
+    """End the process although work of it runs. Soon after the runs were abandoned: others take them over by then."""
+    console.complain("work runs on after the grace period: the process ends, and its tasks run again", STILL_RUNNING)
+    end_hard(STILL_RUNNING)
 
 
 def end_hard(code: int) -> NoReturn:

@@ -21,9 +21,9 @@ from kokugen.settings import Settings
 from kokugen.task_storage.leasing import Asked, LeasedTasks
 
 BACKOFF_S_MAX = 4.0
+"""How long a claim is put off at most after an error: what is due is to start soon after the store is back."""
 JITTER = 0.1
 """By how much of it the next poll may come earlier, so that nodes that started together do not poll together."""
-"""How long a claim is put off at most after an error: what is due is to start soon after the store is back."""
 
 Dispatch = Callable[[Lane, ClaimAnswer, float], object]
 Answers = dict[Lane, RepositoryError | None]

@@ -6,6 +6,7 @@ shell. Stored data chooses among the allowed commands and fills their placeholde
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,6 +22,8 @@ from kokugen.registry.process import Launch, run_process
 from kokugen.registry.template import Arg, Template
 from kokugen.registry.work import Work
 from kokugen.run import Signal, current_run
+
+logger = logging.getLogger("kokugen")
 
 OUTPUT_MAX = 64 * 1024
 TIMEOUT = timedelta(hours=1)
@@ -83,10 +86,13 @@ class Command:
     def __call__(self, /, **values: Any) -> dict[str, Any]:
         """Return `{"returncode", "output"}`. Raises CommandFailedError unless it ends with 0; CommandRefusedError."""
         ended = run_process(self._launch, self.template.filled(values), _cancelled())
-        if ended.stopped is not None:
-            raise CommandFailedError(self._work_id, ended.returncode, f"{ended.output}\n[stopped: {ended.stopped}]")
-        if ended.returncode != 0:
-            raise CommandFailedError(self._work_id, ended.returncode, ended.output)
+        left = _left(ended.left)
+        if left:
+            logger.warning("command %r: %s", self._work_id, left)
+        notes = [f"stopped: {ended.stopped}" if ended.stopped is not None else "", left]
+        if ended.stopped is not None or ended.returncode != 0:
+            told = "".join(f"\n[{note}]" for note in notes if note)
+            raise CommandFailedError(self._work_id, ended.returncode, ended.output + told)
         return {"returncode": ended.returncode, "output": ended.output}
 
 
@@ -115,6 +121,11 @@ class CommandWork(Work[..., dict[str, Any]]):
             return encode_value(value)
         except LimitExceededError:
             return encode_value(value | {"output": value["output"][-RESULT_MAX // 8 :]})  # a character takes 6 bytes
+
+
+def _left(pids: tuple[int, ...]) -> str:
+    """Say what of a program could not be killed; nothing where there is none."""
+    return f"could not be killed, and may run on: process {', '.join(map(str, pids))}" if pids else ""
 
 
 def _cancelled() -> Signal | None:

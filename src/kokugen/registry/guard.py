@@ -2,7 +2,8 @@
 
 A script of its own, run by `kokugen.registry.guarded` as `python -I -S guard.py CHANNEL PARENT`; it imports nothing of
 kokugen. CHANNEL is one end of a socket pair: what to run comes through it, then orders (`T` end politely, `K` kill),
-and the answers go back (`S` started, `F` failed, `E` ended). The other end closes when the node dies, however it dies.
+and the answers go back (`S` started, `F` failed, `L` left alive, `E` ended). The other end closes when the node dies,
+however it dies.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from contextlib import suppress
 LENGTH_DIGITS = 8
 LOOK_MS = 500
 """How often the guard looks whether its parent lives: a forked child of the node may hold the channel open."""
-AGAIN_MS = 10
-"""Between two rounds of killing, when the end of a process has not woken the guard before."""
+PAUSES_MS = (1, 2, 5, 10, 20, 50, 100, 200, *(500,) * 58)
+"""Between rounds of killing. After the last, some 30 s, what still dies is left to the system: it runs no more code."""
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36
 NOT_EXECUTED = 127
 
@@ -35,7 +36,9 @@ def main(channel: int, parent: int) -> None:
     if pid is not None:
         program = Program(pid)
         _attend(program, channel, wake, parent)
-        _kill_all(program, wake)
+        left = _kill_all(program)
+        if left:
+            _say(channel, f"L{' '.join(map(str, left))}")
         _say(channel, f"E{program.code}")
 
 
@@ -144,11 +147,11 @@ def _read_all(descriptor: int) -> bytes:
 
 
 class Program:
-    """The program, once it was started. `code` is how it ended, once it was reaped."""
+    """The program, once it was started. `code` is how it ended, once it was reaped, and until then as if killed."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.code = 0
+        self.code = -int(signal.SIGKILL)
         self._reaped = False
 
     def has_ended(self) -> bool:
@@ -200,21 +203,33 @@ def _obeyed(program: Program, channel: int) -> bool:
     return False
 
 
-def _kill_all(program: Program, wake: int) -> None:
-    """Kill the program's group, and all that was started below it.
+def _kill_all(program: Program) -> list[int]:
+    """Kill the program's group, and all that was started below it; return the pids of what could not be killed.
 
     On Linux orphans come to the guard, so they too are its children, whatever session they made for themselves; it
-    goes on until it has none. Elsewhere the group is all that can be found.
+    goes on until it has none but those of other users. Elsewhere the group is all that can be found.
     """
     _signal_group(program.pid, signal.SIGKILL)
-    poll = select.poll()
-    poll.register(wake, select.POLLIN)
-    while program.reap_all():
-        for child in _children():
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(child, signal.SIGKILL)
-        poll.poll(AGAIN_MS)
-        _drain(wake)
+    for pause_ms in PAUSES_MS:
+        if not program.reap_all():
+            return []
+        children = _children()
+        refused = [child for child in children if not _killed(child)]
+        if children and refused == children:
+            return refused
+        select.poll().poll(pause_ms)
+    return (_children() or [program.pid]) if program.reap_all() else []
+
+
+def _killed(child: int) -> bool:
+    """Kill a child; return False where it is another user's, and may not be."""
+    try:
+        os.kill(child, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def _signal_group(program: int, number: int) -> None:

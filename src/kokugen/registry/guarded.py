@@ -34,6 +34,7 @@ class GuardedProgram:
         self._lock = Lock()
         self._pid: int | None = None
         self._code: int | None = None
+        self.left: tuple[int, ...] = ()
         ours, its = socket.socketpair()
         with its:
             try:
@@ -73,9 +74,18 @@ class GuardedProgram:
         """End the program and everything that it started."""
         self._order(b"K")
 
+    def give_up(self) -> None:
+        """End the guard, which should have ended long ago, and with it the waiting."""
+        self._guard.kill()
+
     def wait(self) -> int:
-        """Wait until it ended, and all that it started; return its exit code, negative for a signal."""
+        """Wait until it ended, and all of what it started that can be killed; return its exit code.
+
+        It is negative for a signal. `left` are the pids of what could not be killed.
+        """
         while answer := self._answer():
+            if answer[:1] == "L":
+                self.left = tuple(map(int, answer[1:].split()))
             if answer[:1] == "E":
                 self._code = int(answer[1:])
         self._end()

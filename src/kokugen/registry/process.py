@@ -24,8 +24,12 @@ else:
 
 _GRACE_S = 2.0
 """Between the polite signal and the last one."""
+_KILL_S = 40.0
+"""For the last signal; the guard gives up before."""
 _LINGER_S = 0.5
-"""For output that is still under way when the program has ended."""
+"""For output and answers that are still under way when the program, or its guard, has ended."""
+_KILLED = -9
+"""The exit code of a program whose end nobody saw."""
 _CUT = "[… cut …]\n"
 _KEPT = ("SYSTEMROOT",) if sys.platform == "win32" else ()
 _PATH = r"C:\Windows\System32" if sys.platform == "win32" else "/usr/bin:/bin"
@@ -42,17 +46,18 @@ class Launch(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True):
-    """How a program ended. `stopped` says why it did not end by itself."""
+    """How a program ended. `stopped` says why it did not end by itself, `left` which processes could not be killed."""
 
     returncode: int
     output: str
     stopped: str | None = None
+    left: tuple[int, ...] = ()
 
 
 def run_process(launch: Launch, arguments: list[str], cancelled: Signal | None) -> Ended:
     """Run a program and return how it ended; kill it, and what it started, when cancelled or over its time.
 
-    What the program leaves behind in its process group is killed when it ends.
+    What the program leaves behind is killed when it ends; what may not be killed is told, and left.
     """
     program = _started(launch, [launch.path, *arguments])
     tail = _Tail(launch.output_max)
@@ -67,7 +72,7 @@ def run_process(launch: Launch, arguments: list[str], cancelled: Signal | None) 
         stopped = f"cancelled: {cancelled.reason}" if cancelled else f"it took longer than {launch.timeout}"
         _stop(program, ended)
     drain.join(_LINGER_S)
-    return Ended(codes[0], tail.text(), stopped)
+    return Ended(codes[0] if codes else _KILLED, tail.text(), stopped, program.left)
 
 
 class Program(Protocol):
@@ -76,12 +81,21 @@ class Program(Protocol):
     @property
     def output(self) -> IO[bytes]: ...
 
+    @property
+    def left(self) -> tuple[int, ...]:
+        """The pids of what could not be killed, once it was waited for."""
+        ...
+
     def terminate(self) -> None:
         """Ask it, and its group, to end."""
         ...
 
     def kill(self) -> None:
         """End it, and what it started."""
+        ...
+
+    def give_up(self) -> None:
+        """End the waiting for what `kill` did not end."""
         ...
 
     def wait(self) -> int:
@@ -119,7 +133,9 @@ def _stop(program: Program, ended: Event) -> None:
     program.terminate()
     if not ended.wait(_GRACE_S):
         program.kill()
-        ended.wait()
+        if not ended.wait(_KILL_S):
+            program.give_up()
+            ended.wait(_LINGER_S)
 
 
 def _await(program: Program, codes: list[int], ended: Event, wake: Event) -> None:

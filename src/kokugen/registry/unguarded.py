@@ -29,6 +29,7 @@ class UnguardedProgram:
         )
         assert self._process.stdout is not None, "asked for"
         self.output: IO[bytes] = self._process.stdout
+        self.left: tuple[int, ...] = ()
 
     def terminate(self) -> None:
         """End it and its children: there is one way only."""
@@ -38,6 +39,10 @@ class UnguardedProgram:
     def kill(self) -> None:
         """End it and its children."""
         self.terminate()
+
+    def give_up(self) -> None:
+        """End it alone."""
+        self._process.kill()
 
     def wait(self) -> int:
         """Wait for its end, and return its exit code; an ended process names no children here."""

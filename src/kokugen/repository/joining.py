@@ -32,7 +32,10 @@ class Joined(Protocol):
         ...
 
     def finish(self, row: Finish) -> Finished | Awaitable[Finished]:
-        """Write how a run ends as the repository's `finish` does, but wait for a lock that someone has."""
+        """Write how a run ends as the repository's `finish` does, but wait for a lock that someone has.
+
+        FENCED also where an earlier transaction wrote this very end: what came with it must not come twice.
+        """
         ...
 
 

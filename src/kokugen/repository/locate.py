@@ -87,6 +87,24 @@ def check_up(url: str, patience: Patience) -> Checkup:
     raise unknown(url)
 
 
+def discard(url: str) -> None:
+    """Remove the file of a SQLite store that was made for nothing, if nothing is in it."""
+    from kokugen.repository.sqlite import connection
+
+    scheme, _, path = url.partition(":///")
+    connection.discard(sqlite_library(scheme), Path(path).absolute(), connection.holds_nothing)
+
+
+def hindrances(url: str) -> list[str]:
+    """Return what keeps tasks from being written into a store that is open, in words; a server says so itself."""
+    scheme, _, path = url.partition(":///")
+    if scheme not in SQLITE:
+        return []
+    from kokugen.repository.sqlite import checkup as of_file
+
+    return of_file.hindrances(sqlite_library(scheme), Path(path).absolute())
+
+
 def back_up(url: str, target: Path) -> int:
     """Copy the file of a SQLite store to another path, and return its size. Raises RepositoryError."""
     from kokugen.repository.sqlite import backup

@@ -13,11 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from kokugen.errors import RepositoryError, SchemaVersionError
+from kokugen.task import NodeInfo
 
 ROWS_MAX = 1000
 BYTES_MAX = 4_000_000
 INFORMATION = frozenset({"node"})
 """Tables whose rows say something of a moment: one that is there already is left as it is."""
+LOG_INDEX = ("namespace", "task_id", "at")
+"""The columns of a log that are never empty, and by an index on which its rows are found."""
 
 Row = list[Any]
 
@@ -45,8 +48,8 @@ class Busy(Struct, frozen=True):
 
     running: int
     """How many tasks are Working."""
-    nodes: tuple[str, ...]
-    """The labels of the nodes that were seen of late."""
+    nodes: tuple[NodeInfo, ...]
+    """The nodes that have not said that they stopped, and were seen of late."""
 
 
 class Archive(Protocol):

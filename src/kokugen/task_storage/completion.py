@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 from typing import Any, cast
 
-from kokugen.errors import SupersededError
+from kokugen.errors import SupersededError, TransactionError
 from kokugen.repository.joining import Joined, join
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import Finish, Finished, Lease
@@ -26,14 +26,19 @@ class Completer:
     def __call__(self, run: Run, connection: object, result: Any) -> Any:
         """Write in the connection's transaction that the run is done; awaitable where the connection is async.
 
-        Raises SupersededError where the task is not this run's any more, and TransactionError.
+        Raises SupersededError where the task is not this run's any more, also where it completed it before, and
+        TransactionError.
         """
         joined = join(self._repository, connection)
         row = done(run, run.work.encode_result(result))
-        run.completing = True
+        before, run.completing = run.completing, True
         if joined.is_async:
-            return _finish_async(run, joined, row)
-        return _check(run, cast("Finished", joined.finish(row)))
+            return _finish_async(run, joined, row, before=before)
+        try:
+            return _check(run, cast("Finished", joined.finish(row)))
+        except TransactionError:  # it was refused before anything was written: the work's return decides as ever
+            run.completing = before
+            raise
 
 
 def done_by(runs: Iterable[Run], infos: Iterable[TaskInfo]) -> set[Lease]:
@@ -47,5 +52,9 @@ def _check(run: Run, finished: Finished) -> None:
         raise SupersededError(run.task.id, run.task.fence)
 
 
-async def _finish_async(run: Run, joined: Joined, row: Finish) -> None:
-    _check(run, await cast("Awaitable[Finished]", joined.finish(row)))
+async def _finish_async(run: Run, joined: Joined, row: Finish, *, before: bool) -> None:
+    try:
+        _check(run, await cast("Awaitable[Finished]", joined.finish(row)))
+    except TransactionError:
+        run.completing = before
+        raise

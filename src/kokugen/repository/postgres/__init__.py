@@ -117,8 +117,8 @@ class PostgresRepository(SeedMethods):
             return
         with self._lock:
             store, self._store = self._store, None
-            if store is not None:
-                store.close()
+        if store is not None:  # without the lock: its last answers may lead to calls that open it again
+            store.close()
 
     def listen(self, hint: Hint) -> Callable[[], None]:
         store = self._opened()
@@ -147,7 +147,8 @@ class PostgresRepository(SeedMethods):
         store = self._store
 
         def hint() -> None:
-            self._hints.hear(due_us)
+            if self._store is store:  # else it is being closed, and nobody is to open it again for a hint
+                self._hints.hear(due_us)
             if store is not None:
                 store.tell(due_us)
 

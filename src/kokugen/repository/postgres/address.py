@@ -17,6 +17,7 @@ from kokugen.repository.locate import POSTGRES, mask
 
 SCHEMA_DEFAULT = "kokugen"
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+PORT, PORT_MAX = re.compile(r":(\d+)(?=,|$)"), 65_535
 TIMEOUT_S = 4.0
 TIMEOUT_MAX_S = 600.0
 SWITCH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
@@ -46,6 +47,9 @@ def parse(url: str) -> Address:
         asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise OptionError(f"the PostgreSQL URL cannot be read ({error}): quote special characters in it") from None
+    for port in PORT.findall(parts.netloc.rpartition("@")[2]):
+        if not 1 <= int(port) <= PORT_MAX:
+            raise OptionError(f"the PostgreSQL URL names the port {port}: use 1 to {PORT_MAX}")
     options = dict(asked)
     if len(options) < len(asked):
         raise OptionError("the PostgreSQL URL names a parameter twice: name each one once")

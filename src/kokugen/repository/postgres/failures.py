@@ -39,7 +39,7 @@ ADVICE: tuple[tuple[type[BaseException], str], ...] = (
     (asyncpg.InvalidPasswordError, "check the user and password in its URL, or in PGPASSWORD or the passfile"),
     (asyncpg.InvalidAuthorizationSpecificationError, "check the user and password in its URL, and pg_hba.conf"),
     (asyncpg.InvalidCatalogNameError, "make the database first: createdb"),
-    (asyncpg.InsufficientPrivilegeError, "grant its role the rights that the manual lists"),
+    (asyncpg.InsufficientPrivilegeError, 'grant its role the rights in `docs/how-to/cluster.md`, "Roles and rights"'),
     (asyncpg.UndefinedTableError, "its tables are gone: restore them from a backup"),
     (asyncpg.InvalidSQLStatementNameError, POOLED),
     (asyncpg.DuplicatePreparedStatementError, POOLED),

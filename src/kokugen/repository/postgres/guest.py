@@ -145,7 +145,7 @@ def add(host: Host, tasks: Sequence[NewTask]) -> Steps[list[Added]]:
 
 
 def finish(host: Host, row: Finish) -> Steps[Finished]:
-    """Write how a run ends. Where someone has its row locked, such as a beat, wait for that and look again."""
+    """Write how a run ends, once. Where someone has its row locked, such as a beat, wait for that and look again."""
     for _ in range(FINISHES):
         (written,) = yield Ask("finish", finish_names(host.names, [row]))
         if written:
@@ -157,6 +157,9 @@ def finish(host: Host, row: Finish) -> Steps[Finished]:
 
 
 def _is_written(found: Sequence[Any], row: Finish) -> bool:
-    """Return whether this run ended so before, in this transaction or an earlier one."""
-    _, final_claim, state = found
-    return bool(final_claim == row.claim and TaskState(state) == row.state)
+    """Return whether this run surely ended so in this transaction.
+
+    By an earlier one is no success: what the work did there is committed, and it must not commit it again here.
+    """
+    _, final_claim, state, is_ours = found
+    return bool(final_claim == row.claim and TaskState(state) == row.state and is_ours == 1)

@@ -24,7 +24,6 @@ SOON_US = 1_500_000
 DEBOUNCE_S = 0.005
 CHECK_S = 30.0
 SEND_S = 2.0
-FAR = 1 << 62
 
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -42,7 +41,7 @@ class Hints:
         self._namespace = namespace
         self._name = name
         self._now_us = now_us
-        self._due_us = FAR
+        self._dues: dict[bool, int] = {}
         self._telling: asyncio.Task[None] | None = None
 
     def hear(self, due_us: int) -> None:
@@ -63,15 +62,17 @@ class Hints:
                 loop.call_soon_threadsafe(self._gather, pool, due_us)
 
     def _gather(self, pool: Pool, due_us: int) -> None:
-        self._due_us = min(self._due_us, due_us)
+        is_time = due_us >= 0  # the others say something else, and take nothing from what is due
+        self._dues[is_time] = min(self._dues.get(is_time, due_us), due_us)
         if self._telling is None:
             self._telling = asyncio.create_task(self._notify(pool))
 
     async def _notify(self, pool: Pool) -> None:
         try:
-            while self._due_us < FAR:
-                due_us, self._due_us = self._due_us, FAR
-                await self._send(pool, due_us)
+            while self._dues:
+                dues, self._dues = self._dues, {}
+                for due_us in dues.values():
+                    await self._send(pool, due_us)
                 await asyncio.sleep(DEBOUNCE_S)
         finally:
             self._telling = None

@@ -16,7 +16,8 @@ from kokugen.repository.postgres.background import Background
 from kokugen.repository.postgres.failures import explain
 from kokugen.repository.postgres.migration import stored_version
 from kokugen.repository.postgres.session import PINNED, Kind, Session, connect
-from kokugen.repository.transfer import Busy, Row, Shape, encode
+from kokugen.repository.transfer import LOG_INDEX, Busy, Row, Shape, encode
+from kokugen.task import NodeInfo
 
 T = TypeVar("T")
 OWN = ("meta",)
@@ -33,7 +34,12 @@ SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
   LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
  WHERE c.relnamespace = $1::text::regnamespace AND c.relkind = 'r'
 """
-_SETTINGS = PINNED | {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "jit": "off"}
+_SETTINGS = PINNED | {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",  # a plan for tables that were empty at first is none for what they become
+}
 
 
 class PostgresArchive:
@@ -75,9 +81,12 @@ class PostgresArchive:
 
     def busy(self, seen_after_us: int) -> Busy:
         running = f"SELECT count(*) FROM {self._table('task')} WHERE state = 1"
-        nodes = f"SELECT label FROM {self._table('node')} WHERE stopped_at IS NULL AND seen_at > $1"
-        found = self._run(self._link.fetch(nodes, seen_after_us))
-        return Busy(self._run(self._link.fetchval(running)), tuple(label for (label,) in found))
+        pairs = ", ".join(f"'{name}', {name}" for name in NodeInfo.__struct_fields__)
+        alive = "stopped_at IS NULL AND seen_at > $1"
+        nodes = f"SELECT json_build_object({pairs})::text FROM {self._table('node')} WHERE {alive}"
+        texts = self._run(self._link.fetch(nodes, seen_after_us))
+        found = [msgspec.json.decode(text, type=NodeInfo) for (text,) in texts]
+        return Busy(self._run(self._link.fetchval(running)), tuple(found))
 
     def count(self, table: str, shape: Shape) -> int:
         where, values = self._where(shape)
@@ -96,6 +105,10 @@ class PostgresArchive:
         return await self._link.cursor(sql, *values)
 
     def add(self, table: str, shape: Shape, rows: Sequence[Row]) -> int:
+        return int(self._run(self._link.fetchval(self.add_sql(table, shape), encode(rows))))
+
+    def add_sql(self, table: str, shape: Shape) -> str:
+        """Return the statement that adds the rows that are not there, and counts them."""
         places = {name: n for n, name in enumerate(shape.columns)}
         values = {name: self._value(table, name, n) for name, n in places.items()}
         values |= {
@@ -104,19 +117,26 @@ class PostgresArchive:
             if owner == table and column in self._types[table]
         }
         same = f"NOT EXISTS (SELECT FROM {self._table(table)} t WHERE {self._same(table, shape)})"
-        sql = (
+        return (
             f"WITH added AS (INSERT INTO {self._table(table)} ({', '.join(values)}) SELECT {', '.join(values.values())}"
             f" FROM json_array_elements($1::json) j WHERE {'true' if shape.key else same}"
             " ON CONFLICT DO NOTHING RETURNING 1) SELECT count(*) FROM added"
         )
-        return int(self._run(self._link.fetchval(sql, encode(rows))))
 
     def find(self, table: str, shape: Shape, rows: Sequence[Row]) -> list[Row]:
-        sql = (
-            f"SELECT {self._row(table, shape)}::text FROM json_array_elements($1::json) j"
-            f" JOIN {self._table(table)} t ON {self._same(table, shape)}"
+        found = self._run(self._link.fetch(self.find_sql(table, shape), encode(rows)))
+        return [msgspec.json.decode(text) for (text,) in found]
+
+    def find_sql(self, table: str, shape: Shape) -> str:
+        """Return the query for the rows that have the keys of these.
+
+        OFFSET 0 keeps the planner from walking through the table, which it takes for small while that is empty.
+        """
+        same = f"SELECT {self._row(table, shape)}::text AS told FROM {self._table(table)} t"
+        return (
+            "SELECT told FROM json_array_elements($1::json) j"
+            f" CROSS JOIN LATERAL ({same} WHERE {self._same(table, shape)} OFFSET 0) AS found"
         )
-        return [msgspec.json.decode(text) for (text,) in self._run(self._link.fetch(sql, encode(rows)))]
 
     def commit(self) -> None:
         self._run(self._link.execute("COMMIT"))
@@ -145,9 +165,12 @@ class PostgresArchive:
 
     def _same(self, table: str, shape: Shape) -> str:
         """Return the condition that a row of the table is the one of `j`."""
-        sign = "=" if shape.key else "IS NOT DISTINCT FROM"
-        names = shape.key or shape.columns
-        return " AND ".join(f"t.{name} {sign} {self._value(table, name, shape.columns.index(name))}" for name in names)
+        certain = shape.key or LOG_INDEX
+        return " AND ".join(
+            f"t.{name} {'=' if name in certain else 'IS NOT DISTINCT FROM'}"
+            f" {self._value(table, name, shape.columns.index(name))}"
+            for name in shape.key or shape.columns
+        )
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
+
+from kokugen.repository.postgres.failures import GONE, LOST
 from kokugen.repository.postgres.session import Session
 from kokugen.repository.postgres.statement import Statement
 
@@ -28,12 +31,19 @@ class Unsettled:
 
     @contextmanager
     def under_way(self, nonce: str, session: Session) -> Iterator[None]:
-        """A claim is sent in this block, and settled at its end unless the session was lost amid it."""
+        """A claim is sent in this block, and settled at its end unless the session was lost amid it.
+
+        What the server refused, on a session that goes on, did nothing and never will.
+        """
+        refused = False
         self._note(nonce, session)
         try:
             yield
+        except asyncpg.PostgresError as error:
+            refused = not isinstance(error, (*LOST, *GONE))
+            raise
         finally:
-            if session.unsure:
+            if session.unsure and not refused:
                 self._note(nonce, session)
             else:
                 self._claims.pop(nonce, None)

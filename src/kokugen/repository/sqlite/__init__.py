@@ -1,19 +1,23 @@
 """The repository in one SQLite file, shared by any number of processes of one machine.
 
 `library` has the two libraries that can open it; `connection` opens and migrates it, `writer` commits batches, `bell`
-wakes other processes; `tasks`, `runs`, `changes` and `operations` hold the writer's statements, `reading` the queries.
+wakes other processes; `tasks`, `runs`, `changes` and `operations` hold the writer's statements, `reading` the queries,
+which a `reader` carries out.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from kokugen.clock import Clock, SystemClock
-from kokugen.errors import KokugenError, RepositoryUnavailableError
+from kokugen.errors import KokugenError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
 from kokugen.repository.joining import Joined
@@ -47,9 +51,10 @@ from kokugen.repository.schedule_rows import (
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
-from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, migrate
+from kokugen.repository.sqlite.connection import connect, explain, file_identity, open_store
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
-from kokugen.repository.sqlite.library import FAULTS, Apsw, Connection, Library, Occupancy
+from kokugen.repository.sqlite.library import FAULTS, Apsw, Library, Occupancy
+from kokugen.repository.sqlite.reader import Reader
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
@@ -67,6 +72,13 @@ def _wake(scope: Scope) -> None:
 
 def _nodes(scope: Scope) -> list[NodeInfo]:
     return reading.nodes(scope.db)
+
+
+class Readers(Struct, frozen=True):
+    """Two connections that read, so that a look at a few tasks, which the engine takes too, waits behind no list."""
+
+    lists: Reader
+    looks: Reader
 
 
 class SQLiteRepository(SeedMethods):
@@ -93,12 +105,14 @@ class SQLiteRepository(SeedMethods):
 
     def _reset(self) -> None:
         self._lock = Lock()
-        self._reading = Lock()
         self._pid = os.getpid()
         self._writer: Writer | None = None
-        self._reader: Connection | None = None
+        self._readers = self._new_readers()
         self._file: tuple[int, int] | None = None
-        self._bell = Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
+        self._bell = self._new_bell()
+
+    def _new_bell(self) -> Bell:
+        return Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
 
     @property
     def url(self) -> str:
@@ -115,7 +129,7 @@ class SQLiteRepository(SeedMethods):
 
     def _opened(self) -> Writer:
         if self._pid != os.getpid():
-            _abandoned.append((self._writer, self._reader, self._bell))
+            _abandoned.append((self._writer, self._readers, self._bell))
             self._hints.clear()
             self._reset()
         writer = self._writer
@@ -129,7 +143,7 @@ class SQLiteRepository(SeedMethods):
         try:
             writer = self._connected()
         except BaseException:
-            self._leave()
+            self._leave(self._readers)
             raise
         if self._hints:
             self._watch(writer)
@@ -137,19 +151,20 @@ class SQLiteRepository(SeedMethods):
 
     def _connected(self) -> Writer:
         try:
-            self._reader = connect(self._library, self._path)
+            self._readers.lists.open(open_store(self._library, self._path, self._ids.task_id()))
+            self._readers.looks.open(connect(self._library, self._path))
             self._file = file_identity(self._path)
-            migrate(self._reader, self._path, self._ids.task_id())
             where = (self._library, self._path, self._namespace, self._clock)
-            return Writer(*where, waits=self._on_wait, changed=self._on_change)
+            return Writer(*where, waits=partial(self._on_wait, self._bell), changed=self._on_change)
         except FAULTS as error:
             raise explain(error, self._path) from error
 
-    def _leave(self) -> None:
-        with self._reading:
-            reader, self._reader = self._reader, None
-            if reader is not None:
-                reader.close()
+    def _new_readers(self) -> Readers:
+        return Readers(lists=Reader(self._path), looks=Reader(self._path))
+
+    def _leave(self, readers: Readers) -> None:
+        for reader in (readers.lists, readers.looks):
+            reader.close()
         _occupancy.leave(self._path, self._library.scheme)
 
     def _watch(self, writer: Writer) -> None:
@@ -163,10 +178,12 @@ class SQLiteRepository(SeedMethods):
             return
         with self._lock:
             writer, self._writer = self._writer, None
-            if writer is not None:
-                writer.close()
-                self._bell.close()
-                self._leave()
+            readers, self._readers = self._readers, self._new_readers()
+            bell, self._bell = self._bell, self._new_bell()
+        if writer is not None:  # without the lock: the writer's last answers may lead to calls that open it again
+            writer.close()
+            bell.close()
+            self._leave(readers)
 
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         writer = self._opened()
@@ -180,14 +197,16 @@ class SQLiteRepository(SeedMethods):
 
         return leave
 
-    def _on_wait(self, due_us: int) -> None:
+    def _on_wait(self, bell: Bell, due_us: int) -> None:
         if due_us - self._clock.wall_us() < SOON_US:
-            self._bell.ring(due_us)
+            bell.ring(due_us)  # of the writer's own thread: another one may have come with another bell meanwhile
 
     def _on_change(self) -> None:
         self._hint(0)
 
     def _hint(self, due_us: int) -> None:
+        if self._writer is None:  # it is being closed, and nobody is to open it again for a hint
+            return
         for hint in tuple(self._hints):
             hint(due_us)
 
@@ -204,18 +223,13 @@ class SQLiteRepository(SeedMethods):
             self._hint(operation.due_us)
         return reply
 
-    def _read(self, query: Callable[..., T], *arguments: Any) -> Reply[T]:
+    def _read(self, query: Callable[..., T], *arguments: Any, briefly: bool = False) -> Reply[T]:
         try:
             self._opened()
-            with self._reading:
-                if self._reader is None:
-                    raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
-                check_unmoved(self._path, self._file)
-                return Reply.of(query(self._reader, *arguments))
-        except FAULTS as error:
-            return Reply.failed(explain(error, self._path))
         except KokugenError as error:
             return Reply.failed(error)
+        readers = self._readers
+        return (readers.looks if briefly else readers.lists).read(query, *arguments)
 
     # -- The life of a task
 
@@ -267,7 +281,7 @@ class SQLiteRepository(SeedMethods):
     # -- Reading
 
     def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
-        return self._read(reading.get, self._namespace, task_ids)
+        return self._read(reading.get, self._namespace, task_ids, briefly=True)
 
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         return self._read(reading.page, self._namespace, query)

@@ -14,6 +14,7 @@ from kokugen.errors import RepositoryError
 from kokugen.repository.checkup import (
     Checkup,
     Finding,
+    Level,
     Patience,
     index_finding,
     ok,
@@ -21,12 +22,12 @@ from kokugen.repository.checkup import (
     schema_finding,
     warning,
 )
-from kokugen.repository.sqlite.connection import connect, explain, file_system, one, schema_version
+from kokugen.repository.sqlite.connection import check_place, connect, explain, file_system, one, schema_version
 from kokugen.repository.sqlite.library import FAULTS, WAL_SINCE, Connection, Library
 from kokugen.repository.sqlite.reading import nodes
 from kokugen.task import NodeInfo
 
-FREE_MIN = 200 * 1024 * 1024
+FREE_MIN, FREE_LAST = 200 * 1024 * 1024, 16 * 1024 * 1024
 WAL_MAX = 256 * 1024 * 1024
 BESIDE = ("", "-wal", "-shm", "-journal")
 SHOWN = 3
@@ -39,6 +40,7 @@ def checkup(library: Library, path: Path, patience: Patience) -> Checkup:
     """Look a file over, and change nothing that is stored in it."""
     findings = [_version(library), *_place(path)]
     try:
+        check_place(path)
         before = _journal(library, path)
         db = connect(library, path)
     except WRONG as error:
@@ -51,10 +53,21 @@ def checkup(library: Library, path: Path, patience: Patience) -> Checkup:
     return Checkup(findings, found)
 
 
+def hindrances(library: Library, path: Path) -> list[str]:
+    """Return what keeps tasks from being written into a file, in words; nothing, where they can be."""
+    db = connect(library, path)
+    try:
+        found = [_tried("disk", lambda: _space(path), path), _tried("writing", lambda: _writing(path, db), path)]
+    finally:
+        db.close()
+    return [one.said for one in found if one.level is Level.PROBLEM]
+
+
 def _checks(
     library: Library, path: Path, db: Connection, before: str, patience: Patience
 ) -> Iterator[tuple[str, Callable[[], Finding]]]:
     yield "schema", lambda: schema_finding(__package__, schema_version(db))
+    yield "writing", lambda: _writing(path, db)
     yield "journal", lambda: _journaling(library, before)
     yield "durability", lambda: _durability(db)
     yield "oldest snapshot", lambda: _snapshot(path)
@@ -158,21 +171,36 @@ def _chmod(files: list[Path]) -> str:
 
 
 def _space(path: Path) -> Finding:
+    """Return whether there is room, at least for the log to be folded in."""
     free = shutil.disk_usage(path.parent).free
-    said = f"{free / 1e9:,.1f} GB free"
-    return (
-        ok("disk", said) if free >= FREE_MIN else warning("disk", said, "free some space: a full disk stops all work")
-    )
+    said, advice = f"{free / 1e9:,.1f} GB free", "free some space: a full disk stops all work"
+    if free < max(FREE_LAST, _log_size(path)):
+        return problem("disk", f"the disk is full, or nearly: {free / 1e6:,.1f} MB free", advice)
+    return ok("disk", said) if free >= FREE_MIN else warning("disk", said, advice)
+
+
+def _writing(path: Path, db: Connection) -> Finding:
+    """Return whether tasks can be written, by a statement that takes the lock to write and writes nothing."""
+    advice = "give this user the right to write the file and its directory, on a file system that may be written"
+    for place in (path, path.parent):
+        if not os.access(place, os.W_OK):
+            return problem("writing", f"{place} may not be written", advice)
+    db.execute("DELETE FROM meta WHERE false")
+    return ok("writing", "the file and its directory may be written")
+
+
+def _log_size(path: Path) -> int:
+    log = path.with_name(path.name + "-wal")
+    return log.stat().st_size if log.exists() else 0
 
 
 def _snapshot(path: Path) -> Finding:
     """Return whether the write-ahead log grows, because a reader keeps it from being folded in."""
-    log = path.with_name(path.name + "-wal")
-    size = log.stat().st_size if log.exists() else 0
+    size = _log_size(path)
     if size > WAL_MAX:
         return warning(
             "oldest snapshot",
-            f"{log.name} has {size / 1e6:,.0f} MB: a reader may hold an old snapshot open",
+            f"{path.name}-wal has {size / 1e6:,.0f} MB: a reader may hold an old snapshot open",
             "end readings that take long, such as an open transaction in another program",
         )
     return ok("oldest snapshot", f"{size / 1e6:,.1f} MB of log")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,19 +27,66 @@ ADVICE = {  # by SQLite's primary result code
     14: "it cannot be opened: check that its directory exists and may be written",
     3: "access is denied: check the rights of the file and its directory",
 }
-CORRUPT, NOT_A_DATABASE = 11, 26
+BUSY, DISK_ERROR, CORRUPT, FULL, NOT_A_DATABASE = 5, 10, 11, 13, 26
+SWITCH_TRIES = 100
+NO_ROOM = 64 * 1024
+BESIDE = ("-wal", "-shm", "-journal")
+
+
+def open_store(library: Library, path: Path, cluster_id: str) -> Connection:
+    """Open the file with its schema, which is made where it is new; if that fails, a new file is removed again.
+
+    Raises RepositoryError.
+    """
+    check_place(path)
+    made = _create(path)
+    try:
+        db = connect(library, path)
+        try:
+            migrate(db, path, cluster_id)
+        except BaseException:
+            db.close()
+            raise
+    except BaseException:
+        if made:
+            discard(library, path, lambda db: schema_version(db) == 0)
+        raise
+    return db
+
+
+def discard(library: Library, path: Path, empty: Callable[[Connection], bool]) -> None:
+    """Remove a file that was made for nothing, if it is empty, under a lock that keeps others from filling it."""
+    with suppress(*FAULTS, OSError):
+        if not path.exists():
+            return
+        db = library.connect(path)
+        try:
+            for setting in ("busy_timeout=0", "locking_mode=EXCLUSIVE"):  # which needs no room on the disk
+                for _ in db.execute(f"PRAGMA {setting}"):
+                    pass
+            db.execute("BEGIN")
+            if empty(db):
+                for name in (*(path.name + end for end in BESIDE), path.name):
+                    path.with_name(name).unlink(missing_ok=True)
+        finally:
+            db.close()
+
+
+def holds_nothing(db: Connection) -> bool:
+    """Return whether no task is in a store, and nobody ran work on it."""
+    return schema_version(db) == 0 or not one(db, "SELECT EXISTS (SELECT 1 FROM task) OR EXISTS (SELECT 1 FROM node)")
 
 
 def connect(library: Library, path: Path) -> Connection:
     """Open the file, made with mode 0600 where it is new, with full durability. Raises RepositoryError."""
-    _check_place(path)
+    check_place(path)
     _create(path)
     db = library.connect(path)
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         _refuse_foreign(db, path)
         if library.version >= WAL_SINCE:
-            db.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(db)
             db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         else:
             db.execute("PRAGMA journal_mode=TRUNCATE")
@@ -45,6 +95,23 @@ def connect(library: Library, path: Path) -> Connection:
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: Connection) -> None:
+    """Have the file keep a write-ahead log. Of many who would switch a new file at once, one does.
+
+    SQLite refuses the others at once, whatever the busy timeout; to begin a transaction, it does wait.
+    """
+    for _ in range(SWITCH_TRIES - 1):
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except FAULTS as error:
+            if code_of(error) != BUSY:
+                raise
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("COMMIT")
+    db.execute("PRAGMA journal_mode=WAL")
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
@@ -70,6 +137,8 @@ def check_unmoved(path: Path, identity: tuple[int, int] | None) -> None:
 def explain(error: Exception, path: Path) -> RepositoryError:
     """Return what SQLite said as an error of ours, with what to do."""
     code = code_of(error)
+    if code == DISK_ERROR and _no_room(path):
+        code = FULL
     if code in ADVICE:
         return RepositoryUnavailableError(f"the store {path} cannot be used just now, {ADVICE[code]} ({error})")
     if code == NOT_A_DATABASE:
@@ -77,6 +146,14 @@ def explain(error: Exception, path: Path) -> RepositoryError:
     if code == CORRUPT:
         return RepositoryError(f"the store {path} is damaged ({error}): restore it from a backup")
     return RepositoryError(f"the store {path} refused: {error}")
+
+
+def _no_room(path: Path) -> bool:
+    """Return whether a disk error is one because the disk is full, as where SQLite cannot make its shared memory."""
+    try:
+        return shutil.disk_usage(path.parent).free < NO_ROOM
+    except OSError:
+        return False
 
 
 def migrate(db: Connection, path: Path, cluster_id: str) -> int:
@@ -98,7 +175,8 @@ def migrate(db: Connection, path: Path, cluster_id: str) -> int:
             )
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # SQLite rolls back by itself where the disk is full
+                db.execute("ROLLBACK")
             raise
         return newest
     if version > newest and _fact(db, "min_compatible") > newest:
@@ -110,7 +188,7 @@ def stored_version(library: Library, path: Path) -> int | None:
     """Return the schema version of a file as it is, and change nothing; None where there is no store yet."""
     if not path.exists():
         return None
-    _check_place(path)
+    check_place(path)
     try:
         db = library.connect(path, read_only=True)
         try:
@@ -147,7 +225,8 @@ def _fact(db: Connection, key: str) -> int:
     return int(one(db, "SELECT value FROM meta WHERE key = ?", (key,)) or 0)
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Refuse a path at which no store may be, before anything opens it. Raises RepositoryError."""
     try:
         _check_file(path)
     except OSError as error:
@@ -159,6 +238,8 @@ def _check_file(path: Path) -> None:
         raise RepositoryError(f"{path} is a symbolic link, which a store may not be: name the file itself")
     if path.is_dir():
         raise RepositoryError(f"{path} is a directory: name a file in it")
+    if path.exists() and not path.is_file():  # to open a pipe would wait for whoever writes into it
+        raise RepositoryError(f"{path} is no regular file: name another file")
     parent = path.parent
     if not parent.is_dir():
         raise RepositoryError(f"{path} cannot be made: there is no directory {parent}; make it first")
@@ -169,13 +250,29 @@ def _check_file(path: Path) -> None:
         raise RepositoryError(f"{path} is on a network file system ({kind}), where locks fail: use a local disk")
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> bool:
+    """Make the file, for its owner alone, and return whether it was not there."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        return
+        _close_off(path)
+        return False
     except OSError as error:
         raise RepositoryError(f"{path} cannot be made: {error.strerror}") from error
+    return True
+
+
+def _close_off(path: Path) -> None:
+    """Take everyone else's rights on a file away in which there is nothing yet, as one that is made has none."""
+    found = path.lstat()  # it is never opened here: to close it would let go of this process's locks on it
+    if os.name == "nt" or found.st_size or not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o077:
+        return
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise RepositoryError(
+            f"{path} is empty, others may read it, and that cannot be changed ({error.strerror}): name another file"
+        ) from error
 
 
 def file_system(directory: Path) -> str:

@@ -68,7 +68,12 @@ _FINISH_BODIES = (
 
 
 def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
-    """Write outcomes, a statement a kind; read again only where some did not apply. Raises InvalidEntryError."""
+    """Write outcomes; read again only where some did not apply. Raises InvalidEntryError."""
+    return [Finished.APPLIED] * len(rows) if end(scope, rows) == len(rows) else _look_again(scope, rows)
+
+
+def end(scope: Scope, rows: Sequence[Finish]) -> int:
+    """Write outcomes, a statement a kind; return how many are written by this call. Raises InvalidEntryError."""
     if any(row.state == TaskState.WORKING for row in rows):
         raise InvalidEntryError("a run cannot end as Working: name the state after it")
     told = [row for row in rows if is_told(row)]
@@ -82,7 +87,7 @@ def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
     if len(over) < len(rows):  # a cancel that was requested comes before another start
         waiting = [row for row in rows if row.state == TaskState.INITIALIZED]
         applied += _write(scope, waiting, _AGAIN, _CANCEL)
-    return [Finished.APPLIED] * len(rows) if applied == len(rows) else _look_again(scope, rows)
+    return applied
 
 
 def _write(scope: Scope, rows: Sequence[object], *statements: str) -> int:

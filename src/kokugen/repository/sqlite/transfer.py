@@ -11,7 +11,8 @@ import msgspec
 from kokugen.repository.sqlite.connection import connect, explain, one, schema_version
 from kokugen.repository.sqlite.library import FAULTS, Library
 from kokugen.repository.sqlite.tasks import BODY_MAX
-from kokugen.repository.transfer import Busy, Row, Shape, encode
+from kokugen.repository.transfer import LOG_INDEX, Busy, Row, Shape, encode
+from kokugen.task import NodeInfo
 
 T = TypeVar("T")
 OWN = ("meta", "task_param", "task_result")
@@ -47,8 +48,10 @@ class SQLiteArchive:
 
     def busy(self, seen_after_us: int) -> Busy:
         running = self._told(one, self._db, "SELECT count(*) FROM task WHERE state = 1")
-        nodes = "SELECT json_group_array(label) FROM node WHERE stopped_at IS NULL AND seen_at > ?"
-        return Busy(running, tuple(msgspec.json.decode(self._told(one, self._db, nodes, (seen_after_us,)))))
+        pairs = ", ".join(f"'{name}', {name}" for name in NodeInfo.__struct_fields__)
+        nodes = f"SELECT json_group_array(json_object({pairs})) FROM node WHERE stopped_at IS NULL AND seen_at > ?"
+        found = self._told(one, self._db, nodes, (seen_after_us,))
+        return Busy(running, msgspec.json.decode(found, type=tuple[NodeInfo, ...]))
 
     def count(self, table: str, shape: Shape) -> int:
         where, values = self._where(shape)
@@ -65,25 +68,16 @@ class SQLiteArchive:
             raise explain(error, self._path) from error
 
     def add(self, table: str, shape: Shape, rows: Sequence[Row]) -> int:
-        values = ", ".join(_value(table, name, f"j.value->>{n}") for n, name in enumerate(shape.columns))
-        columns = ", ".join(shape.columns)
-        where = "true" if shape.key else f"NOT EXISTS (SELECT 1 FROM {table} t WHERE {_same(shape)})"
         names = {"rows": encode(rows)}
-        source = f"SELECT {values} FROM json_each(:rows) j WHERE {where}"
-        sql = f"INSERT INTO {table} ({columns}) {source} ON CONFLICT DO NOTHING"
-        self._told(self._db.execute, sql, names)
+        self._told(self._db.execute, add_sql(table, shape), names)
         added = self._db.changes()
         for body in BODIES if table == "task" else ():
             self._told(self._db.execute, _body_sql(shape, body), names)
         return added
 
     def find(self, table: str, shape: Shape, rows: Sequence[Row]) -> list[Row]:
-        sql = (
-            f"SELECT json_group_array(json({_row(table, shape)})) FROM json_each(:rows) j"
-            f" CROSS JOIN {table} t ON {_same(shape)}"
-        )
-        found: list[Row] = msgspec.json.decode(self._told(one, self._db, sql, {"rows": encode(rows)}))
-        return found
+        text = self._told(one, self._db, find_sql(table, shape), {"rows": encode(rows)})
+        return msgspec.json.decode(text, type=list[Row])
 
     def commit(self) -> None:
         self._told(self._db.execute, "COMMIT")
@@ -101,6 +95,21 @@ class SQLiteArchive:
             return call(*arguments)
         except FAULTS as error:
             raise explain(error, self._path) from error
+
+
+def add_sql(table: str, shape: Shape) -> str:
+    """Return the statement that adds the rows that are not there."""
+    values = ", ".join(_value(table, name, f"j.value->>{n}") for n, name in enumerate(shape.columns))
+    columns = ", ".join(shape.columns)
+    where = "true" if shape.key else f"NOT EXISTS (SELECT 1 FROM {table} t WHERE {_same(shape)})"
+    source = f"SELECT {values} FROM json_each(:rows) j WHERE {where}"
+    return f"INSERT INTO {table} ({columns}) {source} ON CONFLICT DO NOTHING"
+
+
+def find_sql(table: str, shape: Shape) -> str:
+    """Return the query for the rows that have the keys of these."""
+    found = f"json_group_array(json({_row(table, shape)}))"
+    return f"SELECT {found} FROM json_each(:rows) j CROSS JOIN {table} t ON {_same(shape)}"
 
 
 def _shape(columns: list[tuple[str, int]]) -> Shape:
@@ -127,9 +136,11 @@ def _value(table: str, name: str, value: str) -> str:
 
 def _same(shape: Shape) -> str:
     """Return the condition that a row of the table is the one of `j`."""
-    names = shape.key or shape.columns
-    sign = "=" if shape.key else "IS"
-    return " AND ".join(f"t.{name} {sign} j.value->>{shape.columns.index(name)}" for name in names)
+    certain = shape.key or LOG_INDEX
+    return " AND ".join(
+        f"t.{name} {'=' if name in certain else 'IS'} j.value->>{shape.columns.index(name)}"
+        for name in shape.key or shape.columns
+    )
 
 
 def _body_sql(shape: Shape, body: str) -> str:

@@ -30,7 +30,7 @@ from kokugen.repository.sqlite.tasks import Scope
 logger = logging.getLogger("kokugen")
 
 ROWS_MAX = 5000
-LOOK_S = 0.25
+LOOK_S = 0.5
 
 
 class Operation(Struct, eq=False):
@@ -142,9 +142,10 @@ class Writer:
             return []
 
     def _hint(self, batch: list[Operation]) -> None:
-        due_us = min((one.due_us for one in batch if one.due_us is not None), default=None)
-        if due_us is not None:
-            self._tell(self._waits, due_us)
+        hinted = [one.due_us for one in batch if one.due_us is not None]
+        for kind in ([due_us for due_us in hinted if due_us < 0], [due_us for due_us in hinted if due_us >= 0]):
+            if kind:  # below zero are no times: what is said there takes nothing from what is due
+                self._tell(self._waits, min(kind))
 
     def _tell(self, listener: Callable[..., object], *heard: int) -> None:
         try:
@@ -162,7 +163,7 @@ class Writer:
         with suppress(Empty):
             while True:
                 operation = self._queue.get_nowait()
-                if operation is not None:
+                if operation is not None and not operation.reply.done():  # an urgent one may have been carried out
                     operation.reply.fail(self._was_closed())
 
     def _was_closed(self) -> RepositoryUnavailableError:

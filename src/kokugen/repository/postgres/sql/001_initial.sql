@@ -86,13 +86,15 @@ CREATE TABLE attempt (
 
 CREATE TABLE audit (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  namespace text NOT NULL,
+  namespace text COLLATE "C" NOT NULL,
   at bigint NOT NULL,
   who text,
   what text NOT NULL,
-  task_id text NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
   detail text
 );
+
+CREATE INDEX audit_task ON audit (namespace, task_id, at);
 
 CREATE TABLE node (
   node_id text COLLATE "C" PRIMARY KEY,

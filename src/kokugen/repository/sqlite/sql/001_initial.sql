@@ -94,6 +94,8 @@ CREATE TABLE audit (
   detail TEXT
 ) STRICT;
 
+CREATE INDEX audit_task ON audit (namespace, task_id, at);
+
 CREATE TABLE node (
   node_id TEXT PRIMARY KEY,
   label TEXT NOT NULL,
