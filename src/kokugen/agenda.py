@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kokugen.acceptance import new_task, request_of, row_of
@@ -47,6 +49,24 @@ logger = logging.getLogger("kokugen")
 
 When = Trigger | timedelta | str
 """What `every` takes: a trigger, a period of real time, or a cron expression."""
+
+
+class NewSchedule(Struct, frozen=True, kw_only=True):
+    """A schedule in plain data, as `Scheduler.put_schedules` takes many of them.
+
+    The time of `param` does not matter. `paused` says why it is not to run before it is resumed, where it is new.
+    """
+
+    when: When
+    param: TaskParam
+    options: ScheduleOptions
+    paused: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what it is known by."""
+        return self.options.name or self.param.work_id
+
 
 CODE = "code"
 """The owner of what is declared in code, unless told."""
@@ -166,6 +186,21 @@ class Agenda:
             return self.book.put(draft, by=by)
         found = self.book.rows(ScheduleQuery(names=(draft.name,)))
         return found.and_then(lambda rows: self.book.put(_counting_on(draft, rows), by=by))
+
+    def put_all(
+        self, asked: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> Reply[list[Put]]:
+        """Put schedules into the store in one go. Raises OptionError where two have one name, before it does."""
+        drafts = {one.name: self.plain_draft(one.when, one.param, one.options) for one in asked}
+        if len(drafts) < len(asked):
+            name = Counter(one.name for one in asked).most_common(1)[0][0]
+            raise OptionError(f"two of the schedules have the name {name!r}: give each its own")
+
+        def put(rows: dict[str, ScheduleRow]) -> Reply[list[Put]]:
+            pairs = [(_as_put(drafts[one.name], one, rows.get(one.name)), one.paused) for one in asked]
+            return self.book.put_all(pairs, rows, by=by, dry_run=dry_run)
+
+        return self.book.named(tuple(drafts)).and_then(put)
 
     def readable(self, rows: list[ScheduleRow]) -> list[ScheduleInfo]:
         """Return what is known of schedules; those that cannot be read here are left out, and logged."""
@@ -333,6 +368,12 @@ def policy_of(said: ScheduleOptions) -> Policy:
         end_us=None if said.end is None else to_us(said.end.astimezone(UTC)),
         max_runs=said.max_runs,
     )
+
+
+def _as_put(draft: Draft, asked: NewSchedule, row: ScheduleRow | None) -> Draft:
+    """Return a draft, a bare period of which counts on from when it was first put there."""
+    counts_on = isinstance(asked.when, timedelta) and asked.options.start is None and row is not None
+    return _counting_on(draft, [row]) if counts_on and row is not None else draft
 
 
 def _counting_on(draft: Draft, rows: list[ScheduleRow]) -> Draft:

@@ -5,18 +5,19 @@ It decides nothing: `kokugen.agenda` has the parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from kokugen.acceptance import check_time, check_work
-from kokugen.agenda import Agenda, When
+from kokugen.agenda import Agenda, NewSchedule, When
 from kokugen.errors import OptionError
 from kokugen.front import Front
 from kokugen.options import OptionChanges
+from kokugen.recurrence.book import Put
 from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.edits import Draft
-from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.info import PutSchedule, ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
 from kokugen.recurrence.preview import Upcoming
 from kokugen.registry.functions import FunctionRegistry
@@ -81,6 +82,12 @@ class _Asking:
         draft = self._agenda.plain_draft(when, param, options)
         put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by)
         return put.then(lambda done: self._agenda.info(done.row))
+
+    def _put_all(self, schedules: Sequence[NewSchedule], by: str | None, dry_run: bool) -> Reply[list[PutSchedule]]:
+        def tell(puts: list[Put]) -> list[PutSchedule]:
+            return [PutSchedule(info=self._agenda.info(put.row), made=put.created, changed=put.changed) for put in puts]
+
+        return self._agenda.put_all(schedules, by=by, dry_run=dry_run).then(tell)
 
     def _preview_edit(
         self, name: str, when: When, start: datetime, end: datetime, limit: int
@@ -149,6 +156,16 @@ class Recurring(_Asking):
         The time of `param` does not matter.
         """
         return self._await(self._put(when, param, options, by), "scheduling")
+
+    def put_schedules(
+        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> list[PutSchedule]:
+        """Make many schedules, or edit those of their names, in one go; all are checked before anything is changed.
+
+        As `put_schedule`, in the order of the schedules; with `dry_run` nothing is changed, and it says what would be.
+        Raises OptionError where two have one name.
+        """
+        return self._await(self._put_all(schedules, by, dry_run), "scheduling")
 
     def schedule_of(self, name: str) -> ScheduleInfo:
         """Return a schedule. Raises NoScheduleError."""
@@ -258,6 +275,12 @@ class AsyncRecurring(_Asking):
     ) -> ScheduleInfo:
         """As `Scheduler.put_schedule`."""
         return await self._ask(lambda: self._put(when, param, options, by))
+
+    async def put_schedules(
+        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> list[PutSchedule]:
+        """As `Scheduler.put_schedules`."""
+        return await self._ask(lambda: self._put_all(schedules, by, dry_run))
 
     async def schedule_of(self, name: str) -> ScheduleInfo:
         """As `Scheduler.schedule_of`."""

@@ -1,0 +1,186 @@
+"""What an importer read, checked, shown and stored. Called by the commands of `kokugen import`.
+
+All is checked before anything is written; then the code that allows commands is written, where that is wanted, and the
+scheduler stores the schedules in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kokugen.cli import console, store, times
+from kokugen.cli.every import view
+from kokugen.clock import from_us
+from kokugen.repository.locate import stored_version
+
+if TYPE_CHECKING:
+    from kokugen import Scheduler
+    from kokugen.importers.found import Found, Reading
+    from kokugen.recurrence.info import PutSchedule, ScheduleInfo
+
+PAUSED = "imported, and not resumed yet"
+NEXT_SHOWN = 3
+LEFT_OUT = 1
+
+
+def carry_out(
+    reading: Reading,
+    *,
+    url: str | None,
+    as_json: bool,
+    by: str,
+    paused: bool,
+    dry_run: bool,
+    works: Mapping[str, str] | None = None,
+    declare: str | None = None,
+) -> int:
+    """Store what was read, or say what would be; the exit code is 1 where something was left out."""
+    from kokugen.importers.works import check
+
+    check(reading.found, works or {})
+    if declare not in {None, "-"} and reading.declaration is not None:
+        check_target(Path(str(declare)))
+    with destination(url, dry_run) as scheduler:
+        asked = [new_schedule(one, paused) for one in reading.found]
+        checked = scheduler.put_schedules(asked, by=by, dry_run=True)
+        if not dry_run:
+            write_declaration(reading, declare)
+            checked = scheduler.put_schedules(asked, by=by)
+    if as_json:
+        console.say_json(told(reading, checked))
+    else:
+        say(reading, checked, dry_run)
+        say_declaration(reading, declare, dry_run)
+    return LEFT_OUT if reading.left_out else 0
+
+
+def destination(url: str | None, dry_run: bool) -> AbstractContextManager[Scheduler]:
+    """Return the store, opened; for a dry run one that is there already, or else one that is gone afterwards."""
+    if not dry_run:
+        return store.opened(url, make=True)
+    from kokugen import Scheduler
+
+    path = store.file_of(url) if url else None
+    if url and (path.exists() if path is not None else stored_version(url) is not None):
+        return store.opened(url)
+    return closing(Scheduler("memory://", namespace=store.chosen_namespace()))
+
+
+def new_schedule(found: Found, paused: bool) -> Any:
+    """Return what the scheduler is to store."""
+    from kokugen.agenda import NewSchedule
+
+    note = found.paused or (PAUSED if paused else None)
+    return NewSchedule(when=found.when, param=found.param, options=found.options, paused=note)
+
+
+# -- The code that allows commands
+
+
+def check_target(path: Path) -> None:
+    """Raise UsageError where a file is there that this command did not write."""
+    from kokugen.importers.allowance import MARK
+
+    try:
+        if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+            raise click.UsageError(f"--declare {path}: there is another file: name a new one")
+        if not path.parent.is_dir():
+            raise click.UsageError(f"--declare {path}: there is no folder {path.parent}")
+    except OSError as error:
+        raise click.UsageError(f"--declare {path} cannot be read: {error.strerror}") from None
+
+
+def write_declaration(reading: Reading, declare: str | None) -> None:
+    """Write the code to the file that was named, in one go."""
+    if declare is None or declare == "-" or reading.declaration is None:
+        return
+    path = Path(declare)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(reading.declaration, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise click.UsageError(f"--declare {path} cannot be written: {error.strerror}") from None
+
+
+def say_declaration(reading: Reading, declare: str | None, dry_run: bool) -> None:
+    """Say where the code is, or how to have it."""
+    if reading.declaration is None:
+        return
+    if declare == "-":
+        console.say()
+        console.say(reading.declaration.rstrip("\n"))
+    elif declare is None:
+        console.say("no worker runs these commands before its code allows them: --declare commands.py writes it")
+    elif not dry_run:
+        console.say(f"{declare} allows these commands: look it over before a worker runs it")
+
+
+# -- What is said
+
+
+def say(reading: Reading, puts: list[PutSchedule], dry_run: bool) -> None:
+    """Print the schedules, what is different, and what was left out."""
+    for found, put in zip(reading.found, puts, strict=True):
+        console.say(f"{result(put):9}  {found.name}  ({found.source})")
+        console.say(f"           {put.info.trigger!r}")
+        for line in details(found, put):
+            console.say(f"           {line}")
+    for left in reading.left_out:
+        console.say(f"left out   {left.source}: {left.reason}")
+    counts = [f"{sum(result(put) == kind for put in puts):,} {kind}" for kind in ("made", "changed", "as it was")]
+    summary = f"{console.counted(len(puts), 'schedule')}: {', '.join(counts)}; {len(reading.left_out):,} left out"
+    console.say(f"dry run, nothing was changed: {summary}" if dry_run else summary)
+
+
+def details(found: Found, put: PutSchedule) -> Iterator[str]:
+    """Yield what else is to be said of a schedule."""
+    work = f"work {found.param.work_id}"
+    yield work if found.function == found.param.work_id else f"{work}, of {found.function}"
+    coming = [times.stamp(when) for when in following(put.info)]
+    yield f"comes {', '.join(coming)}" if coming else "does not come any more"
+    if put.made and put.info.paused_note is not None:
+        yield f"paused: {put.info.paused_note}"
+    yield from (f"note: {note}" for note in found.notes)
+
+
+def following(info: ScheduleInfo) -> list[datetime]:
+    """Return when a schedule comes next, a few times, if it is not paused."""
+    most, end = info.policy.max_runs, info.policy.end_us
+    last = None if end is None else from_us(end)
+    found: list[datetime] = []
+    when = info.trigger.next(times.now())
+    while when is not None and len(found) < min(most or NEXT_SHOWN, NEXT_SHOWN) and (last is None or when <= last):
+        found.append(when)
+        when = info.trigger.next(when)
+    return found
+
+
+def result(put: PutSchedule) -> str:
+    """Return in a word what became of a schedule."""
+    return "made" if put.made else "changed" if put.changed else "as it was"
+
+
+def told(reading: Reading, puts: list[PutSchedule]) -> dict[str, Any]:
+    """Return everything as plain JSON values."""
+    return {
+        "schedules": [
+            view(put.info)
+            | {
+                "result": result(put),
+                "source": found.source,
+                "function": found.function,
+                "notes": list(found.notes),
+                "comes": [when.isoformat() for when in following(put.info)],
+            }
+            for found, put in zip(reading.found, puts, strict=True)
+        ],
+        "left_out": [{"source": one.source, "reason": one.reason} for one in reading.left_out],
+        "declaration": reading.declaration,
+    }
