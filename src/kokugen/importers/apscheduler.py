@@ -12,7 +12,7 @@ from typing import Any
 
 from kokugen.errors import InvalidEntryError, KokugenError
 from kokugen.importers.aptriggers import Reader
-from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading
+from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, checked
 from kokugen.importers.noted import number_of, plain_of
 from kokugen.importers.pickled import read_pickle
 from kokugen.importers.works import work_id_of
@@ -34,7 +34,7 @@ def read_jobs(rows: Iterable[tuple[Any, ...]], works: Mapping[str, str], now: da
     for job_id, next_run_time, state in rows:
         source = f"job {str(job_id)!r}"
         try:
-            found.append(_job(source, str(job_id), _bytes(state), next_run_time is None, works, now))
+            found.append(checked(_job(source, str(job_id), _bytes(state), next_run_time is None, works, now)))
         except KokugenError as error:
             left_out.append(LeftOut(source, str(error)))
     return Reading(found=tuple(found), left_out=tuple(left_out))

@@ -15,7 +15,7 @@ from typing import Any
 
 from kokugen.errors import InvalidEntryError, KokugenError
 from kokugen.importers.fields import Fields, cron_of
-from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading
+from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, checked
 from kokugen.importers.works import work_id_of
 from kokugen.recurrence.trigger import Trigger
 from kokugen.schedule_options import ScheduleOptions
@@ -51,7 +51,7 @@ def read_beat_schedule(document: dict[str, Any], works: Mapping[str, str], now: 
     left_out: list[LeftOut] = []
     for name, entry in entries.items():
         try:
-            found.append(_entry(name, entry, works, now, tz or "UTC"))
+            found.append(checked(_entry(name, entry, works, now, tz or "UTC")))
         except KokugenError as error:
             left_out.append(LeftOut(f"entry {name!r}", str(error)))
     return Reading(found=tuple(found), left_out=tuple(left_out))
@@ -151,9 +151,10 @@ def _frequency(number: str, unit: str) -> timedelta:
 def span(seconds: float) -> timedelta:
     """Return a period. Raises NotCarriedError."""
     try:
-        return positive(timedelta(seconds=seconds))
+        period = timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         raise NotCarriedError(f"its period of {seconds} s cannot be") from None
+    return positive(period)
 
 
 def positive(period: timedelta) -> timedelta:

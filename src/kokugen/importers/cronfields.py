@@ -13,7 +13,7 @@ from kokugen.importers.found import NotCarriedError
 from kokugen.recurrence.cron_field import FIVE, WEEKDAY, Kind, Place, read_field
 from kokugen.recurrence.cron_text import MACROS
 
-WORD = re.compile(r"\s*(\S+)")
+WORD = re.compile(r"[ \t]*([^ \t]+)")
 ITEM = re.compile(r"(?P<low>\*|[0-9]+|[A-Za-z]{3})(?:-(?P<high>[0-9]+|[A-Za-z]{3}))?(?P<step>/[0-9]+)?")
 RANDOM = re.compile(r"(?P<low>[0-9]*)~(?P<high>[0-9]*)(?P<step>/[0-9]+)?")
 
@@ -28,7 +28,7 @@ class Line(Struct, frozen=True):
 
 def read_line(line: str) -> Line:
     """Return the time of a line. Raises CronExpressionError, with the column; NotCarriedError for `@reboot`."""
-    start = len(line) - len(line.lstrip())
+    start = len(line) - len(line.lstrip(" \t"))
     is_quiet = line[start : start + 1] == "-"
     words = _words(line, start + is_quiet)
     if words[0].text.startswith("@"):

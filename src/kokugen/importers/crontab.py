@@ -27,7 +27,8 @@ from kokugen.task import TaskParam
 SETTING = re.compile(
     r"""\s*(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<bare>[A-Za-z_][^\s=]*))\s*=\s*(?P<value>.*)"""
 )
-USER = re.compile(r"\s*(\S+)\s+")
+USER = re.compile(r"[ \t]*([^ \t]+)[ \t]+")
+BLANKS = " \t"
 QUEUE_PREFIX = "cron."
 
 OF_CRON = {"MAILTO", "MAILFROM", "CRON_TZ", "RANDOM_DELAY", "LOGNAME", "USER"}
@@ -95,23 +96,24 @@ def _entries(tab: Tab, tz: str) -> Iterator[tuple[str, _Entry]]:
         source = f"{tab.name}, line {number}"
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if "\0" in line:
-            raise InvalidEntryError(f"{source}: it holds a NUL")
+        if bad := {"\0", "\r"} & set(line):
+            raise InvalidEntryError(f"{source}: it holds {bad.pop()!r}, which cron would make a part of it")
         if set_ := SETTING.fullmatch(line):
             name = set_["double"] or set_["single"] or set_["bare"]
-            settings[name] = _unquoted(set_["value"], source)
+            settings[name] = _unquoted(set_["value"], f"{source}: the value of {name}")
             if name == "CRON_TZ":
                 _check_zone(settings[name], source)
             continue
         yield source, _Entry(line=line, settings=dict(settings), tz=settings.get("CRON_TZ", tz))
 
 
-def _unquoted(value: str, source: str) -> str:
-    value = value.strip()
+def _unquoted(value: str, what: str) -> str:
+    """Return a value without its quotes. Raises InvalidEntryError, which does not show it: it may be a secret."""
+    value = value.strip(BLANKS)
     if value[:1] not in {'"', "'"} or not value:
         return value
     if len(value) < 2 or value[-1] != value[0] or value[0] in value[1:-1]:
-        raise InvalidEntryError(f"{source}: the value {value!r} is not closed by the quote that it begins with")
+        raise InvalidEntryError(f"{what} is not closed by the quote that it begins with")
     return value[1:-1]
 
 
@@ -129,7 +131,9 @@ def _schedule(tab: Tab, source: str, entry: _Entry, now: datetime) -> tuple[Foun
         if isinstance(error, NotCarriedError):
             raise
         raise InvalidEntryError(f"{source}: {error}") from error
-    user, text = _user(entry.line[fields.end :], source) if tab.has_users else (None, entry.line[fields.end :].strip())
+    user, text = (
+        _user(entry.line[fields.end :], source) if tab.has_users else (None, entry.line[fields.end :].strip(BLANKS))
+    )
     if not text:
         raise InvalidEntryError(f"{source}: there is no command")
     command = _command(tab, user, text, entry.settings)
@@ -155,7 +159,7 @@ def _user(rest: str, source: str) -> tuple[str, str]:
     found = USER.match(rest)
     if not found or not rest[found.end() :].strip():
         raise InvalidEntryError(f"{source}: there is no user and command: is it a user's own crontab? then say --user")
-    return found[1], rest[found.end() :].rstrip()
+    return found[1], rest[found.end() :].rstrip(BLANKS)
 
 
 def _queue(user: str) -> str:
@@ -202,9 +206,9 @@ def split_percent(text: str) -> tuple[str, str | None]:
         command = command[:-1] + char if char == "%" else command + char
         escaped = char == "\\" and not escaped
     if end == len(text):
-        return command.strip(), None
+        return command.strip(BLANKS), None
     stdin = re.sub(r"(?<!\\)%", "\n", text[end + 1 :]).replace("\\%", "%")
-    return command.strip(), stdin if stdin.endswith("\n") or not stdin else f"{stdin}\n"
+    return command.strip(BLANKS), stdin if stdin.endswith("\n") or not stdin else f"{stdin}\n"
 
 
 def _delay(settings: Mapping[str, str], source: str) -> timedelta:

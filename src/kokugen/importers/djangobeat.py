@@ -13,7 +13,7 @@ from typing import Any
 from kokugen.errors import InvalidEntryError, KokugenError
 from kokugen.importers import beat
 from kokugen.importers.fields import Fields, cron_of
-from kokugen.importers.found import Found, LeftOut, NotCarriedError, Reading, bounded
+from kokugen.importers.found import Found, LeftOut, NotCarriedError, Reading, bounded, checked
 from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import Every
 from kokugen.recurrence.trigger import Trigger
@@ -47,7 +47,7 @@ def read_dump(document: list[Any], works: Mapping[str, str], now: datetime, tz: 
             continue
         source = f"periodic task {task.get('name', pk)!r}"
         try:
-            found.append(_task(source, task, records, works, now, tz or "UTC"))
+            found.append(checked(_task(source, task, records, works, now, tz or "UTC")))
         except KokugenError as error:
             left_out.append(LeftOut(source, str(error)))
     return Reading(found=tuple(found), left_out=tuple(left_out))

@@ -9,13 +9,16 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from kokugen.acceptance import request_of
 from kokugen.clock import EPOCH
+from kokugen.codec import encode_params
 from kokugen.errors import KokugenError
 from kokugen.recurrence.calendar import Windows
 from kokugen.recurrence.combined import During
+from kokugen.recurrence.spec import dump_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.schedule_options import SPAN_MAX, ScheduleOptions
-from kokugen.task import TaskParam
+from kokugen.task import Params, TaskParam
 
 LATEST = EPOCH.replace(year=8999)
 """An end that never comes."""
@@ -63,6 +66,15 @@ class Reading(Struct, frozen=True, kw_only=True):
 
 class NotCarriedError(KokugenError, ValueError):
     """Inside importers: one entry has no counterpart here. It is reported as left out, and the others are read."""
+
+
+def checked(found: Found) -> Found:
+    """Return a schedule that the scheduler will take; raise KokugenError for any other, so that it is left out."""
+    request_of(found.param, None)
+    encode_params(Params.of(found.param.param))
+    if isinstance(found.when, Trigger):
+        dump_spec(found.when)
+    return found
 
 
 def bounded(trigger: Trigger, start: datetime | None, end: datetime | None) -> Trigger:

@@ -32,6 +32,10 @@ class Named(Struct, frozen=True):
         return f"{self.module}.{self.name}"
 
 
+GETATTR = (Named("builtins", "getattr"), Named("__builtin__", "getattr"))
+"""How zoneinfo stores a zone, in pickles of any protocol."""
+
+
 class Made:
     """What a pickle makes by a call, with what is put into it afterwards. It was not made."""
 
@@ -55,7 +59,7 @@ class Made:
         if isinstance(self.of, Named):
             return str(self.of)
         told = self.of.args
-        if self.of.of == Named("builtins", "getattr") and len(told) == 2 and isinstance(told[0], Named):
+        if self.of.of in GETATTR and len(told) == 2 and isinstance(told[0], Named):
             return f"{told[0]}.{told[1]}" if isinstance(told[1], str) else "builtins.getattr"
         return "what a call returns"
 
