@@ -29,7 +29,7 @@ INDEX_OF = {
     "remove": (schedules._REMOVE, "schedule", "(namespace=? AND id=?)"),
     "take back": (schedules._TAKE_BACK, "schedule", "(namespace=? AND id=?)"),
     "drop": (schedules._DROP, "task", "task_occurrence (namespace=? AND schedule_id=? AND nominal>?)"),
-    "newest of the ledger": (schedules._NEWEST, "ledger", "ledger_newest (namespace=? AND schedule_id=?)"),
+    "latest of the ledger": (schedules._LATEST, "ledger", "ledger_schedule (namespace=? AND schedule_id=?)"),
     "overdue": (schedules._OVERDUE, "task", "task_overlap_due (namespace=? AND due_at<?)"),
     "tasks of a ledger": (schedules._TASKS, "task", "(namespace=? AND schedule_id=? AND nominal>? AND nominal<?)"),
     "rows of a ledger": (schedules._LEDGER, "ledger", "ledger_schedule (namespace=? AND schedule_id=? AND last>?)"),
