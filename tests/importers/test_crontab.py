@@ -21,7 +21,8 @@ TABS = {  # in the style of those that Debian's packages have
     "php": "09,39 *     * * *     root   true\n",
     "sysstat": "5-55/10 * * * * root true 1 1\n# twice\n59 23 * * * root true 60 2\n",
     "logcheck": "@reboot   logcheck  true -R\n2 * * * * logcheck true\n@daily\tlogcheck\ttrue\n",
-    "months": "0 4 1 jan,Jul * root true\n15 14 1-7 * mon root true\n0 22 */2 */3 1-5 root true\n5 4 31 * sun root true\n",
+    "months": "0 4 1 jan,Jul * root true\n15 14 1-7 * mon root true\n0 22 */2 */3 1-5 root true\n",
+    "days": "5 4 31 * sun root true\n7 5 1,15 2-12/2 3 root true\n",
 }
 
 
@@ -116,15 +117,22 @@ def test_a_percent_is_where_what_it_reads_begins(text: str, expected: tuple[str,
     assert split_percent(text) == expected
 
 
-@pytest.mark.parametrize("expression", ["10~50 * * * *", "~ * * * *", "5~ 3 * * *", "0 ~6 1~28 * *", "~30/10 * * * *"])
-def test_a_random_time_is_one_and_stays(expression: str) -> None:
+@pytest.mark.parametrize(
+    ("expression", "minutes"),
+    [
+        ("10~50 * * * *", range(10, 51)),
+        ("~ * * * *", range(60)),
+        ("5~ 3 * * *", range(5, 60)),
+        ("~30/10 * * * *", range(31)),
+        ("0 ~6 1~28 * *", range(1)),
+    ],
+)
+def test_a_random_time_is_one_and_stays(expression: str, minutes: range) -> None:
     found = one(f"{expression} /bin/a\n")
     assert found.when == one(f"# moved\n{expression} /bin/a\n").when
     assert isinstance(found.when, Cron)
     assert found.when.key == found.param.work_id
-    first = times(found, NOW, 1)[0].astimezone(load_zone("Europe/Berlin"))
-    low, high = {"10~50": (10, 50), "~": (0, 59), "5~": (5, 59), "0": (0, 0), "~30/10": (0, 30)}[expression.split()[0]]
-    assert low <= first.minute <= high
+    assert times(found, NOW, 1)[0].astimezone(load_zone("Europe/Berlin")).minute in minutes
 
 
 def test_random_delay_is_jitter() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import pickle
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,8 @@ def test_a_hostile_pickle_does_nothing(name: str, tmp_path: Path) -> None:
     reading = read_jobs([("job", 1.0, hostile)], {}, NOW)
     assert (reading.found, len(reading.left_out)) == ((), 1)
     assert not marker.exists()
-    try:
+    with suppress(Exception):  # it has done it all the same
         pickle.loads(hostile)
-    except Exception as error:  # it has done it all the same
-        assert marker.exists(), error
     assert marker.exists(), "it would have been seen"
 
 
@@ -47,14 +46,14 @@ def test_what_it_names_is_not_imported(tmp_path: Path, monkeypatch: pytest.Monke
         assert read_pickle(pickled) == Named("trapdoor", "Trap")
     assert "trapdoor" not in sys.modules
     pickle.loads(b"ctrapdoor\nTrap\n.")
-    assert sys.modules.pop("trapdoor"), "it would have been seen"
+    assert sys.modules.pop("trapdoor", None) is not None, "it would have been seen"
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("value", PLAIN, ids=repr)
 def test_plain_values_are_as_pickle_reads_them(value: Any, protocol: int) -> None:
     found = read_pickle(pickle.dumps(value, protocol))
-    if protocol < 4 and isinstance(value, set | frozenset) or protocol < 3 and isinstance(value, bytes):
+    if (protocol < 4 and isinstance(value, set | frozenset)) or (protocol < 3 and isinstance(value, bytes)):
         assert isinstance(found, Made), "older protocols call something to make it"
     else:
         assert (found, type(found)) == (value, type(value))
