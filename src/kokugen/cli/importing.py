@@ -141,8 +141,11 @@ def say(reading: Reading, puts: list[PutSchedule], dry_run: bool) -> None:
 
 def details(found: Found, put: PutSchedule) -> Iterator[str]:
     """Yield what else is to be said of a schedule."""
-    work = f"work {found.param.work_id}"
-    yield work if found.function == found.param.work_id else f"{work}, of {found.function}"
+    work_id = found.param.work_id
+    if found.function != work_id:
+        yield f"work {work_id}, of {found.function}"
+    elif found.name != work_id:
+        yield f"work {work_id}"
     coming = [times.stamp(when) for when in following(put.info)]
     yield f"comes {', '.join(coming)}" if coming else "does not come any more"
     if put.made and put.info.paused_note is not None:

@@ -55,7 +55,7 @@ def work_option(command: F) -> F:
     )(command)
 
 
-@import_command.command("crontab")
+@import_command.command("crontab", short_help="Of the lines of crontabs.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--system/--user", "system", default=None, help="Whether lines name a user; else as the path says.")
 @click.option("--tz", metavar="ZONE", help="The zone that cron runs in; else this machine's.")
@@ -85,7 +85,7 @@ def crontab_command(
     return importing.carry_out(read_crontabs(tabs, times.now(), zone), declare=declare, **given)
 
 
-@import_command.command("apscheduler")
+@import_command.command("apscheduler", short_help="Of the jobs in a job store of APScheduler 3.")
 @click.argument("database")
 @click.option("--table", metavar="NAME", help="The table of the jobs, if it is not apscheduler_jobs.")
 @work_option
@@ -105,7 +105,7 @@ def apscheduler_command(database: str, table: str | None, works: tuple[str, ...]
     return importing.carry_out(read_jobs(rows, named, times.now()), works=named, **given)
 
 
-@import_command.command("celery")
+@import_command.command("celery", short_help="Of beat_schedule, or a dump of django-celery-beat.")
 @click.argument("file")
 @click.option("--tz", metavar="ZONE", help="The time zone of celery's settings; else UTC, or as FILE says.")
 @work_option
