@@ -113,7 +113,7 @@ def test_json_has_everything(kokugen: CommandLine, crontab: Path) -> None:
     assert told["schedules"][0]["trigger"] == {"type": "cron", "expression": "0 9 * * mon-fri"}
     assert len(told["schedules"][0]["comes"]) == 3
     assert told["left_out"][0]["source"] == "crontab, line 3"
-    assert "commands.allow(" in told["declaration"]
+    assert "\nallow(\n    None,\n    'cron.echo." in told["declaration"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_commands_are_written_for_the_user_and_only_over_their_like(
     assert first in kokugen.done(*words, "-")
     crontab.write_text(WHOLE + "1 1 * * * echo new\n", encoding="utf-8")
     kokugen.done(*words, str(target))
-    assert target.read_text(encoding="utf-8").count("commands.allow(") == first.count("commands.allow(") + 1
+    assert target.read_text(encoding="utf-8").count("\nallow(") == first.count("\nallow(") + 1
     target.write_text("print('mine')\n", encoding="utf-8")
     assert "there is another file" in kokugen.refused(*words, str(target))
     assert "there is no folder" in kokugen.refused(*words, str(tmp_path / "no" / "commands.py"))

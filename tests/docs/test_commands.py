@@ -81,7 +81,16 @@ def test_a_command_line_of_the_documentation_parses(line: str) -> None:
     parse(words_of(line))
 
 
-@pytest.mark.parametrize("words", [["lsit"], ["import", "cron"], ["import", "celery", "--zone"], ["list", "--stat", "Done"], ["schedule", "w", "--priority", "utmost"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lsit"],
+        ["import", "cron"],
+        ["import", "celery", "--zone"],
+        ["list", "--stat", "Done"],
+        ["schedule", "w", "--priority", "utmost"],
+    ],
+)
 def test_a_command_line_that_is_wrong_does_not_parse(words: list[str]) -> None:
     with pytest.raises(click.UsageError):
         parse(words)

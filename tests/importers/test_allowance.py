@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from datetime import UTC, datetime
@@ -15,6 +16,12 @@ from kokugen.importers.crontab import Tab, read_crontabs
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="crontabs are of POSIX systems")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def own_name() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def module_of(text: str, tmp_path: Path, **tab: Any) -> dict[str, Any]:
@@ -76,6 +83,12 @@ def test_a_plain_command_that_is_there_needs_no_shell(tmp_path: Path) -> None:
     assert "    '/bin/sh',\n    '-c',\n    '/no/such a',\n" in reading.declaration
 
 
+def test_a_line_of_another_user_is_allowed_to_that_user_alone(tmp_path: Path) -> None:
+    text = f"0 1 * * * {own_name()} echo mine\n0 2 * * * no-such-user echo theirs\n"
+    module = module_of(text, tmp_path, has_users=True)
+    assert module["commands"].work_ids() == {module["ids"][0]}
+
+
 def test_nothing_is_run_by_being_imported_or_declared(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     module = module_of(f"0 1 * * * /usr/bin/touch {marker}\n0 2 * * * echo > {marker}\n", tmp_path)
@@ -89,6 +102,6 @@ def test_no_line_can_write_other_code_than_its_own(tmp_path: Path) -> None:
     evil = "'\"\"\" + __import__('os').system('touch " + str(tmp_path / "marker") + "') #{0}\\"
     text = f"A=x{evil}\n0 1 * * * {evil}x{evil} echo \u2028 {evil}\n"
     assert len(module_of(text, tmp_path)["commands"].work_ids()) == 1
-    system = f"A=x{evil}\n0 1 * * * ann echo {evil}\n"
+    system = f"A=x{evil}\n0 1 * * * {own_name()} echo {evil}\n"
     assert len(module_of(system, tmp_path, has_users=True)["commands"].work_ids()) == 1
     assert not (tmp_path / "marker").exists()

@@ -18,8 +18,8 @@ from msgspec import Struct
 MARK = '"""Commands of crontabs, written by `kokugen import crontab`.'
 HEAD = f'''{MARK}
 
-Look them over: whoever runs this runs these. `kokugen worker MODULE:scheduler` does, as the user who starts it; with
-`--queues cron.USER` it runs what a crontab of the system has for that user, and so start it as that user.
+Look them over: whoever runs this runs these. `kokugen worker MODULE:scheduler` does, as the user who starts it. What a
+crontab of the system has for a user is allowed to that user alone, with `--queues cron.USER`.
 """
 
 import os
@@ -30,10 +30,17 @@ from kokugen import Scheduler
 from kokugen.registry.commands import CommandRegistry
 
 ME = pwd.getpwuid(os.getuid())
-OWN = {{"HOME": ME.pw_dir, "LOGNAME": ME.pw_name, "USER": ME.pw_name, "SHELL": "/bin/sh"}}
+HOME = ME.pw_dir if os.path.isdir(ME.pw_dir) else "/"
+OWN = {{"HOME": HOME, "LOGNAME": ME.pw_name, "USER": ME.pw_name, "SHELL": "/bin/sh"}}
 LONGEST = timedelta(days=30)  # cron stops nothing
 
 commands = CommandRegistry()
+
+
+def allow(user: str | None, work_id: str, *words: str, cwd: str, env: dict[str, str]) -> None:
+    if user is None or user == ME.pw_name:
+        commands.allow(work_id, *words, cwd=cwd, env=env, timeout=LONGEST)
+
 '''
 TAIL = """
 scheduler = Scheduler(works=commands)  # of the store that KOKUGEN_URL names
@@ -82,12 +89,10 @@ def _allowed(command: Command) -> Iterator[str]:
     path, *arguments = command.words
     environment = ", ".join(f"{name!r}: {value!r}" for name, value in command.settings.items())
     home = command.settings.get("HOME")
-    yield f"\n# as {command.user}\n" if command.user else "\n"
-    yield f"commands.allow(\n    {command.work_id!r},\n    {path!r},\n"
+    yield f"\nallow(\n    {command.user!r},\n    {command.work_id!r},\n    {path!r},\n"
     yield from (f"    {_literal(argument)!r},\n" for argument in arguments)
-    yield f"    cwd={'ME.pw_dir' if home is None else repr(home)},\n"
-    yield f"    env={{**OWN, {environment}}},\n" if environment else "    env=OWN,\n"
-    yield "    timeout=LONGEST,\n)\n"
+    yield f"    cwd={'HOME' if home is None else repr(home)},\n"
+    yield f"    env={{**OWN, {environment}}},\n)\n" if environment else "    env=OWN,\n)\n"
 
 
 def _literal(argument: str) -> str:
