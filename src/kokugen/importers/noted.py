@@ -125,10 +125,12 @@ def _zone(value: Any) -> str | timedelta:
         return "UTC"
     if name == "pytz._p" and args:
         return str(args[0])
-    if name == "pytz._FixedOffset" and args:
+    if name == "pytz.FixedOffset" and args:
         return timedelta(minutes=number_of(args[0]))
     if name == "datetime.timezone" and args:
         return span_of(args[0])
+    if name == "dateutil.tz.tz.tzoffset" and isinstance(value.state, dict):
+        return span_of(value.state.get("_offset"))
     if name == "dateutil.tz.tz.tzfile" and args and (found := ZONE_FILE.fullmatch(str(args[-1]))):
         return found["name"]
     raise NotCarriedError(f"its time zone is {name}, which has no name that is known here")
@@ -137,7 +139,7 @@ def _zone(value: Any) -> str | timedelta:
 def _fixed_name(offset: timedelta) -> str:
     """Return the IANA name of an offset of whole hours."""
     hours, rest = divmod(offset, timedelta(hours=1))
-    if rest or not -14 <= hours <= 12:
+    if rest or not -12 <= hours <= 14:
         raise NotCarriedError(f"its time zone is the offset {offset}, which has no IANA name")
     return f"Etc/GMT{-hours:+d}" if hours else "UTC"
 
