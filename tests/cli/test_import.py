@@ -223,7 +223,6 @@ def test_jobs_of_apscheduler_become_schedules(kokugen: CommandLine, jobs: str, s
 
 
 def test_entries_of_celery_become_schedules(kokugen: CommandLine, tmp_path: Path, scheduler: Scheduler) -> None:
-    pytest.importorskip("celery")
     entries = {"often": {"task": "shop.send", "schedule": 30.0}, "sun": {"task": "a.b", "schedule": "<solar: x>"}}
     file = written(tmp_path / "beat.json", {"timezone": "Asia/Tokyo", "beat_schedule": entries})
     result = kokugen("import", "celery", file)

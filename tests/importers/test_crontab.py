@@ -176,6 +176,7 @@ def test_reboot_and_what_never_comes_are_left_out_with_their_place() -> None:
         ("0 9 ? * * echo --password=secret", 5, "is not a day of the month of cron"),
         ("1,,2 9 * * * echo --password=secret", 3, "'' is not a minute of cron"),
         ("0 9 * *", 8, "there are 4 of 5 fields"),
+        ("-", 2, "there are 0 of 5 fields"),
         ("@every 5m echo --password=secret", 1, "'@every' is not known"),
         ("50~10 * * * * echo --password=secret", 1, "ends before it begins"),
     ],

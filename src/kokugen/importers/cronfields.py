@@ -13,6 +13,7 @@ from kokugen.importers.found import NotCarriedError
 from kokugen.recurrence.cron_field import FIVE, WEEKDAY, Kind, Place, read_field
 from kokugen.recurrence.cron_text import MACROS
 
+ORDER = "minute hour day month weekday"
 WORD = re.compile(r"[ \t]*([^ \t]+)")
 ITEM = re.compile(r"(?P<low>\*|[0-9]+|[A-Za-z]{3})(?:-(?P<high>[0-9]+|[A-Za-z]{3}))?(?P<step>/[0-9]+)?")
 RANDOM = re.compile(r"(?P<low>[0-9]*)~(?P<high>[0-9]*)(?P<step>/[0-9]+)?")
@@ -31,11 +32,13 @@ def read_line(line: str) -> Line:
     start = len(line) - len(line.lstrip(" \t"))
     is_quiet = line[start : start + 1] == "-"
     words = _words(line, start + is_quiet)
+    if not words:
+        raise Place(line, len(line), "").error("there are 0 of 5 fields", ORDER)
     if words[0].text.startswith("@"):
         return Line(_macro(words[0]), words[0].at + len(words[0].text), is_quiet)
     if len(words) < len(FIVE):
         last = words[-1]
-        raise last.part(len(last.text)).error(f"there are {len(words)} of 5 fields", "minute hour day month weekday")
+        raise last.part(len(last.text)).error(f"there are {len(words)} of 5 fields", ORDER)
     texts = [_field(word, kind) for word, kind in zip(words, FIVE, strict=True)]
     return Line(" ".join(texts), words[-1].at + len(words[-1].text), is_quiet)
 
@@ -47,7 +50,7 @@ def _words(line: str, start: int) -> list[Place]:
     while len(spans) < len(FIVE) and (found := WORD.match(line, at)):
         spans.append(found.span(1))
         at = found.end()
-    shown = line[: spans[0][1] if line.startswith("@", spans[0][0]) else at]
+    shown = line[: spans[0][1] if spans and line.startswith("@", spans[0][0]) else at]
     return [Place(shown, first, line[first:last], "any") for first, last in spans]
 
 

@@ -22,7 +22,7 @@ from kokugen.options import check_name
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.wall import check_zone
 from kokugen.schedule_options import ScheduleOptions
-from kokugen.task import TaskParam
+from kokugen.task import TaskParam, replace
 
 SETTING = re.compile(
     r"""\s*(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<bare>[A-Za-z_][^\s=]*))\s*=\s*(?P<value>.*)"""
@@ -62,7 +62,7 @@ def read_crontabs(tabs: list[Tab], now: datetime, tz: str) -> Reading:
 
     Raises InvalidEntryError, with the line and the column, for what cron refuses.
     """
-    found: list[Found] = []
+    found: dict[str, Found] = {}
     left_out: list[LeftOut] = []
     commands: dict[str, Command] = {}
     for tab in tabs:
@@ -73,9 +73,10 @@ def read_crontabs(tabs: list[Tab], now: datetime, tz: str) -> Reading:
                 left_out.append(LeftOut(source, str(error)))
                 continue
             commands[command.work_id] = command
-            found.append(_named(one, [other.name for other in found]))
+            named = _named(one, found)
+            found[named.name] = named
     return Reading(
-        found=tuple(found),
+        found=tuple(found.values()),
         left_out=tuple(left_out),
         declaration=declaration(list(commands.values())) if commands else None,
     )
@@ -235,12 +236,11 @@ def _notes(entry: _Entry, command: Command, is_quiet: bool) -> Iterator[str]:
         yield "the `-`, which keeps it out of the log, means nothing here"
 
 
-def _named(found: Found, taken: list[str]) -> Found:
+def _named(found: Found, taken: Mapping[str, Found]) -> Found:
     """Return a schedule with a name of its own: one command at several times has several."""
-    from msgspec.structs import replace
-
     name, number = found.name, 1
     while name in taken:
         number += 1
         name = f"{found.param.work_id}-{number}"
-    return replace(found, options=replace(found.options, name=name))
+    named: Found = replace(found, options=replace(found.options, name=name))
+    return named

@@ -39,7 +39,7 @@ def is_dump(document: Any) -> bool:
 
 def read_dump(document: list[Any], works: Mapping[str, str], now: datetime, tz: str | None) -> Reading:
     """Return the schedules of a dump. `tz` is celery's time zone, for crontabs that say none."""
-    records = {(_model(one), one.get("pk")): _fields(one) for one in document if _model(one).startswith(APP)}
+    records = {(_model(one), _key(one.get("pk"))): _fields(one) for one in document if _model(one).startswith(APP)}
     found: list[Found] = []
     left_out: list[LeftOut] = []
     for (model, pk), task in records.items():
@@ -86,7 +86,7 @@ def _when(task: dict[str, Any], records: Records, tz: str) -> Trigger | timedelt
     if len(named) != 1:
         raise InvalidEntryError(f"it has {len(named)} schedules: one of {', '.join(READERS)} is needed")
     kind, pk = named[0]
-    record = records.get((f"{APP}{kind}schedule", pk))
+    record = records.get((f"{APP}{kind}schedule", _key(pk)))
     if record is None:
         raise InvalidEntryError(f"the {kind}schedule {pk!r} that it names is not in the dump")
     return READERS[kind](record, tz)
@@ -146,6 +146,12 @@ def _json(value: Any, what: str) -> Any:
         return json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
         raise InvalidEntryError(f"its {what} are no JSON") from None
+
+
+def _key(pk: Any) -> int | str:
+    if not isinstance(pk, int | str):
+        raise InvalidEntryError(f"the key {pk!r} is no number or text")
+    return pk
 
 
 def _model(record: Any) -> str:
