@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
-from kokugen.agenda import Agenda
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
 from kokugen.errors import (
@@ -36,6 +35,7 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.runner import Runner
+from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
 from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage

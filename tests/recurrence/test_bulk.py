@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from kokugen import AsyncScheduler, Scheduler, TaskParam
-from kokugen.agenda import NewSchedule
 from kokugen.clock import SystemClock, from_us
 from kokugen.errors import OptionError, TriggerError, UnknownCalendarError
 from kokugen.recurrence import Cron, Every, Named
@@ -17,6 +16,7 @@ from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.schedule_rows import Changed, ScheduleChange, ScheduleQuery
 from kokugen.schedule_options import ScheduleOptions
+from kokugen.schedules.drafts import NewSchedule
 from kokugen.task import replace
 from tests.servers.stores import store_url
 

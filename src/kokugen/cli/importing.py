@@ -74,7 +74,7 @@ def destination(url: str | None, dry_run: bool) -> AbstractContextManager[Schedu
 
 def new_schedule(found: Found, paused: bool) -> Any:
     """Return what the scheduler is to store."""
-    from kokugen.agenda import NewSchedule
+    from kokugen.schedules.drafts import NewSchedule
 
     note = found.paused or (PAUSED if paused else None)
     return NewSchedule(when=found.when, param=found.param, options=found.options, paused=note)

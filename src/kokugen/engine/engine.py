@@ -20,7 +20,7 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
 from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
-from kokugen.engine.lane import Lane
+from kokugen.engine.lane import Lane, Party, place_of
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
@@ -190,20 +190,20 @@ class Engine:
 
     # -- Dispatch
 
-    def _dispatch(self, lane: Lane, answer: ClaimAnswer, sent_s: float) -> None:
+    def _dispatch(self, party: Party, answer: ClaimAnswer, sent_s: float) -> None:
         """Make runs of what was claimed and hand each dispatcher its part, in one go.
 
         Of the tasks that were lost before one runs at a time, so that a poison task dies alone.
         """
         trusted_until_s = sent_s + self._settings.ttl_s - self._settings.margin_s
-        parts: dict[Dispatcher, list[Run]] = {}
+        parts: dict[tuple[Lane, Dispatcher], list[Run]] = {}
         for task in answer.tasks:
             if self._stop_asked.is_set() or (task.lost and self._claims.lost):  # it was claimed meanwhile
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
-            dispatcher = lane.dispatcher_of(work) if work is not None else None
-            if work is None or dispatcher is None:
+            place = place_of(work, party) if work is not None else None
+            if work is None or place is None:
                 self._leave(task, answer.claim)
                 continue
             if task.mode < work.declared.mode:  # it was scheduled without the code: claim it again, as it is declared
@@ -215,12 +215,12 @@ class Engine:
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
-            self._lane_of[lease] = lane
+            self._lane_of[lease] = place[0]
             self._claims.lost += task.lost > 0
             if self._early and lease in self._early:
                 self.drop(task.id, answer.claim, self._early[lease])
-            parts.setdefault(dispatcher, []).append(run)
-        for dispatcher, runs in parts.items():
+            parts.setdefault(place, []).append(run)
+        for (lane, dispatcher), runs in parts.items():
             lane.took(len(runs))
             dispatcher.dispatch(runs)
         if parts:

@@ -1,4 +1,8 @@
-"""A lane: the dispatchers that claims are made for together, and how much they have in hand and have room for."""
+"""A lane: dispatchers that run the same works, and how much they have in hand and have room for.
+
+Lanes that could take whatever a claim brings make one claim together, as a party: an idle node asks once, not once
+a lane.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ BUFFER_MIN = 16
 class Lane:
     """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`.
 
-    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over.
+    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over. It is
+    `behind` when more was due than the last claim took.
     """
 
     def __init__(self, dispatchers: Sequence[Dispatcher], timer: Timer, *, buffer_s: float, buffer_max: int) -> None:
@@ -23,6 +28,7 @@ class Lane:
         self.only: frozenset[str] | None = None
         self.outstanding = 0
         self.crowded = False
+        self.behind = False
         self._slow = False
         self._buffer_s = buffer_s
         self._buffer_max = buffer_max
@@ -88,9 +94,22 @@ class Lane:
         self._slow = True
         self._rate, self._ended, self._since_s = 0.0, 0, now_s
 
-    def dispatcher_of(self, work: Work) -> Dispatcher | None:
-        """Return the dispatcher of this lane that runs this kind of work."""
-        for one in self.dispatchers:
-            if one.accepts(is_async=work.is_async):
-                return one
-        return None
+
+Party = tuple[Lane, ...]
+"""Lanes that claim together."""
+
+
+def parties_of(lanes: Sequence[Lane]) -> list[Party]:
+    """Return who claims together: all, unless one has no slot or lags behind. It would narrow the others' claim."""
+    if any(lane.behind or not lane.slots for lane in lanes):
+        return [(lane,) for lane in lanes]
+    return [tuple(lanes)] if lanes else []
+
+
+def place_of(work: Work, party: Party) -> tuple[Lane, Dispatcher] | None:
+    """Return the dispatcher among these lanes that runs this kind of work, with its lane."""
+    for lane in party:
+        for dispatcher in lane.dispatchers:
+            if dispatcher.accepts(is_async=work.is_async):
+                return lane, dispatcher
+    return None

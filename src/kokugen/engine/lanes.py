@@ -36,10 +36,6 @@ class Lanes:
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
 
-    def index(self, lane: Lane) -> int:
-        """Return the lane's number, which is the same as long as the engine lives."""
-        return self._lanes.index(lane)
-
     def after(self, lane: Lane) -> Lane:
         """Return the next lane; after the last one comes the first."""
         return self._lanes[(self._lanes.index(lane) + 1) % len(self._lanes)]
