@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -234,7 +235,7 @@ def test_entries_of_celery_become_schedules(kokugen: CommandLine, tmp_path: Path
 
 
 def test_a_dump_of_django_celery_beat_becomes_schedules(kokugen: CommandLine, tmp_path: Path) -> None:
-    from tests.importers.test_djangobeat import dump
+    from tests.importers.test_django_beat import dump
 
     file = written(tmp_path / "dump.json", dump({"crontab": 1}, {"name": "off", "interval": 1, "enabled": False}))
     assert "2 schedules: 2 made" in kokugen.done("import", "celery", file)
@@ -280,6 +281,62 @@ def test_two_of_one_name_are_refused_before_anything_is_stored(kokugen: CommandL
     assert "would both be the work 'send'" in kokugen.refused("import", "celery", file)
     assert not kokugen.path.exists()
     assert "2 made" in kokugen.done("import", "celery", file, "--work", "b.send=other")
+
+
+SHOP = """
+    from kokugen import AsyncScheduler, Scheduler
+
+    scheduler = Scheduler("sqlite:///shop.db", namespace="shop")
+    loop_scheduler = AsyncScheduler("sqlite:///shop.db", namespace="shop")
+
+    @scheduler.work(mode="at_most_once", queue="money", priority=2)
+    def bill(order: int, *, note: str = "") -> None: ...
+
+    @loop_scheduler.work(queue="money")
+    async def bill(order: int, *, note: str = "") -> None: ...
+"""
+BILLS = {
+    "good": {"task": "shop.bill", "schedule": 60, "args": [7]},
+    "text": {"task": "shop.bill", "schedule": 60, "args": ["seven"]},
+    "more": {"task": "shop.bill", "schedule": 60, "args": [7], "kwargs": {"price": 3}},
+    "gone": {"task": "shop.send", "schedule": 60},
+}
+
+
+@pytest.fixture
+def shop(kokugen: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an application, with a store of its own; the command line runs in it."""
+    folder = kokugen.path.parent
+    (folder / "shop_jobs.py").write_text(textwrap.dedent(SHOP), encoding="ascii")
+    written(folder / "beat.json", BILLS)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "shop_jobs", raising=False)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["scheduler", "loop_scheduler"])
+def test_an_application_says_what_it_can_run_and_which_store(name: str, kokugen: CommandLine, shop: Path) -> None:
+    words = ["import", "celery", "beat.json", "--app", f"shop_jobs:{name}"]
+    result = kokugen(*words, "--dry-run")
+    assert (result.exit_code, "1 schedule: 1 made" in result.stdout) == (1, True)
+    assert not (shop / "shop.db").exists()
+    shown = kokugen(*words).stdout
+    assert "1 schedule: 1 made, 0 changed, 0 as it was; 3 left out" in shown
+    assert "left out   entry 'gone': the application declares no work 'send'" in shown
+    assert re.search("left out   entry 'text': .*int", shown)
+    assert re.search("left out   entry 'more': .*price", shown)
+    assert "0 made, 0 changed, 1 as it was" in kokugen(*words).stdout
+    assert not kokugen.path.exists()
+    scheduler = Scheduler("sqlite:///shop.db", namespace="shop")
+    assert scheduler.get(scheduler.trigger("good")).queue == "money"
+    scheduler.close()
+
+
+def test_an_application_and_a_store_are_not_named_both(kokugen: CommandLine, shop: Path) -> None:
+    words = ["import", "celery", "beat.json", "--app", "shop_jobs:scheduler", "--url", kokugen.url]
+    assert "--app says which store: leave --url out" in kokugen.refused(*words)
+    assert "cannot be imported" in kokugen.refused("import", "celery", "beat.json", "--app", "no_such:scheduler")
 
 
 def test_import_alone_says_what_there_is(kokugen: CommandLine) -> None:

@@ -17,8 +17,8 @@ from kokugen.errors import KokugenError
 from kokugen.importers.apscheduler import read_jobs
 from kokugen.importers.beat import read_beat_schedule
 from kokugen.importers.crontab import Tab, read_crontabs
-from kokugen.importers.djangobeat import is_dump, read_dump
-from tests.importers.test_djangobeat import TASK, dump
+from kokugen.importers.django_beat import is_dump, read_dump
+from tests.importers.test_django_beat import TASK, dump
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 JOB = {

@@ -112,6 +112,16 @@ def test_one_with_much_to_catch_up_with_is_edited_too(scheduler: Scheduler) -> N
     assert scheduler.schedule_of("a").runs >= 3600
 
 
+def test_what_an_edit_takes_back_is_made_anew_where_runs_are_counted(scheduler: Scheduler) -> None:
+    """Tasks are made some seconds ahead; one that is taken back leaves room for another."""
+    scheduler.put_schedules([new("a", "* * * * * *", max_runs=2, overlap="allow")])
+    assert scheduler.schedule_of("a").runs == 2
+    (put,) = scheduler.put_schedules([new("a", "*/2 * * * * *", max_runs=3, overlap="allow")])
+    assert put.info.runs == scheduler.schedule_of("a").runs
+    assert [task.scheduled_time.second % 2 for task in scheduler.tasks() if task.attempt == 0][-1] == 0
+    assert scheduler.schedule_of("a").runs == scheduler.count()
+
+
 def test_nothing_to_put_is_nothing(scheduler: Scheduler) -> None:
     assert scheduler.put_schedules([]) == []
 

@@ -1,6 +1,6 @@
 """`kokugen import`: the schedules of crontabs, APScheduler and celery beat. Reads them through `kokugen.importers`.
 
-`kokugen.cli.importing` shows what was read, and has the scheduler store all of it in one go.
+`kokugen.cli.takeover` shows what was read, and has the scheduler store all of it in one go.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kokugen.cli import importing, store, times
+from kokugen.cli import store, takeover, times
 from kokugen.cli.changes import OPERATOR
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ def import_command(context: click.Context) -> None:
 
 
 def import_options(command: F) -> F:
-    """Add what all sources have: --dry-run, --paused, --by, --json, --url."""
+    """Add what all sources have: --dry-run, --paused, --by, --app, --json, --url."""
     for option in (
         store.url_option,
         store.json_option,
+        click.option("--app", metavar="MODULE:SCHEDULER", help="Take what its code declares, and its store."),
         click.option("--by", metavar="NAME", default=OPERATOR, help="Who does it; it stays in the audit."),
         click.option("--paused", is_flag=True, help="Pause what is new, until someone resumes it."),
         click.option("--dry-run", is_flag=True, help="Say what would be made, and when it comes; change nothing."),
@@ -82,7 +83,7 @@ def crontab_command(
         Tab(name=Path(file).name, text=text_of(file), has_users=is_of_system(file) if system is None else system)
         for file in files
     ]
-    return importing.carry_out(read_crontabs(tabs, times.now(), zone), declare=declare, **given)
+    return takeover.carry_out(read_crontabs(tabs, times.now(), zone), declare=declare, **given)
 
 
 @import_command.command("apscheduler", short_help="Of the jobs in a job store of APScheduler 3.")
@@ -102,7 +103,7 @@ def apscheduler_command(database: str, table: str | None, works: tuple[str, ...]
 
     named = mapping(works)
     rows = read_table(database, table or TABLE, COLUMNS)
-    return importing.carry_out(read_jobs(rows, named, times.now()), works=named, **given)
+    return takeover.carry_out(read_jobs(rows, named, times.now()), works=named, **given)
 
 
 @import_command.command("celery", short_help="Of beat_schedule, or a dump of django-celery-beat.")
@@ -120,13 +121,13 @@ def celery_command(file: str, tz: str | None, works: tuple[str, ...], **given: A
 
     zone = times.parse_zone(tz).key if tz else None
     named = mapping(works)
-    return importing.carry_out(read_celery(file, named, zone), works=named, **given)
+    return takeover.carry_out(read_celery(file, named, zone), works=named, **given)
 
 
 def read_celery(file: str, works: dict[str, str], tz: str | None) -> Reading:
     """Return the schedules of a dump, or of a beat_schedule. Raises UsageError where it is neither."""
     from kokugen.importers.beat import read_beat_schedule
-    from kokugen.importers.djangobeat import is_dump, read_dump
+    from kokugen.importers.django_beat import is_dump, read_dump
 
     try:
         document = json.loads(text_of(file))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kokugen.errors import InvalidEntryError, KokugenError
-from kokugen.importers.aptriggers import Reader
+from kokugen.importers.apscheduler_triggers import Reader
 from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, checked
 from kokugen.importers.noted import number_of, plain_of
 from kokugen.importers.pickled import read_pickle

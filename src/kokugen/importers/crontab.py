@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from kokugen.errors import InvalidEntryError, KokugenError, TriggerError
 from kokugen.importers.allowance import SHELL, Command, declaration
-from kokugen.importers.cronfields import read_line
+from kokugen.importers.cron_fields import read_line
 from kokugen.importers.found import Found, LeftOut, NotCarriedError, Reading
 from kokugen.options import check_name
 from kokugen.recurrence.cron import Cron

@@ -1,4 +1,4 @@
-"""What an importer read, checked, shown and stored. Called by the commands of `kokugen import`.
+"""An import carried out: what was read is checked, stored and shown. Called by the commands of `kokugen import`.
 
 All is checked before anything is written; then the code that allows commands is written, where that is wanted, and the
 scheduler stores the schedules in one go.
@@ -7,22 +7,20 @@ scheduler stores the schedules in one go.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from kokugen.cli import console, store, times
+from kokugen.cli import console, declaration, destination, times
 from kokugen.cli.every import view
 from kokugen.clock import from_us
-from kokugen.repository.locate import stored_version
+from kokugen.task import replace
 
 if TYPE_CHECKING:
-    from kokugen import Scheduler
+    from kokugen.cli.destination import Destination
     from kokugen.importers.found import Found, Reading
     from kokugen.recurrence.info import PutSchedule, ScheduleInfo
+    from kokugen.schedules.drafts import NewSchedule
 
 PAUSED = "imported, and not resumed yet"
 NEXT_SHOWN = 3
@@ -33,6 +31,7 @@ def carry_out(
     reading: Reading,
     *,
     url: str | None,
+    app: str | None,
     as_json: bool,
     by: str,
     paused: bool,
@@ -45,81 +44,44 @@ def carry_out(
 
     check(reading.found, works or {})
     if declare not in {None, "-"} and reading.declaration is not None:
-        check_target(Path(str(declare)))
-    with destination(url, dry_run) as scheduler:
+        declaration.check_target(Path(str(declare)))
+    with destination.opened(url, app, dry_run) as place:
+        reading = taken(reading, place)
         asked = [new_schedule(one, paused) for one in reading.found]
-        checked = scheduler.put_schedules(asked, by=by, dry_run=True)
+        puts = place.put(asked, by=by, dry_run=True)
         if not dry_run:
-            write_declaration(reading, declare)
-            checked = scheduler.put_schedules(asked, by=by)
+            declaration.write(reading, declare)
+            puts = place.put(asked, by=by, dry_run=False)
     if as_json:
-        console.say_json(told(reading, checked))
+        console.say_json(told(reading, puts))
     else:
-        say(reading, checked, dry_run)
-        say_declaration(reading, declare, dry_run)
+        say(reading, puts, dry_run)
+        declaration.say(reading, declare, dry_run)
     return LEFT_OUT if reading.left_out else 0
 
 
-def destination(url: str | None, dry_run: bool) -> AbstractContextManager[Scheduler]:
-    """Return the store, opened; for a dry run one that is there already, or else one that is gone afterwards."""
-    if not dry_run:
-        return store.opened(url, make=True)
-    from kokugen import Scheduler
+def taken(reading: Reading, place: Destination) -> Reading:
+    """Return what the destination can run; the rest is left out."""
+    from kokugen.importers.found import LeftOut
 
-    path = store.file_of(url) if url else None
-    if url and (path.exists() if path is not None else stored_version(url) is not None):
-        return store.opened(url)
-    return closing(Scheduler("memory://", namespace=store.chosen_namespace()))
+    refusals = {one.name: place.refusal(one) for one in reading.found}
+    kept: Reading = replace(
+        reading,
+        found=tuple(one for one in reading.found if refusals[one.name] is None),
+        left_out=(
+            *reading.left_out,
+            *(LeftOut(one.source, str(refusals[one.name])) for one in reading.found if refusals[one.name] is not None),
+        ),
+    )
+    return kept
 
 
-def new_schedule(found: Found, paused: bool) -> Any:
+def new_schedule(found: Found, paused: bool) -> NewSchedule:
     """Return what the scheduler is to store."""
     from kokugen.schedules.drafts import NewSchedule
 
     note = found.paused or (PAUSED if paused else None)
     return NewSchedule(when=found.when, param=found.param, options=found.options, paused=note)
-
-
-# -- The code that allows commands
-
-
-def check_target(path: Path) -> None:
-    """Raise UsageError where a file is there that this command did not write."""
-    from kokugen.importers.allowance import MARK
-
-    try:
-        if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(MARK):
-            raise click.UsageError(f"--declare {path}: there is another file: name a new one")
-        if not path.parent.is_dir():
-            raise click.UsageError(f"--declare {path}: there is no folder {path.parent}")
-    except OSError as error:
-        raise click.UsageError(f"--declare {path} cannot be read: {error.strerror}") from None
-
-
-def write_declaration(reading: Reading, declare: str | None) -> None:
-    """Write the code to the file that was named, in one go."""
-    if declare is None or declare == "-" or reading.declaration is None:
-        return
-    path = Path(declare)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(reading.declaration, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise click.UsageError(f"--declare {path} cannot be written: {error.strerror}") from None
-
-
-def say_declaration(reading: Reading, declare: str | None, dry_run: bool) -> None:
-    """Say where the code is, or how to have it."""
-    if reading.declaration is None:
-        return
-    if declare == "-":
-        console.say()
-        console.say(reading.declaration.rstrip("\n"))
-    elif declare is None:
-        console.say("no worker runs these commands before its code allows them: --declare commands.py writes it")
-    elif not dry_run:
-        console.say(f"{declare} allows these commands: look it over before a worker runs it")
 
 
 # -- What is said

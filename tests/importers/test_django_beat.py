@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kokugen.importers.djangobeat import is_dump, read_dump
+from kokugen.importers.django_beat import is_dump, read_dump
 from kokugen.importers.found import Found, Reading
 from kokugen.recurrence import AllOf, Cron, Every, Instants
 from kokugen.task import Params, Priority
