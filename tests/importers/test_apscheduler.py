@@ -123,6 +123,12 @@ TRIGGERS: dict[str, Callable[[], Any]] = {
     "weeks": lambda: CalendarIntervalTrigger(
         weeks=2, days=1, hour=9, minute=5, second=7, start_date=dt.date(2026, 2, 2), timezone="America/New_York"
     ),
+    "days, one of them without the time": lambda: CalendarIntervalTrigger(
+        days=1, hour=2, minute=30, start_date=dt.date(2026, 3, 20), timezone="Europe/Berlin"
+    ),
+    "days, one of them with the time twice": lambda: CalendarIntervalTrigger(
+        days=1, hour=2, minute=30, start_date=dt.date(2026, 10, 10), timezone="Europe/Berlin"
+    ),
     "a calendar interval that ends": lambda: CalendarIntervalTrigger(
         days=2, hour=9, start_date=dt.date(2026, 2, 2), end_date=dt.date(2026, 2, 8), timezone="Europe/Berlin"
     ),

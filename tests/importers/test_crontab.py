@@ -70,6 +70,14 @@ def test_settings_hold_for_the_lines_below_them() -> None:
     assert "env={**OWN, 'A': '2', 'B': 'z'}" in declared
 
 
+def test_settings_of_cron_are_not_the_commands() -> None:
+    declared = read("MAILTO=ann\nCRON_TZ=UTC\nRANDOM_DELAY=5\nLOGNAME=root\nUSER=root\n0 1 * * * echo\n").declaration
+    assert declared is not None
+    assert declared.endswith(
+        "    env=OWN,\n)\n\nscheduler = Scheduler(works=commands)  # of the store that KOKUGEN_URL names\n"
+    )
+
+
 def test_a_zone_of_its_own_is_the_zone_of_the_times() -> None:
     tokyo, berlin = read("CRON_TZ=Asia/Tokyo\n0 9 * * * echo\nCRON_TZ=Europe/Berlin\n0 9 * * * echo\n").found
     assert (tokyo.when, berlin.when) == (Cron("0 9 * * *", tz="Asia/Tokyo"), Cron("0 9 * * *", tz="Europe/Berlin"))

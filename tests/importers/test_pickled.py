@@ -107,8 +107,8 @@ def test_what_is_no_pickle_of_plain_data_is_refused(pickled: bytes, reason: str)
 
 DEEP = b")" + b"\x85" * 90_000
 """A tuple in a tuple, so often that it would exhaust the stack of whatever walks or hashes it."""
-WIDE = b"]q\x00" + b"".join(b"]q" + bytes([at]) + b"(" + (b"h" + bytes([at - 1])) * 9 + b"e" for at in range(1, 60))
-"""A list of nine of a list of nine of …: small as a pickle, and without end when it is written out."""
+WIDE = b"]q\x00" + b"".join(b"]q" + bytes([at]) + b"(" + (b"h" + bytes([at - 1])) * 9 + b"e" for at in range(1, 9))
+"""A list of nine of a list of nine of …, eight deep: small as a pickle, and of 43 million when it is written out."""
 
 
 @pytest.mark.parametrize("value", [DEEP, WIDE, b"}" + DEEP + b"Ns"], ids=["deep", "wide", "a deep key"])

@@ -118,8 +118,8 @@ def test_what_an_edit_takes_back_is_made_anew_where_runs_are_counted(scheduler: 
     assert scheduler.schedule_of("a").runs == 2
     (put,) = scheduler.put_schedules([new("a", "*/2 * * * * *", max_runs=3, overlap="allow")])
     assert put.info.runs == scheduler.schedule_of("a").runs
-    assert [task.scheduled_time.second % 2 for task in scheduler.tasks() if task.attempt == 0][-1] == 0
-    assert scheduler.schedule_of("a").runs == scheduler.count()
+    assert scheduler.schedule_of("a").runs == scheduler.count() >= 2
+    assert [task.scheduled_time.second % 2 for task in scheduler.tasks()][-1] == 0
 
 
 def test_nothing_to_put_is_nothing(scheduler: Scheduler) -> None:

@@ -28,8 +28,8 @@ def cron_of(fields: Fields, tz: str) -> Trigger:
     """Return the times at which all fields are right. Raises TriggerError."""
     if fields.weekday == "*":
         return _cron(fields, fields.day, fields.nth, tz)
-    if fields.nth == "*" and (fields.day.startswith("*") or fields.weekday.startswith("*")):
-        return _cron(fields, fields.day, fields.weekday, tz)
+    if fields.nth == "*" and fields.day == "*":
+        return _cron(fields, "*", fields.weekday, tz)
     days, weekdays = _cron(fields, fields.day, fields.nth, tz), _cron(fields, "*", fields.weekday, tz)
     return AllOf((days, weekdays))
 
