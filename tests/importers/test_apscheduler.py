@@ -129,6 +129,9 @@ TRIGGERS: dict[str, Callable[[], Any]] = {
     "days, one of them with the time twice": lambda: CalendarIntervalTrigger(
         days=1, hour=2, minute=30, start_date=dt.date(2026, 10, 10), timezone="Europe/Berlin"
     ),
+    "midnights that end": lambda: CalendarIntervalTrigger(
+        days=1, start_date=dt.date(2026, 2, 2), end_date=dt.date(2026, 2, 8), timezone="Europe/Berlin"
+    ),
     "a calendar interval that ends": lambda: CalendarIntervalTrigger(
         days=2, hour=9, start_date=dt.date(2026, 2, 2), end_date=dt.date(2026, 2, 8), timezone="Europe/Berlin"
     ),

@@ -107,7 +107,7 @@ def test_what_is_no_pickle_of_plain_data_is_refused(pickled: bytes, reason: str)
 
 DEEP = b")" + b"\x85" * 90_000
 """A tuple in a tuple, so often that it would exhaust the stack of whatever walks or hashes it."""
-WIDE = b"]q\x00" + b"".join(b"]q" + bytes([at]) + b"(" + (b"h" + bytes([at - 1])) * 9 + b"e" for at in range(1, 9))
+WIDE = b"]q\x000" + b"".join(b"]q%c(" % at + b"h%c" % (at - 1) * 9 + b"e0" for at in range(1, 9)) + b"h\x08"
 """A list of nine of a list of nine of …, eight deep: small as a pickle, and of 43 million when it is written out."""
 
 
