@@ -142,6 +142,8 @@ def test_arguments_queue_priority_and_expiry_are_kept() -> None:
         ({"crontab": 1, "start_time": "soon"}, "its start_time is no time"),
         ({"crontab": 1, "task": "celery.backend_cleanup"}, "celery's own housekeeping"),
         ({"crontab": 1, "name": ""}, "name=''"),
+        ({"crontab": 1, "expire_seconds": 10**15}, "out of range"),
+        ({"crontab": 1, "expires": "0001-01-01T00:00:00+14:00"}, "use an aware datetime of the years 1970"),
     ],
 )
 def test_what_has_no_counterpart_is_left_out(task: dict[str, Any], reason: str) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from kokugen.errors import InvalidEntryError, KokugenError
+from kokugen.errors import InvalidEntryError
 from kokugen.importers.apscheduler_triggers import Reader
-from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, checked
+from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, attempted, reading_of
 from kokugen.importers.noted import number_of, plain_of
 from kokugen.importers.pickled import read_pickle
 from kokugen.importers.works import work_id_of
@@ -29,15 +29,13 @@ def read_jobs(rows: Iterable[tuple[Any, ...]], works: Mapping[str, str], now: da
 
     `works` says which work a function is now, by its reference; else it is the work of the function's name.
     """
-    found: list[Found] = []
-    left_out: list[LeftOut] = []
-    for job_id, next_run_time, state in rows:
-        source = f"job {str(job_id)!r}"
-        try:
-            found.append(checked(_job(source, str(job_id), _bytes(state), next_run_time is None, works, now)))
-        except KokugenError as error:
-            left_out.append(LeftOut(source, str(error)))
-    return Reading(found=tuple(found), left_out=tuple(left_out))
+    return reading_of(_attempted(row, works, now) for row in rows)
+
+
+def _attempted(row: tuple[Any, ...], works: Mapping[str, str], now: datetime) -> Found | LeftOut:
+    job_id, next_run_time, state = row
+    source = f"job {str(job_id)!r}"
+    return attempted(source, lambda: _job(source, str(job_id), _bytes(state), next_run_time is None, works, now))
 
 
 def _job(source: str, job_id: str, state: bytes, paused: bool, works: Mapping[str, str], now: datetime) -> Found:

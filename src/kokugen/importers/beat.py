@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from kokugen.errors import InvalidEntryError, KokugenError
+from kokugen.errors import InvalidEntryError
 from kokugen.importers.fields import Fields, cron_of
-from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, checked
+from kokugen.importers.found import WINDOW_MAX, Found, LeftOut, NotCarriedError, Reading, attempted, reading_of
 from kokugen.importers.works import work_id_of
 from kokugen.recurrence.trigger import Trigger
 from kokugen.schedule_options import ScheduleOptions
@@ -47,14 +47,12 @@ def read_beat_schedule(document: dict[str, Any], works: Mapping[str, str], now: 
         entries, tz = document["beat_schedule"], tz or document.get("timezone")
     if not isinstance(entries, dict) or not all(isinstance(one, dict) and "task" in one for one in entries.values()):
         raise InvalidEntryError("it is no beat_schedule: an object of entries, each with a task and a schedule")
-    found: list[Found] = []
-    left_out: list[LeftOut] = []
-    for name, entry in entries.items():
-        try:
-            found.append(checked(_entry(name, entry, works, now, tz or "UTC")))
-        except KokugenError as error:
-            left_out.append(LeftOut(f"entry {name!r}", str(error)))
-    return Reading(found=tuple(found), left_out=tuple(left_out))
+    zone = tz or "UTC"
+    return reading_of(_attempted(name, entry, works, now, zone) for name, entry in entries.items())
+
+
+def _attempted(name: str, entry: dict[str, Any], works: Mapping[str, str], now: datetime, tz: str) -> Found | LeftOut:
+    return attempted(f"entry {name!r}", lambda: _entry(name, entry, works, now, tz))
 
 
 def _entry(name: str, entry: dict[str, Any], works: Mapping[str, str], now: datetime, tz: str) -> Found:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kokugen.errors import InvalidEntryError, KokugenError
+from kokugen.errors import InvalidEntryError
 from kokugen.importers import beat
 from kokugen.importers.fields import Fields, cron_of
-from kokugen.importers.found import Found, LeftOut, NotCarriedError, Reading, bounded, checked
+from kokugen.importers.found import Found, LeftOut, NotCarriedError, Reading, attempted, bounded, reading_of
 from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import Every
 from kokugen.recurrence.trigger import Trigger
@@ -40,17 +40,15 @@ def is_dump(document: Any) -> bool:
 def read_dump(document: list[Any], works: Mapping[str, str], now: datetime, tz: str | None) -> Reading:
     """Return the schedules of a dump. `tz` is celery's time zone, for crontabs that say none."""
     records = {(_model(one), _key(one.get("pk"))): _fields(one) for one in document if _model(one).startswith(APP)}
-    found: list[Found] = []
-    left_out: list[LeftOut] = []
-    for (model, pk), task in records.items():
-        if model != TASK:
-            continue
-        source = f"periodic task {task.get('name', pk)!r}"
-        try:
-            found.append(checked(_task(source, task, records, works, now, tz or "UTC")))
-        except KokugenError as error:
-            left_out.append(LeftOut(source, str(error)))
-    return Reading(found=tuple(found), left_out=tuple(left_out))
+    tasks = [(pk, fields) for (model, pk), fields in records.items() if model == TASK]
+    return reading_of(_attempted(pk, fields, records, works, now, tz or "UTC") for pk, fields in tasks)
+
+
+def _attempted(
+    pk: Any, task: dict[str, Any], records: Records, works: Mapping[str, str], now: datetime, tz: str
+) -> Found | LeftOut:
+    source = f"periodic task {task.get('name', pk)!r}"
+    return attempted(source, lambda: _task(source, task, records, works, now, tz))
 
 
 def _task(

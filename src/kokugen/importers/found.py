@@ -5,6 +5,7 @@ Each importer reads one kind of source into a `Reading`; the command line shows 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -68,13 +69,28 @@ class NotCarriedError(KokugenError, ValueError):
     """Inside importers: one entry has no counterpart here. It is reported as left out, and the others are read."""
 
 
-def checked(found: Found) -> Found:
-    """Return a schedule that the scheduler will take; raise KokugenError for any other, so that it is left out."""
-    request_of(found.param, None)
-    encode_params(Params.of(found.param.param))
-    if isinstance(found.when, Trigger):
-        dump_spec(found.when)
+def attempted(source: str, read: Callable[[], Found]) -> Found | LeftOut:
+    """Return the schedule that `read` finds, where the scheduler will take it; else why the entry is left out."""
+    try:
+        found = read()
+        request_of(found.param, None)
+        encode_params(Params.of(found.param.param))
+        if isinstance(found.when, Trigger):
+            dump_spec(found.when)
+    except KokugenError as error:
+        return LeftOut(source, str(error))
+    except OverflowError:
+        return LeftOut(source, "it has a number, a span or a time that is out of range")
     return found
+
+
+def reading_of(entries: Iterable[Found | LeftOut]) -> Reading:
+    """Return what became of all entries of a source."""
+    each = list(entries)
+    return Reading(
+        found=tuple(one for one in each if isinstance(one, Found)),
+        left_out=tuple(one for one in each if isinstance(one, LeftOut)),
+    )
 
 
 def bounded(trigger: Trigger, start: datetime | None, end: datetime | None) -> Trigger:
