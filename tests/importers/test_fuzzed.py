@@ -49,7 +49,7 @@ TASK_FIELDS = st.sampled_from(sorted(TASK))
 RECORD_FIELDS = st.sampled_from(sorted({name for one in dump()[:-1] for name in one["fields"]}))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.sampled_from(PICKLES), st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 4))))
 def test_a_damaged_job_is_read_or_left_out(pickled: bytes, damages: list[tuple[float, bytes, int]]) -> None:
     for place, put, dropped in damages:
@@ -59,7 +59,7 @@ def test_a_damaged_job_is_read_or_left_out(pickled: bytes, damages: list[tuple[f
     assert len(reading.found) + len(reading.left_out) == 1
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(CRON, st.booleans())
 def test_any_text_is_a_crontab_or_is_refused(text: str, has_users: bool) -> None:
     try:
@@ -73,7 +73,7 @@ def test_any_text_is_a_crontab_or_is_refused(text: str, has_users: bool) -> None
     assert said.startswith("crontab, line ")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(["task", "schedule", "args", "kwargs", "options"]), JSON))
 def test_any_entry_of_beat_is_read_or_left_out(changes: dict[str, Any]) -> None:
     entry = {"task": "a.b", "schedule": 5, **changes}
@@ -81,7 +81,7 @@ def test_any_entry_of_beat_is_read_or_left_out(changes: dict[str, Any]) -> None:
     assert len(reading.found) + len(reading.left_out) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     st.dictionaries(TASK_FIELDS, JSON), st.dictionaries(RECORD_FIELDS, JSON), st.sampled_from(["crontab", "clocked"])
 )

@@ -59,6 +59,10 @@ def test_plain_values_are_as_pickle_reads_them(value: Any, protocol: int) -> Non
         assert (found, type(found)) == (value, type(value))
 
 
+def test_an_odd_escape_in_an_old_text_is_no_warning() -> None:
+    assert read_pickle(b"S'a\\}b'\n.") == "a\\}b"
+
+
 def test_what_is_shared_is_shared() -> None:
     inner = [1]
     first, second = read_pickle(pickle.dumps([inner, inner]))

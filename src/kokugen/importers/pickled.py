@@ -8,6 +8,7 @@ up a class or a function it notes the name (`Named`), and where it would call it
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -75,17 +76,23 @@ def read_pickle(data: bytes) -> Any:
     """
     if len(data) > SIZE_MAX:
         raise InvalidEntryError(f"it has {len(data):,} bytes: at most {SIZE_MAX:,} are read")
-    machine = _Machine()
     try:
-        for steps, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if steps > STEPS_MAX:
-                raise Unreadable(f"it has more than {STEPS_MAX:,} steps")
-            machine.step(opcode.name, argument)
-        return machine.result()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in a text of the oldest protocol, which are Python's to read
+            return _read(data)
     except Unreadable as error:
         raise InvalidEntryError(f"its pickle is not read: {error}") from error
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
         raise InvalidEntryError("its pickle is damaged") from error
+
+
+def _read(data: bytes) -> Any:
+    machine = _Machine()
+    for steps, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if steps > STEPS_MAX:
+            raise Unreadable(f"it has more than {STEPS_MAX:,} steps")
+        machine.step(opcode.name, argument)
+    return machine.result()
 
 
 class _Machine:
