@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
+from kokugen.dispatcher.place import Place
 from kokugen.errors import (
     DuplicateTaskError,
     NotUpdatableStateError,
@@ -67,6 +68,7 @@ class Front(Generic[H]):
         namespace: str,
         workers: int,
         async_workers: int,
+        places: Sequence[Place],
         settings: Settings | None,
         clock: Clock | None,
         label: str | None,
@@ -93,6 +95,7 @@ class Front(Generic[H]):
             queues=queues,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             label=label,
             shared=shared,
             should_restore=should_restore,

@@ -18,6 +18,8 @@ from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priori
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
 UNIQUE_MAX = 200
+KINDS = ("threads", "asyncio")
+"""Where work runs that names no place."""
 TIMEOUT_MAX = timedelta(days=30)
 
 
@@ -33,6 +35,7 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    on: str | None
 
 
 class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
@@ -46,7 +49,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison).
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
+    it runs, such as `processes`; None: on a thread, or async work on an event loop.
     """
 
     id: str | None = None
@@ -59,6 +63,7 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    on: str | None = None
     schedule: ScheduleOptions | None = None
     """What was said of a schedule; a task has no use for it."""
 
@@ -97,6 +102,8 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
     timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
     serial: bool = False
     """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
+    reports: bool = False
+    """Whether its schedule is to be looked at again once it ends."""
 
 
 def check_name(what: str, name: str) -> str:
@@ -104,6 +111,13 @@ def check_name(what: str, name: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise OptionError(f"{what} {name!r} is not allowed: use 1 to 200 of the characters A-Z a-z 0-9 _ . : -")
     return name
+
+
+def check_place(name: str) -> str:
+    """Return the name of a place. Raises OptionError."""
+    if name in KINDS:
+        raise OptionError(f"on={name!r}: work runs there by its kind, sync work on threads and async work on asyncio")
+    return check_name("place", name)
 
 
 def _priority(value: object) -> Priority:
@@ -135,6 +149,8 @@ def _check(options: Options) -> None:
     check_name("queue", options.queue)
     if options.id is not None:
         check_name("task id", options.id)
+    if options.on is not None:
+        check_place(options.on)
     if options.unique is not None and not (
         isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
     ):

@@ -32,6 +32,7 @@ class ScheduleChanges(TypedDict, total=False):
     misfire: timedelta
     rate: float | None
     overlap: OverlapName
+    failures_max: int | None
 
 
 class ScheduleOptions(Struct, frozen=True, kw_only=True):
@@ -41,7 +42,8 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     or from when it is made, until `end`, both included, and for `max_runs` tasks. `jitter` lets each start later by a
     part of it that is the schedule's own, before the next time. `catchup` says which of the times run that passed
     more than `misfire` ago while no node looked; none does that passed more than `window` ago, and `rate` is how many
-    tasks a second catching up makes. `overlap` is what becomes of a time at which an earlier run is not over.
+    tasks a second catching up makes. `overlap` is what becomes of a time at which an earlier run is not over. After
+    `failures_max` failed runs in a row it is paused.
     """
 
     name: str | None = None
@@ -55,6 +57,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     misfire: timedelta = timedelta(minutes=1)
     rate: float | None = None
     overlap: OverlapName = "queue_one"
+    failures_max: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not allowed. Raises OptionError."""
@@ -67,6 +70,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
         _check_choice("catchup", self.catchup, get_args(CatchupName))
         _check_choice("overlap", self.overlap, get_args(OverlapName))
         _check_number("max_runs", self.max_runs, int, RUNS_MAX)
+        _check_number("failures_max", self.failures_max, int, RUNS_MAX)
         _check_number("rate", self.rate, (int, float), RATE_MAX)
         if self.start is not None and self.end is not None and self.end < self.start:
             raise OptionError(f"end={self.end.isoformat()} is before start={self.start.isoformat()}")

@@ -86,9 +86,9 @@ def test_none_is_put_where_one_is_refused(scheduler: Scheduler) -> None:
 @pytest.mark.parametrize("year", [1, 1969, 9000, 9999])
 def test_a_schedule_is_bounded_by_instants_that_are_kept(year: int) -> None:
     when = datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=14)))
-    with pytest.raises(OptionError, match="start=.*: use an aware datetime of the years 1970 to 8999"):
+    with pytest.raises(OptionError, match=r"start=.*: use an aware datetime of the years 1970 to 8999"):
         ScheduleOptions(start=when)
-    with pytest.raises(OptionError, match="end=.*: use an aware datetime of the years 1970 to 8999"):
+    with pytest.raises(OptionError, match=r"end=.*: use an aware datetime of the years 1970 to 8999"):
         ScheduleOptions(end=when)
 
 

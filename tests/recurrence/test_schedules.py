@@ -244,6 +244,21 @@ def test_pausing_takes_back_what_is_about_to_come() -> None:
     assert play(story).nominals == [START + 2 * HOUR]
 
 
+def test_a_time_that_is_taken_back_and_made_again_is_told_once() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every(HOUR, bench.note)
+        await bench.sleep(HOUR - timedelta(seconds=2))
+        for _ in range(2):
+            await bench.scheduler.pause("note")
+            await bench.scheduler.resume("note")
+        await bench.sleep(MINUTE)
+        assert await bench.outcomes() == [("ran", 1)]
+        await bench.sleep(30 * DAY)  # past retention
+        assert sum(count or 0 for _, count in await bench.outcomes()) == 721
+
+    assert play(story).nominals[0] == START + HOUR
+
+
 def test_an_occurrence_asked_for_by_hand_runs_at_once() -> None:
     async def story(bench: Bench) -> None:
         await bench.scheduler.every(HOUR, bench.note)

@@ -20,7 +20,7 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
 from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
-from kokugen.engine.lane import Lane, Party, place_of
+from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
@@ -48,6 +48,10 @@ class Service(Protocol):
         """Go on until it is cancelled. Does not raise."""
         ...
 
+    def hint(self) -> None:
+        """Take note that a task ended whose end matters to its schedule."""
+        ...
+
 
 class Engine:
     """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
@@ -59,6 +63,7 @@ class Engine:
         registry: WorkRegistry,
         *,
         queues: tuple[str, ...],
+        places: Sequence[Dispatcher] = (),
         clock: Clock,
         random: Random,
         settings: Settings,
@@ -68,7 +73,7 @@ class Engine:
         self.storage = storage
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
-        self._dispatchers = dispatchers
+        self._dispatchers = (*dispatchers, *places)
         self._clock = clock
         self._random = random
         self._settings = settings
@@ -83,14 +88,12 @@ class Engine:
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._lanes = Lanes(dispatchers, registry, settings)
+        self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
-        self._claims = Claims(
-            storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
-        )
+        self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
 
     # -- From any thread
 
@@ -202,7 +205,7 @@ class Engine:
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
-            place = place_of(work, party) if work is not None else None
+            place = self._lanes.place_of(work, party) if work is not None else None
             if work is None or place is None:
                 self._leave(task, answer.claim)
                 continue
@@ -257,10 +260,19 @@ class Engine:
         self._recalls.written(outcomes, self.storage.pending_leases)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
-        if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
-            self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
+        self._tell_of_ends(outcomes)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+
+    def _tell_of_ends(self, outcomes: list[Outcome]) -> None:
+        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it."""
+        told = {one.run.task.options for one in outcomes if one.run.task.options}
+        options = [stored_options(text) for text in told]
+        if any(one.serial for one in options):
+            self._claims.hint(0)
+        if any(one.reports for one in options):
+            for service in self._services:
+                service.hint()
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""

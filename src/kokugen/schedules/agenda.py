@@ -175,3 +175,7 @@ class Service:
         """Go on until it is cancelled."""
         await self._before()
         await self._materialiser.run()
+
+    def hint(self) -> None:
+        """Have the schedules looked at again."""
+        self._materialiser.hint()

@@ -44,6 +44,7 @@ _POLICY_OF = {
     "window": "window_us",
     "misfire": "misfire_us",
     "rate": "rate",
+    "failures_max": "failures_max",
 }
 
 
@@ -102,13 +103,14 @@ class Drafts:
     def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
         if task.unique_key is not None or task.id:
             raise OptionError("a schedule has many tasks, so that they can have no id or unique key of yours")
+        trigger = trigger_of(when, said.start or from_us(self._parts.clock.wall_us()))
         return Draft(
             name=said.name or task.work_id,
             owner=said.owner or owner,
-            spec=dump_spec(trigger_of(when, said.start or from_us(self._parts.clock.wall_us()))),
+            spec=dump_spec(trigger),
             policy=_json(policy_of(said)),
             template=_json(template_of(task)),
-            overlap=Overlap(said.overlap),
+            overlap=overlap_of(trigger, Overlap(said.overlap)),
         )
 
     def _through_middleware(self, request: ScheduleRequest) -> ScheduleRequest:
@@ -142,7 +144,7 @@ class Drafts:
         return replace(
             draft,
             policy=_json(policy),
-            overlap=Overlap(said.overlap) if "overlap" in changes else draft.overlap,
+            overlap=overlap_of(load_spec(draft.spec), Overlap(said.overlap if "overlap" in changes else draft.overlap)),
             owner=said.owner if "owner" in changes else draft.owner,
         )
 
@@ -150,14 +152,21 @@ class Drafts:
 def trigger_of(when: When, now: Any) -> Trigger:
     """Return the trigger that `every` was given. Raises OptionError, and what a trigger raises."""
     if isinstance(when, Trigger):
-        if when.after_completion:
-            raise OptionError(f"{when!r} is not built yet for schedules: use Every(…) with overlap='skip'")
         return when
     if isinstance(when, timedelta):
         return Every(when, start=now)
     if isinstance(when, str):
         return Cron(when)
     raise OptionError(f"every({when!r}, …): use a trigger, a timedelta or a cron expression")
+
+
+def overlap_of(trigger: Trigger, overlap: Overlap) -> Overlap:
+    """Return what becomes of runs that overlap. Raises OptionError where none can, and they are to."""
+    if not trigger.after_completion:
+        return overlap
+    if overlap not in {Overlap.QUEUE_ONE, Overlap.QUEUE_ALL}:
+        raise OptionError(f"overlap={overlap.value!r}: each run of {trigger!r} waits for the end of the one before")
+    return Overlap.QUEUE_ALL
 
 
 def template_of(task: NewTask) -> Template:
@@ -188,6 +197,7 @@ def policy_of(said: ScheduleOptions) -> Policy:
         start_us=None if said.start is None else to_us(said.start.astimezone(UTC)),
         end_us=None if said.end is None else to_us(said.end.astimezone(UTC)),
         max_runs=said.max_runs,
+        failures_max=said.failures_max,
     )
 
 

@@ -85,6 +85,15 @@ _LATEST = (
     ' ORDER BY "last" DESC, seq DESC LIMIT 1'
 )
 _EXTEND = 'UPDATE ledger SET "last" = :last, "count" = "count" + :count, at = :at WHERE seq = :seq'
+_ASK_TO_REPORT = (
+    "UPDATE task SET reports = 1 WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state < 2"
+    " AND NOT reports"
+)
+_AWAIT_END = (
+    "UPDATE schedule SET next_at = NULL, wake_at = iif(paused_at IS NULL, NULL, wake_at)"
+    " WHERE namespace = :ns AND id = :id AND delay IS NOT NULL AND EXISTS (SELECT 1 FROM task"
+    " WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state < 2)"
+)
 _APPEND = (
     f"INSERT INTO ledger (namespace, {_columns(LedgerRow)}) SELECT :ns, {_values(LedgerRow)} FROM json_each(:rows)"
 )
@@ -110,6 +119,9 @@ def _change(scope: Scope, change: ScheduleChange) -> Changed:
         _add(scope, change.tasks)
     if change.drop_from is not None or any(task.overlap for task in change.tasks):
         _release(scope, row.id)
+    if row.delay is not None:
+        for sql in (_ASK_TO_REPORT, _AWAIT_END):
+            scope.db.execute(sql, {"ns": scope.namespace, "id": row.id})
     if change.ledger:
         _write_ledger(scope, row.id, change.ledger)
     if change.audit is not None:
