@@ -72,11 +72,15 @@ class Unsettled(Exception):
         self.change = change
 
 
-def create(schedule_id: str, draft: Draft, definition: Definition, act: Act) -> ScheduleChange:
-    """Make a schedule. Its times count from its start, else from now on."""
+def create(
+    schedule_id: str, draft: Draft, definition: Definition, act: Act, paused: str | None = None
+) -> ScheduleChange:
+    """Make a schedule, paused where there is a note why. Its times count from its start, else from now on."""
     start = definition.policy.start_us
     row = replace(row_of(schedule_id, draft, act.now), decided=act.now if start is None else start - 1)
     row = replace(row, **_of_ends(definition, act, None))
+    if paused is not None:
+        row = replace(row, paused_at=act.now, paused_note=paused, paused_by=act.by)
     decision = Decision(row, definition.trigger, definition.policy, now=act.now, until=act.until)
     return ScheduleChange(
         row=replace(decision.row, rev=1),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -31,7 +32,7 @@ from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
 from kokugen.schedules.declarations import Declarations
-from kokugen.schedules.drafts import Drafts, counting_on
+from kokugen.schedules.drafts import Drafts, NewSchedule, as_put, counting_on
 
 logger = logging.getLogger("kokugen")
 
@@ -72,6 +73,21 @@ class Agenda:
             return self.book.put(draft, by=by)
         found = self.book.rows(ScheduleQuery(names=(draft.name,)))
         return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by))
+
+    def put_all(
+        self, asked: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> Reply[list[Put]]:
+        """Put schedules into the store in one go. Raises OptionError where two have one name, before it does."""
+        drafts = {one.name: self.drafts.of_param(one.when, one.param, one.options) for one in asked}
+        if len(drafts) < len(asked):
+            name = Counter(one.name for one in asked).most_common(1)[0][0]
+            raise OptionError(f"two of the schedules have the name {name!r}: give each its own")
+
+        def put(rows: dict[str, ScheduleRow]) -> Reply[list[Put]]:
+            pairs = [(as_put(drafts[one.name], one, rows.get(one.name)), one.paused) for one in asked]
+            return self.book.put_all(pairs, rows, by=by, dry_run=dry_run)
+
+        return self.book.named(tuple(drafts)).and_then(put)
 
     def readable(self, rows: list[ScheduleRow]) -> list[ScheduleInfo]:
         """Return what is known of schedules; those that cannot be read here are left out, and logged."""

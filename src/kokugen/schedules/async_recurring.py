@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from kokugen.options import OptionChanges
-from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.info import PutSchedule, ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
 from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
-from kokugen.schedules.drafts import When
+from kokugen.schedules.drafts import NewSchedule, When
 from kokugen.schedules.recurring import PAGE, Asking, EveryDecorator, page_of
 from kokugen.task import TaskParam
 
@@ -46,6 +46,12 @@ class AsyncRecurring(Asking):
     ) -> ScheduleInfo:
         """As `Scheduler.put_schedule`."""
         return await self._ask(lambda: self._put(when, param, options, by))
+
+    async def put_schedules(
+        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> list[PutSchedule]:
+        """As `Scheduler.put_schedules`."""
+        return await self._ask(lambda: self._put_all(schedules, by, dry_run))
 
     async def schedule_of(self, name: str) -> ScheduleInfo:
         """As `Scheduler.schedule_of`."""

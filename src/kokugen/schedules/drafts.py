@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kokugen.acceptance import new_task, request_of, row_of
@@ -45,6 +46,23 @@ _POLICY_OF = {
     "rate": "rate",
     "failures_max": "failures_max",
 }
+
+
+class NewSchedule(Struct, frozen=True, kw_only=True):
+    """A schedule in plain data, as `Scheduler.put_schedules` takes many of them.
+
+    The time of `param` does not matter. `paused` says why it is not to run before it is resumed, where it is new.
+    """
+
+    when: When
+    param: TaskParam
+    options: ScheduleOptions
+    paused: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what it is known by."""
+        return self.options.name or self.param.work_id
 
 
 class Drafts:
@@ -185,6 +203,12 @@ def policy_of(said: ScheduleOptions) -> Policy:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def as_put(draft: Draft, asked: NewSchedule, row: ScheduleRow | None) -> Draft:
+    """Return a draft, a bare period of which counts on from when it was first put there."""
+    counts_on = isinstance(asked.when, timedelta) and asked.options.start is None
+    return counting_on(draft, [row]) if counts_on and row is not None else draft
 
 
 def counting_on(draft: Draft, rows: list[ScheduleRow]) -> Draft:

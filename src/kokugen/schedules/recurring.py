@@ -13,9 +13,10 @@ from kokugen.acceptance import check_time, check_work
 from kokugen.errors import OptionError
 from kokugen.front import Front
 from kokugen.options import OptionChanges
+from kokugen.recurrence.book import Put
 from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.edits import Draft
-from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.info import PutSchedule, ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
 from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.functions import FunctionRegistry
@@ -24,7 +25,7 @@ from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.schedules.agenda import Agenda
-from kokugen.schedules.drafts import When
+from kokugen.schedules.drafts import NewSchedule, When
 from kokugen.task import TaskParam
 
 P = ParamSpec("P")
@@ -82,6 +83,12 @@ class Asking:
         draft = self._agenda.drafts.of_param(when, param, options)
         put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by)
         return put.then(lambda done: self._agenda.info(done.row))
+
+    def _put_all(self, schedules: Sequence[NewSchedule], by: str | None, dry_run: bool) -> Reply[list[PutSchedule]]:
+        def tell(puts: list[Put]) -> list[PutSchedule]:
+            return [PutSchedule(info=self._agenda.info(put.row), made=put.created, changed=put.changed) for put in puts]
+
+        return self._agenda.put_all(schedules, by=by, dry_run=dry_run).then(tell)
 
     def _preview_edit(
         self, name: str, when: When | None, span: tuple[datetime, datetime], limit: int, changes: dict[str, Any]
@@ -149,6 +156,16 @@ class Recurring(Asking):
         The time of `param` does not matter.
         """
         return self._await(self._put(when, param, options, by), "scheduling")
+
+    def put_schedules(
+        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> list[PutSchedule]:
+        """Make many schedules, or edit those of their names, in one go; all are checked before anything is changed.
+
+        As `put_schedule`, in the order of the schedules; with `dry_run` nothing is changed, and it says what would be.
+        Raises OptionError where two have one name.
+        """
+        return self._await(self._put_all(schedules, by, dry_run), "scheduling")
 
     def schedule_of(self, name: str) -> ScheduleInfo:
         """Return a schedule. Raises NoScheduleError."""
