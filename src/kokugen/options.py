@@ -108,6 +108,8 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
     """What middleware sends along from the scheduling to the runs."""
     serial: bool = False
     """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
+    reports: bool = False
+    """Whether its schedule is to be looked at again once it ends."""
 
 
 @lru_cache(maxsize=256)
