@@ -94,11 +94,14 @@ def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     )
 
 
-def row_of(request: ScheduleRequest, task_id: str, work: Work | None) -> NewTask:
-    """Return the row to add. Arguments are checked against the work's signature where the work is known here."""
+def row_of(request: ScheduleRequest, task_id: str, work: Work | None, declared: Options | None) -> NewTask:
+    """Return the row to add. Arguments are checked against the work's signature where the work is known here.
+
+    `declared` is what every node knows of the work; what the request has besides is stored with the task.
+    """
     params, options = request.params, request.options
     text = work.encode(params.args, params.kwargs) if work and not request.freed else encode_params(params)
-    return new_task(request, task_id, text, options, work.declared if work is not None else None)
+    return new_task(request, task_id, text, options, declared)
 
 
 def new_task(request: ScheduleRequest, task_id: str, param: str, options: Options, declared: Options | None) -> NewTask:
@@ -129,7 +132,7 @@ class Intake:
         """Return what `row_of` returns for the request of `param`."""
         kind = self._kinds.get(check_param(param).work_id) or self._learn(param.work_id)
         if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
-            return row_of(request_of(param, kind.declared), self._task_id(), kind.work)
+            return row_of(request_of(param, kind.declared), self._task_id(), kind.work, kind.declared)
         us, zone, local = check_time(param.scheduled_time)
         params = Params.of(param.param)
         return NewTask(

@@ -108,7 +108,9 @@ class Front(Generic[H]):
         """Accept a task of declared work."""
         if self._chain is not None:
             return self._chain(request)
-        return self._add(row_of(request, self.parts.ids.task_id(), work), request)
+        declared = self.parts.work_of(work.id)  # the work in hand may have options of its own, which are to be stored
+        row = row_of(request, self.parts.ids.task_id(), work, None if declared is None else declared.declared)
+        return self._add(row, request)
 
     def accept(self, request: ScheduleRequest) -> Reply[H]:
         """Accept a task, through the middleware. The caller's arguments are checked before anything is stored."""
@@ -144,7 +146,8 @@ class Front(Generic[H]):
 
     def row(self, request: ScheduleRequest) -> NewTask:
         """Return the row to add."""
-        return row_of(request, self.parts.ids.task_id(), self.parts.work_of(request.work_id))
+        work = self.parts.work_of(request.work_id)
+        return row_of(request, self.parts.ids.task_id(), work, None if work is None else work.declared)
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
         row = self.row(request)
