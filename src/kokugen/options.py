@@ -13,6 +13,7 @@ from kokugen.clock import duration_us
 from kokugen.errors import OptionError
 from kokugen.retry import Retry, StoredRetry
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
+from kokugen.then import Then
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
@@ -32,6 +33,7 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    then: Then | tuple[Then, ...] | None
 
 
 class OptionChanges(DeclaredOptions, total=False):
@@ -45,7 +47,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison).
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `then` says which tasks
+    follow its end.
     """
 
     id: str | None = None
@@ -58,6 +61,7 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    then: tuple[Then, ...] = ()
 
     @property
     def max_attempts(self) -> int:
@@ -75,6 +79,8 @@ class Options(Struct, frozen=True, kw_only=True):
             values["mode"] = _mode(values["mode"])
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
+        if "then" in values:
+            values["then"] = _then(values["then"])
         merged: Options = msgspec.structs.replace(self, **values)
         _check(merged)
         return merged
@@ -117,6 +123,15 @@ def _tags(value: object) -> tuple[str, ...]:
     if len(tags) > TAGS_MAX:
         raise OptionError(f"{len(tags)} tags: use at most {TAGS_MAX}")
     return tags
+
+
+def _then(value: object) -> tuple[Then, ...]:
+    if value is None:
+        return ()
+    followers = (value,) if isinstance(value, Then) else value
+    if not isinstance(followers, tuple | list) or not all(isinstance(one, Then) for one in followers):
+        raise OptionError(f"then={value!r}: use Then(work, …), or a tuple of those")
+    return tuple(followers)
 
 
 def _check(options: Options) -> None:

@@ -57,6 +57,10 @@ class RunTask(Protocol):
     def tags(self) -> str | None: ...
     @property
     def options(self) -> str | None: ...
+    @property
+    def chained(self) -> bool: ...
+    @property
+    def follows(self) -> str | None: ...
 
 
 class RunWork(Protocol):
@@ -267,6 +271,11 @@ class Run:
     def idempotency_key(self) -> str:
         """Return the same text in every attempt of this task: the task id."""
         return self.task.id
+
+    @property
+    def follows(self) -> str | None:
+        """Return the id of the task whose end let this one go (the option `then`), or None."""
+        return self.task.follows
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from kokugen.errors import OptionError
 from kokugen.retry import Retry
+from kokugen.then import Then
 
 QUEUE_DEFAULT = "default"
 NAMESPACE_DEFAULT = "default"
@@ -119,6 +120,7 @@ class TaskParam(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int | None = None
+    then: Then | tuple[Then, ...] | None = None
 
 
 class TaskInfo(Struct, frozen=True, kw_only=True):
@@ -160,6 +162,10 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    chain: str | None = None
+    """The id of the first task of its chain; None where no task follows it, and it follows none."""
+    follows: str | None = None
+    """The id of the task after which it comes."""
 
 
 class TaskStateSet(Struct, frozen=True):
@@ -209,6 +215,7 @@ class TaskQuery(Struct, frozen=True, kw_only=True):
     tag: str | None = None
     unique: str | None = None
     owner: str | None = None
+    chain: str | None = None
     held: bool | None = None
     due_before: datetime | None = None
     due_from: datetime | None = None

@@ -153,4 +153,5 @@ def _row(
         reason=reason,
         error=error,
         result=result,
+        chained=run.task.chained,
     )

@@ -21,6 +21,7 @@ from kokugen.repository.protocol import DurableRepository
 from kokugen.testing.clock import ManualClock
 from kokugen.testing.suite.adding import AddingCases
 from kokugen.testing.suite.cancelling import CancellingCases
+from kokugen.testing.suite.chaining import ChainingCases
 from kokugen.testing.suite.choosing import ChoosingCases
 from kokugen.testing.suite.claiming import ClaimingCases
 from kokugen.testing.suite.finishing import FinishingCases
@@ -47,6 +48,7 @@ class RepositorySuite(
     SeedingCases,
     MarkingCases,
     SharingCases,
+    ChainingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 

@@ -34,6 +34,7 @@ from kokugen.repository.rows import (
     Recovered,
     Revision,
     is_told,
+    may_wait,
 )
 from kokugen.task import Mode, TaskState, replace
 
@@ -51,7 +52,7 @@ class MemoryClaims(MemoryStore):
     def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
         with self._lock:
             now = self._clock.wall_us()
-            answers = [self._table.add(task, now) for task in tasks]
+            answers = list(self._table.add_all(tasks, now))
         if self._hints:
             pairs = zip(tasks, answers, strict=True)
             self._hint([task.due_at for task, answer in pairs if answer.result == AddResult.ADDED])
@@ -89,7 +90,7 @@ class MemoryClaims(MemoryStore):
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._finish(row, now) for row in rows]
-        self._hint([row.due_at or now for row in rows if row.state == _WAITING])
+        self._hint([row.due_at or now for row in rows if may_wait(row)])
         return Reply.of(answers)
 
     def _finish(self, row: Finish, now: int) -> Finished:
@@ -161,7 +162,9 @@ class MemoryClaims(MemoryStore):
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
         with self._lock:
             now = self._clock.wall_us()
-            return Reply.of([self._cancel(task_id, request, now) for task_id in request.ids])
+            asked = sorted(enumerate(request.ids), key=lambda pair: -self._table.depth(pair[1]))
+            answers = {place: self._cancel(task_id, request, now) for place, task_id in asked}
+        return Reply.of([answers[place] for place in range(len(asked))])
 
     def _cancel(self, task_id: str, request: CancelRequest, now: int) -> CancelAnswer:
         record = self._table.records.get(task_id)

@@ -42,6 +42,7 @@ from kokugen.repository.rows import (
     Retention,
     Revision,
     StoreHealth,
+    may_wait,
 )
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
@@ -161,7 +162,7 @@ class PostgresRepository(SeedMethods):
         if not rows:
             return Reply.of([])
         reply = self._ask(actions.FINISH, rows)
-        waiting = [row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED]
+        waiting = [row.due_at or 0 for row in rows if may_wait(row)]
         return self._hinting(reply, min(waiting)) if waiting else reply
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:

@@ -82,6 +82,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
         ("queue", query.queue),
         ("unique_key", query.unique),
         ("owner", query.owner),
+        ("chain", query.chain),
     ):
         if value is not None:
             conditions.append(f"{column} = :{column}::text")

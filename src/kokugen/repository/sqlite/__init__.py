@@ -38,6 +38,7 @@ from kokugen.repository.rows import (
     Retention,
     Revision,
     StoreHealth,
+    may_wait,
 )
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
@@ -235,7 +236,7 @@ class SQLiteRepository(SeedMethods):
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
         if not rows:
             return Reply.of([])
-        due_us = min((row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED), default=None)
+        due_us = min((row.due_at or 0 for row in rows if may_wait(row)), default=None)
         return self._submit(runs.finish, rows=list(rows), due_us=due_us)
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
