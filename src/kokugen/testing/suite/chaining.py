@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -121,7 +122,7 @@ class ChainingCases:
     def test_a_delay_counts_from_the_end_and_a_start_deadline_moves_along(self, lab: Lab) -> None:
         about = {"follows_delay": 5 * SECOND_US, "start_deadline": lab.now + SECOND_US}
         first, follower = add_chain(lab, about)
-        lab.pass_time(100)
+        lab.pass_time(60)
         run_of(lab, first)
         due = lab.now + 5 * SECOND_US
         info = lab.info(follower)
@@ -343,7 +344,7 @@ def add_chain(lab: Lab, *followers: dict[str, Any]) -> list[str]:
 def add_line(lab: Lab, length: int) -> list[str]:
     """Add tasks each of which follows the one before it; return the ids."""
     rows = chain(lab, *[{} for _ in range(length - 1)])
-    line = [rows[0], *(_place(row, follows=before.id) for before, row in zip(rows, rows[1:], strict=False))]
+    line = [rows[0], *(_place(row, follows=before.id) for before, row in pairwise(rows))]
     assert {one.result for one in lab.add_all(*line)} == {AddResult.ADDED}
     return [row.id for row in line]
 

@@ -27,4 +27,4 @@ WITH clock AS MATERIALIZED (
   RETURNING id
 )
 SELECT CASE WHEN count(*) < jsonb_array_length(:rows) THEN coalesce(json_agg(id), '[]')::text END
-  FROM (SELECT id FROM added UNION ALL SELECT id FROM behind) AS both
+  FROM (SELECT id FROM added UNION ALL SELECT id FROM behind) AS whole

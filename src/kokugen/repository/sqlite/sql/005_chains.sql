@@ -1,6 +1,7 @@
 ALTER TABLE task ADD COLUMN chain TEXT;
 ALTER TABLE task ADD COLUMN follows TEXT;
-ALTER TABLE task ADD COLUMN follows_on INTEGER CHECK (follows_on BETWEEN 1 AND 3); -- 1: after Done, 2: after Failed
+-- 1: after Done, 2: after Failed, 3: after either.
+ALTER TABLE task ADD COLUMN follows_on INTEGER CHECK (follows_on BETWEEN 1 AND 3);
 ALTER TABLE task ADD COLUMN follows_delay INTEGER;
 ALTER TABLE task ADD COLUMN follows_arg TEXT;
 ALTER TABLE task ADD COLUMN given TEXT;
