@@ -173,6 +173,7 @@ def test_work_that_is_declared_elsewhere_follows_by_its_id(scheduler: Scheduler)
         lambda: Then("w", kwargs={"a": 1}, result="a"),
         lambda: Then("w", delay=timedelta(seconds=-1)),
     ],
+    ids=["on", "args", "result", "result twice", "delay"],
 )
 def test_what_cannot_follow_is_refused_where_it_is_said(make: type[Then]) -> None:
     with pytest.raises(OptionError):

@@ -61,6 +61,8 @@ def unusual(info: TaskInfo) -> Iterator[tuple[str, str | None]]:
     yield "on hold", info.hold
     yield "tags", ", ".join(info.tags)
     yield "unique", info.unique
+    yield "follows", info.follows
+    yield "chain", None if info.chain == info.id else info.chain
     yield "runs on", info.owner
     yield "cancel", "requested" if info.cancel_requested else None
     yield "start by", times.stamp(info.start_deadline) if info.start_deadline else None
