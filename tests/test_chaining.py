@@ -248,9 +248,9 @@ def test_to_revive_the_first_brings_back_what_it_kept_from_being_reached(schedul
 NODE = """
 import os, signal, sys, time
 from datetime import timedelta
-from kokugen import Scheduler, Settings, Then
+from kokugen import Scheduler, Then
 url, journal, deadly = sys.argv[1:]
-scheduler = Scheduler(url, workers=2, settings=Settings(ttl_s=6, beat_s=1, watch_s=1))
+scheduler = Scheduler(url, workers=2)
 
 def write(line):
     with open(journal, "a") as file:

@@ -1,4 +1,4 @@
-"""Which tasks are meant: --state, --work, --queue, --tag, --chain, --due-before, --held. Called by list, cancel, revive."""
+"""Which tasks are meant: --state, --work, --queue, --tag, --chain, --held. Called by list, cancel, revive."""
 
 from __future__ import annotations
 
