@@ -22,7 +22,7 @@ WITH clock AS MATERIALIZED (
          (j->>7)::smallint, (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer, (j->>10)::bigint, j->>12, j->>13,
          j->>16, j->>17, j->>18, (j->>19)::smallint, (j->>20)::bigint, j->>21, clock.now, clock.now
     FROM jsonb_array_elements(:rows::jsonb) AS j, clock
-   WHERE j->>18 IS NOT NULL AND j->>17 IN (SELECT id FROM added)
+   WHERE j->>18 IS NOT NULL AND j->>17 = ANY (ARRAY(SELECT id FROM added))
   ON CONFLICT DO NOTHING
   RETURNING id
 )
