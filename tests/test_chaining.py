@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -175,7 +175,7 @@ def test_work_that_is_declared_elsewhere_follows_by_its_id(scheduler: Scheduler)
     ],
     ids=["on", "args", "result", "result twice", "delay"],
 )
-def test_what_cannot_follow_is_refused_where_it_is_said(make: type[Then]) -> None:
+def test_what_cannot_follow_is_refused_where_it_is_said(make: Callable[[], Then]) -> None:
     with pytest.raises(OptionError):
         make()
 
@@ -207,6 +207,15 @@ def test_a_chain_that_cannot_be_added_is_refused_and_nothing_of_it_is_stored(sch
     with pytest.raises(OptionError, match="then="):
         loop.options(then="loop")  # type: ignore[arg-type]
     assert scheduler.count() == 0
+
+
+def test_a_schedule_refuses_work_that_others_follow(scheduler: Scheduler) -> None:
+    @scheduler.work(then=Then("other"))
+    def step() -> None:
+        """Do nothing."""
+
+    with pytest.raises(OptionError, match="then="):
+        scheduler.every(timedelta(hours=1), step)
 
 
 def test_nothing_follows_a_task_that_was_refused(scheduler: Scheduler) -> None:

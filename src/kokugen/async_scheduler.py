@@ -14,7 +14,7 @@ from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.filters import task_query
+from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
@@ -24,7 +24,8 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
-from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -36,7 +37,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 
-class AsyncScheduler:
+class AsyncScheduler(AsyncRecurring):
     """As `Scheduler`. Async work runs on the loop that entered `async with` (or called `start`)."""
 
     def __init__(
@@ -168,7 +169,7 @@ class AsyncScheduler:
 
     async def tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[TaskInfo]:
         """Yield tasks in order of due time, page by page; filters as `Scheduler.tasks`."""
-        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        query = task_query(limit=limit, **filters)
         left = limit
         while left is None or left > 0:
             page = await self._read(partial(self.repository.page, query))
@@ -348,6 +349,10 @@ class AsyncScheduler:
             for one, handler in previous.items():
                 signal.signal(one, handler)
             await self.close()
+
+    async def _ask(self, ask: Callable[[], Reply[T]]) -> T:
+        await self._opened()
+        return await self._read(ask)
 
     async def _opened(self) -> Front[AsyncTaskHandle]:
         """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""

@@ -13,7 +13,7 @@ from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.filters import task_query
+from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
@@ -23,6 +23,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.schedules.recurring import Recurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -34,11 +35,10 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 ANSWER_S = 60.0
-PAGE = 1000
 WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
-class Scheduler:
+class Scheduler(Recurring):
     """Schedules work into a store and, once started, runs what is due.
 
     `url` is `sqlite:///file.db`, `memory://`, or, left out, the environment's KOKUGEN_URL. The store is opened at
@@ -185,7 +185,7 @@ class Scheduler:
 
         Filters: `state`, `work`, `queue`, `tag`, `unique`, `held`, `due_before`, `due_from`.
         """
-        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        query = task_query(limit=limit, **filters)
         left = limit
         while left is None or left > 0:
             page = _answer(self.repository.page(query), "listing")
@@ -258,6 +258,9 @@ class Scheduler:
     def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""
         return _answer(self.repository.prune(retention), "pruning")
+
+    def _await(self, reply: Reply[T], what: str) -> T:
+        return _answer(reply, what)
 
     # -- Hooks
 
