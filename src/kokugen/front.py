@@ -40,6 +40,7 @@ from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
 from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
+from kokugen.waiting import Waits
 
 WORKERS = 10
 ASYNC_WORKERS = 100
@@ -102,6 +103,7 @@ class Front(Generic[H]):
             task_storage.durable = self.runner
         self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
         self.runner.services = self.agenda.services
+        self.waits = Waits(self.parts)
         self._handle = handle
         self._mirrored = task_storage is not None and task_storage.mirrors
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None

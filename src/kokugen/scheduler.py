@@ -35,7 +35,6 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 ANSWER_S = 60.0
-WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
 class Scheduler(Recurring):
@@ -213,16 +212,20 @@ class Scheduler(Recurring):
 
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.parts.clock
         wait_s = check_wait("timeout", timeout)
-        end = None if wait_s is None else clock.boot_s() + wait_s
-        pause_s = WAIT_MIN_S
-        while not (info := self.get(task_id)).state.terminal:
-            if end is not None and clock.boot_s() >= end:
-                raise WaitTimeoutError(f"task {task_id} is {info.state.label} still, after {timeout}")
-            threading.Event().wait(pause_s)
-            pause_s = min(WAIT_MAX_S, pause_s * 1.5)
-        return info
+        info = self.get(task_id)
+        if info.state.terminal:
+            return info
+        ended = self._front.waits.wait(task_id)
+        try:
+            return ended.result(wait_s)
+        except TimeoutError as error:
+            if ended.done():  # it came at the last moment
+                return ended.peek()
+            label = self.get(task_id).state.label
+            raise WaitTimeoutError(f"task {task_id} is {label} still, after {timeout}") from error
+        finally:
+            self._front.waits.forget(task_id, ended)
 
     def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
         """Block until a task is over and return what its work returned. Raises TaskFailedError, WaitTimeoutError."""

@@ -26,7 +26,7 @@ from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
-from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.protocol import ENDED, STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
@@ -96,6 +96,8 @@ class Engine:
 
     def hint(self, due_us: int) -> None:
         """Take note that a task due then may have come, or that runs may have been asked to stop (`STOP_ASKED`)."""
+        if due_us == ENDED:
+            return
         if due_us > STOP_ASKED:
             self._claims.hints.hint(due_us)
         elif self._loop is not None and self.runs and not self._keeper.told:

@@ -42,6 +42,10 @@ from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, Upda
 
 STOP_ASKED = -(1 << 62)
 """The hint that runs may have been asked to stop: a time before all times that a task can be due."""
+ENDED = STOP_ASKED + 1
+"""The hint that tasks may have ended."""
+AWAITED = STOP_ASKED + 2
+"""What a process says to others that waits for tasks to end: it is no hint that a listener hears."""
 
 
 @runtime_checkable
@@ -174,6 +178,10 @@ class QueryRepository(Protocol):
         """Return the tasks that exist, in the order asked for."""
         ...
 
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        """Return those of the ids whose task is over, or that there is no task of: what a wait for them looks for."""
+        ...
+
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         """Return up to `query.limit` tasks (at most 1,000) in order of due time, then id."""
         ...
@@ -245,9 +253,14 @@ class StoreRepository(Protocol):
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         """Call `hint(due_us)` from any thread when tasks due then may have come (0: unknown). Returns the way out.
 
-        `STOP_ASKED` says that runs may have been asked to stop elsewhere. A hint may be lost or false: it wakes a claim
-        earlier than the poll would, or a beat earlier than its time, and decides nothing.
+        `STOP_ASKED` says that runs may have been asked to stop elsewhere, `ENDED` that tasks may have ended. A hint may
+        be lost or false: it wakes a claim earlier than the poll would, or a beat earlier than its time, and decides
+        nothing.
         """
+        ...
+
+    def ask_for_ends(self) -> None:
+        """Have other processes hint of the tasks that end there, for a few seconds from now on. May do nothing."""
         ...
 
 

@@ -144,6 +144,9 @@ class FaultyRepository:
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         return self._inner.listen(hint)
 
+    def ask_for_ends(self) -> None:
+        self._inner.ask_for_ends()
+
     def within(self, connection: object) -> Joined:
         """Take part in a user's transaction as the wrapped repository does; what fails there is the user's to say."""
         return join(self._inner, connection)
@@ -181,6 +184,9 @@ class FaultyRepository:
 
     def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
         return self._ask("get", lambda: self._inner.get(task_ids))
+
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        return self._ask("over", lambda: self._inner.over(task_ids))
 
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         return self._ask("page", lambda: self._inner.page(query))

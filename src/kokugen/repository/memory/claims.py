@@ -91,6 +91,7 @@ class MemoryClaims(MemoryStore):
             now = self._clock.wall_us()
             answers = [self._finish(row, now) for row in rows]
         self._hint([row.due_at or now for row in rows if may_wait(row)])
+        self._tell_end()
         return Reply.of(answers)
 
     def _finish(self, row: Finish, now: int) -> Finished:
@@ -164,6 +165,7 @@ class MemoryClaims(MemoryStore):
             now = self._clock.wall_us()
             asked = sorted(enumerate(request.ids), key=lambda pair: -self._table.depth(pair[1]))
             answers = {place: self._cancel(task_id, request, now) for place, task_id in asked}
+        self._tell_end()
         return Reply.of([answers[place] for place in range(len(asked))])
 
     def _cancel(self, task_id: str, request: CancelRequest, now: int) -> CancelAnswer:

@@ -42,6 +42,7 @@ REVIVE = Action(run=changes.revive, what="reviving tasks", lane="steer")
 PRUNE = Action(run=changes.prune, what="pruning", lane="steer", repeatable=True)
 
 GET = Action(run=reading.get, what="reading tasks", lane="look", merges=True, reads=True)
+OVER = Action(run=reading.over, what="looking for ends", lane="look", reads=True)
 PAGE = Action(run=reading.page, what="reading a page", lane="read", reads=True)
 COUNT = Action(run=reading.count, what="counting tasks", lane="read", reads=True)
 ATTEMPTS = Action(run=reading.attempts, what="reading a history", lane="look", reads=True)
