@@ -11,6 +11,7 @@ from threading import Event, Thread
 import pytest
 
 from kokugen import AsyncScheduler, Scheduler, TaskState
+from kokugen.clock import SystemClock
 from kokugen.errors import NoEntryError, RepositoryUnavailableError, WaitTimeoutError
 from kokugen.reply import Reply
 from kokugen.repository.locate import open_repository
@@ -140,10 +141,10 @@ def test_who_waits_is_told_by_the_process_in_which_a_task_ends(
     url = f"{kind}:///{tmp_path / 'tasks.db'}"
     if kind == "postgres":
         url = emptied_store(request.getfixturevalue("postgres"))
-    running, looking = open_repository(url), open_repository(url)
+    running, looking = (open_repository(url, namespace="default", clock=SystemClock()) for _ in range(2))
     ended = Event()
     running.listen(lambda _: None)
-    looking.listen(lambda due_us: due_us == ENDED and ended.set())
+    looking.listen(lambda due_us: ended.set() if due_us == ENDED else None)
     for number in range(300):  # a hint may be lost, and the first may come before the other listens
         looking.ask_for_ends()
         ask(running.add([NewTask(id=f"task-{number}", work_id="w", due_at=0, scheduled_time=0)]))

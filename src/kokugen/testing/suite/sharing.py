@@ -112,7 +112,7 @@ class SharingCases:
         task_id = lab.add()
         claim = lab.start(task_id) if end == "finished" else None
         ended = Event()
-        leave = lab.repo.listen(lambda due_us: due_us == ENDED and ended.set())
+        leave = lab.repo.listen(lambda due_us: ended.set() if due_us == ENDED else None)
         lab.repo.ask_for_ends()
         if claim is None:
             lab.cancel(task_id)
