@@ -24,6 +24,7 @@ from kokugen.engine.lane import Lane, Party, place_of
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
+from kokugen.engine.reports import Reports
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.protocol import ENDED, STOP_ASKED
@@ -86,6 +87,7 @@ class Engine:
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
+        self._reports = Reports(storage, clock)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
         self._claims = Claims(
@@ -158,6 +160,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            asyncio.create_task(self._reports.run(), name="reports"),
             *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
@@ -213,7 +216,7 @@ class Engine:
                 self._return(task, answer.claim)
                 continue
             run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
-            run.completer = self.storage.completer
+            run.completer, run.reporter = self.storage.completer, self._reports.say
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run

@@ -25,6 +25,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
@@ -140,6 +141,13 @@ class ClaimRepository(Protocol):
         """Extend leases: beat+1, and nothing else. Those that are not this claim's any more are not in the answer.
 
         With `ttl_s` watchers wait only so long from now on: for an owner that is about to end.
+        """
+        ...
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        """Write what runs say of their progress where the claim is still the row's. Its revision does not grow.
+
+        A row that another transaction holds locked may be left out.
         """
         ...
 

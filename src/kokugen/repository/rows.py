@@ -229,6 +229,14 @@ class Lease(Struct, frozen=True, array_like=True, gc=False):
     claim: str
 
 
+class Report(Struct, frozen=True, array_like=True, gc=False):
+    """What a run says of its progress (`kokugen.task.stored_progress`)."""
+
+    id: str
+    claim: str
+    progress: str
+
+
 class Beaten(Struct, frozen=True, array_like=True, gc=False):
     """A lease that was extended by a beat. A lease that is not in the answer is lost."""
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from kokugen.clock import from_us, instant
 from kokugen.repository.rows import Link, linked_param
 from kokugen.repository.seed_methods import readable_param
-from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState
+from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState, read_progress
 
 ATTEMPT_TIMES = ("claimed_at", "started_at", "finished_at")
 
@@ -54,6 +54,7 @@ class TaskRow(Struct, array_like=True):
     follows: str | None
     follows_arg: str | None
     given: str | None
+    progress: str | None
 
     @property
     def link(self) -> Link | None:
@@ -98,6 +99,7 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         finished_at=_when(row.finished_at),
         chain=row.chain,
         follows=row.follows,
+        progress=read_progress(row.progress, row.fence),
     )
 
 

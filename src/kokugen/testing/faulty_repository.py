@@ -30,6 +30,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
@@ -164,6 +165,9 @@ class FaultyRepository:
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         return self._ask("beat", lambda: self._inner.beat(leases, ttl_s=ttl_s))
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        return self._ask("report", lambda: self._inner.report(rows))
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._ask("watch", lambda: self._inner.watch(node_id))

@@ -32,6 +32,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Revision,
     is_told,
     may_wait,
@@ -130,6 +131,13 @@ class MemoryClaims(MemoryStore):
                     record.ttl_s = record.ttl_s if ttl_s is None else ttl_s
                     beaten.append(Beaten(lease.id, lease.claim, record.cancel_requested))
         return Reply.of(beaten)
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        with self._lock:
+            for row in rows:
+                if (record := self._run(row.id, row.claim)) is not None:
+                    record.progress = row.progress
+        return Reply.of(None)
 
     def _run(self, task_id: str, claim: str) -> Record | None:
         record = self._table.by_state[_WORKING].get(task_id)

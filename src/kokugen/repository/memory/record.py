@@ -10,7 +10,7 @@ from msgspec import Struct
 from kokugen.clock import from_us, to_us
 from kokugen.repository.rows import ChainedTask, Claimed, Link, NewTask, linked_param
 from kokugen.repository.seed_methods import readable_param
-from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState
+from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState, read_progress
 
 
 class Record(Struct, gc=False):
@@ -41,6 +41,7 @@ class Record(Struct, gc=False):
     started_at: int | None = None
     finished_at: int | None = None
     given: str | None = None
+    progress: str | None = None
 
     @property
     def link(self) -> Link | None:
@@ -89,6 +90,7 @@ def info_of(record: Record, namespace: str) -> TaskInfo:
         finished_at=_instant(record.finished_at),
         chain=None if link is None else link.chain,
         follows=None if link is None else link.follows,
+        progress=read_progress(record.progress, record.fence),
     )
 
 

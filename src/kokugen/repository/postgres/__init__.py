@@ -39,6 +39,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
@@ -181,6 +182,9 @@ class PostgresRepository(SeedMethods):
             return self._ask(actions.PART, leases, ttl_s)
         beaten: Reply[list[list[Beaten]]] = self._ask(actions.BEAT, leases)
         return beaten.then(lambda each: [one for ones in each for one in ones])
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        return self._ask(actions.REPORT, rows) if rows else Reply.of(None)
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._ask(actions.WATCH, node_id)

@@ -29,6 +29,7 @@ FINISH = Action(
 
 BEAT = Action(run=runs.beat, what="a beat", lane="keep", merges=True, repeatable=True)
 PART = Action(run=runs.part, what="a last beat", lane="keep", repeatable=True)
+REPORT = Action(run=runs.report, what="telling of progress", lane="keep", repeatable=True)
 WATCH = Action(run=runs.watch, what="watching", lane="keep", reads=True)
 RECOVER = Action(run=runs.recover, what="recovering runs", lane="keep")
 REGISTER = Action(run=changes.register, what="registering a node", lane="keep", repeatable=True)

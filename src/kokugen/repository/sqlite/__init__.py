@@ -36,6 +36,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
@@ -267,6 +268,9 @@ class SQLiteRepository(SeedMethods):
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         return self._submit(runs.beat, leases, ttl_s, urgent=True) if leases else Reply.of([])
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        return self._submit(runs.report, rows) if rows else Reply.of(None)
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._submit(runs.watch, node_id)
