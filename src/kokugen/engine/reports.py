@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from threading import Lock
 
 from kokugen.clock import Clock
 from kokugen.errors import KokugenError
@@ -31,11 +32,13 @@ class Reports:
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._said: dict[Run, None] = {}
+        self._lock = Lock()
 
     def say(self, run: Run) -> None:
         """Take note that a run has said something new."""
-        first = not self._said
-        self._said[run] = None
+        with self._lock:
+            first = not self._said
+            self._said[run] = None
         if first and self._loop is not None:
             with suppress(RuntimeError):  # the loop was closed: nobody writes it any more
                 self._loop.call_soon_threadsafe(self._news.set)
@@ -46,11 +49,13 @@ class Reports:
         while True:
             await self._news.wait()
             self._news.clear()
-            said, self._said = self._said, {}
+            with self._lock:
+                rows = [self._row(run) for run in self._said]
+                self._said.clear()
             try:
-                await self._storage.report([self._row(run) for run in said])
+                await self._storage.report(rows)
             except KokugenError as error:
-                logger.warning("the progress of %d runs was not written: %s", len(said), error)
+                logger.warning("the progress of %d runs was not written: %s", len(rows), error)
             await asyncio.sleep(PERIOD_S)
             if self._said:
                 self._news.set()
