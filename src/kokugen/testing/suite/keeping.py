@@ -32,10 +32,9 @@ class KeepingCases:
         for fraction, text in ((0.25, None), (None, "é"), (1.0, "x" * 500)):
             said = stored_progress(before.fence, fraction, text, lab.now)
             ask(lab.repo.report([Report(task_id, claim, said)]))
-            expected = replace(before, progress=Progress(fraction, text, from_us(lab.now)))
-            assert lab.info(task_id) == expected
+            assert lab.info(task_id) == replace(before, progress=Progress(fraction, text, from_us(lab.now)))
         lab.finish(task_id, claim)
-        assert lab.info(task_id).progress == expected.progress
+        assert lab.info(task_id).progress == Progress(1.0, "x" * 500, from_us(lab.now))
 
     def test_what_a_run_says_that_is_not_the_tasks_any_more_is_not_kept(self, lab: Lab) -> None:
         task_id = lab.add()
