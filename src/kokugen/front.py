@@ -15,6 +15,7 @@ from kokugen.acceptance import Intake, check_param, check_time, request_of, row_
 from kokugen.chaining import Chain, batched, firsts
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
+from kokugen.dispatcher.place import Place
 from kokugen.errors import (
     DuplicateTaskError,
     NotUpdatableStateError,
@@ -69,6 +70,7 @@ class Front(Generic[H]):
         namespace: str,
         workers: int,
         async_workers: int,
+        places: Sequence[Place],
         settings: Settings | None,
         clock: Clock | None,
         label: str | None,
@@ -95,6 +97,7 @@ class Front(Generic[H]):
             queues=queues,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             label=label,
             shared=shared,
             should_restore=should_restore,

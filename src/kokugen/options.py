@@ -19,6 +19,8 @@ from kokugen.then import Then
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
 UNIQUE_MAX = 200
+KINDS = ("threads", "asyncio")
+"""Where work runs that names no place."""
 TIMEOUT_MAX = timedelta(days=30)
 
 
@@ -35,6 +37,7 @@ class DeclaredOptions(TypedDict, total=False):
     start_within: timedelta | None
     max_lost: int
     then: Then | tuple[Then, ...] | None
+    on: str | None
 
 
 class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
@@ -48,8 +51,9 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `then` says which tasks
-    follow its end.
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
+    it runs, such as `processes`; None: on a thread, or async work on an event loop. `then`
+    says which tasks follow its end.
     """
 
     id: str | None = None
@@ -63,6 +67,7 @@ class Options(Struct, frozen=True, kw_only=True):
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
     then: tuple[Then, ...] = ()
+    on: str | None = None
     schedule: ScheduleOptions | None = None
     """What was said of a schedule; a task has no use for it."""
 
@@ -112,6 +117,13 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def check_place(name: str) -> str:
+    """Return the name of a place. Raises OptionError."""
+    if name in KINDS:
+        raise OptionError(f"on={name!r}: work runs there by its kind, sync work on threads and async work on asyncio")
+    return check_name("place", name)
+
+
 def _priority(value: object) -> Priority:
     try:
         return Priority(value)  # type: ignore[arg-type]
@@ -150,6 +162,8 @@ def _check(options: Options) -> None:
     check_name("queue", options.queue)
     if options.id is not None:
         check_name("task id", options.id)
+    if options.on is not None:
+        check_place(options.on)
     if options.unique is not None and not (
         isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
     ):

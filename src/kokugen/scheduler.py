@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
 from kokugen.filters import PAGE, task_query
@@ -56,6 +57,7 @@ class Scheduler(Recurring):
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -73,6 +75,7 @@ class Scheduler(Recurring):
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,

@@ -22,6 +22,13 @@ from kokugen.then import Then
 QUEUE_DEFAULT = "default"
 NAMESPACE_DEFAULT = "default"
 MAX_LOST_DEFAULT = 3
+AT = "@"
+"""What stands between a queue and a place; neither name can hold it."""
+
+
+def queue_at(queue: str, place: str | None) -> str:
+    """Return the part of a queue where tasks wait that run at this place; None: by their work's kind."""
+    return queue if place is None else f"{queue}{AT}{place}"
 
 
 class TaskState(IntEnum):
@@ -122,6 +129,7 @@ class TaskParam(Struct, frozen=True, kw_only=True):
     start_within: timedelta | None = None
     max_lost: int | None = None
     then: Then | tuple[Then, ...] | None = None
+    on: str | None = None
 
 
 class TaskInfo(Struct, frozen=True, kw_only=True):
@@ -169,6 +177,11 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     """The id of the task after which it comes."""
     progress: Progress | None = None
     """What its last run said last (`Run.progress`)."""
+
+    @property
+    def on(self) -> str | None:
+        """Return the place that it names to run at, with which its `queue` ends; None: by its work's kind."""
+        return self.queue.partition(AT)[2] or None
 
 
 class Progress(Struct, frozen=True):

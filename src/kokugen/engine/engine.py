@@ -20,7 +20,7 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
 from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
-from kokugen.engine.lane import Lane, Party, place_of
+from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
@@ -60,6 +60,7 @@ class Engine:
         registry: WorkRegistry,
         *,
         queues: tuple[str, ...],
+        places: Sequence[Dispatcher] = (),
         clock: Clock,
         random: Random,
         settings: Settings,
@@ -69,7 +70,7 @@ class Engine:
         self.storage = storage
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
-        self._dispatchers = dispatchers
+        self._dispatchers = (*dispatchers, *places)
         self._clock = clock
         self._random = random
         self._settings = settings
@@ -84,15 +85,13 @@ class Engine:
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._lanes = Lanes(dispatchers, registry, settings)
+        self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._reports = Reports(storage, clock)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
-        self._claims = Claims(
-            storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
-        )
+        self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
 
     # -- From any thread
 
@@ -207,7 +206,7 @@ class Engine:
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
-            place = place_of(work, party) if work is not None else None
+            place = self._lanes.place_of(work, party) if work is not None else None
             if work is None or place is None:
                 self._leave(task, answer.claim)
                 continue
