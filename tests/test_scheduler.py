@@ -415,6 +415,27 @@ def test_revive_makes_an_ended_task_wait_again(scheduler: Scheduler) -> None:
     assert task.wait(WITHIN).state is TaskState.DONE
 
 
+def test_all_that_failed_of_a_work_can_wait_again(scheduler: Scheduler) -> None:
+    broken = [True]
+
+    @scheduler.work
+    def fragile(number: int) -> int:
+        if broken:
+            raise ValueError("no")
+        return number
+
+    scheduler.start()
+    tasks = [scheduler.after(SOON, fragile, number) for number in range(5)]
+    for task in tasks:
+        assert task.wait(WITHIN).state is TaskState.FAILED
+    broken.clear()
+
+    assert scheduler.revive_all(work="other") == 0
+    assert scheduler.revive_all(work=fragile, by="ann") == 5
+    assert [task.result(WITHIN) for task in tasks] == [0, 1, 2, 3, 4]
+    assert [one.outcome for one in scheduler.attempts(tasks[0].id)] == ["failed"]
+
+
 def test_workers_are_added_and_removed_while_running(scheduler: Scheduler) -> None:
     meeting = threading.Barrier(6, timeout=20)
 

@@ -246,6 +246,12 @@ class AsyncScheduler(AsyncRecurring):
         front = await self._opened()
         return await _answer(front.parts.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
 
+    async def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
+        """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
+        ids = [info.id async for info in self.tasks(**{"state": "Failed", **filters})]
+        batches = [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]
+        return sum([len(await self.revive(*batch, when=when, by=by)) for batch in batches])
+
     async def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
         front = await self._opened()

@@ -257,6 +257,12 @@ class Scheduler(Recurring):
         due_at = None if when is None else check_time(when)[0]
         return _answer(self.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
 
+    def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
+        """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
+        ids = [info.id for info in self.tasks(**{"state": "Failed", **filters})]
+        batches = [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]
+        return sum([len(self.revive(*batch, when=when, by=by)) for batch in batches])
+
     def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
         return _answer(self.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
