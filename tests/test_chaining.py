@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from kokugen import (
 from kokugen.clock import SystemClock, from_us
 from kokugen.errors import DuplicateTaskError, OptionError, WorkArgumentsError
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
+from kokugen.middleware.payloads import Binding
 from kokugen.reply import Reply
 from tests.servers.stores import emptied_store
 
@@ -216,6 +218,40 @@ def test_a_schedule_refuses_work_that_others_follow(scheduler: Scheduler) -> Non
 
     with pytest.raises(OptionError, match="then="):
         scheduler.every(timedelta(hours=1), step)
+
+
+class Guard(Middleware):
+    """Seals payloads, if only by a mark."""
+
+    conceals = False
+
+    def seal(self, text: str, binding: Binding) -> str:
+        return json.dumps([binding.task_id, text])
+
+    def unseal(self, text: str, binding: Binding) -> str:
+        whose, plain = json.loads(text)
+        assert whose == binding.task_id
+        assert isinstance(plain, str)
+        return plain
+
+
+def test_what_is_sealed_is_handed_on_by_nobody_but_the_work_that_follows() -> None:
+    scheduler = Scheduler("memory://", middleware=[Guard()])
+
+    @scheduler.work
+    def first() -> int:
+        return 7
+
+    @scheduler.work
+    def second(more: int) -> object:
+        return scheduler.result(current_run().follows or "", WITHIN) + more
+
+    with pytest.raises(OptionError, match="sealed"):
+        scheduler.after(LATER, first.options(then=Then(second, (1,), result="number")))
+    assert scheduler.count() == 0
+    with scheduler:
+        task = scheduler.after(SOON, first.options(then=Then(second, (1,))))
+        assert scheduler.result(follower_of(scheduler, task.id), WITHIN) == 8
 
 
 def test_nothing_follows_a_task_that_was_refused(scheduler: Scheduler) -> None:

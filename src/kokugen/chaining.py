@@ -59,7 +59,12 @@ class Chain:
     def _row(self, request: ScheduleRequest, work: Work | None, given: str | None = None) -> NewTask:
         declared = self._parts.work_of(request.work_id)
         return row_of(
-            request, self._parts.ids.task_id(), work, None if declared is None else declared.declared, given=given
+            request,
+            self._parts.ids.task_id(),
+            work,
+            None if declared is None else declared.declared,
+            payloads=self._parts.payloads,
+            given=given,
         )
 
     def _work(self, then: Then) -> Work | None:
@@ -68,6 +73,11 @@ class Chain:
     def _collect(self, before: ChainedTask, then: Then, request: ScheduleRequest) -> Reply[Any]:
         if len(self.rows) >= CHAIN_MAX:
             raise OptionError(f"then=…: more than {CHAIN_MAX} tasks in one chain; does work follow itself?")
+        if then.result is not None and self._parts.payloads is not None:
+            raise OptionError(
+                f"then=Then(…, result={then.result!r}): what is sealed is for one task; let the work that follows "
+                "call scheduler.result(current_run().follows)"
+            )
         follower = _chained(
             self._row(request, self._work(then), given=then.result),
             hold=CHAIN_HOLD,

@@ -104,6 +104,8 @@ class Front(Generic[H]):
         )
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
+        elif task_storage is not None and self.parts.payloads is not None:
+            raise OptionError("a repository with the seed's methods alone gets plain arguments: nothing can guard them")
         self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
         self.runner.services = self.agenda.services
         self.waits = Waits(self.parts)
@@ -120,8 +122,9 @@ class Front(Generic[H]):
             return self._chain(request)
         if request.options.then:
             return self._add_one(request)
-        declared = self.parts.work_of(work.id)  # the work in hand may have options of its own, which are to be stored
-        row = row_of(request, self.parts.ids.task_id(), work, None if declared is None else declared.declared)
+        known = self.parts.work_of(work.id)  # the work in hand may have options of its own, which are to be stored
+        declared = None if known is None else known.declared
+        row = row_of(request, self.parts.ids.task_id(), work, declared, payloads=self.parts.payloads)
         return self._add(row, request)
 
     def accept(self, request: ScheduleRequest) -> Reply[H]:
@@ -141,7 +144,8 @@ class Front(Generic[H]):
         """
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
-        intake = Intake(self.parts.work_of, self.parts.ids.task_id, lambda request: self.chain(request).rows)
+        parts = self.parts
+        intake = Intake(parts.work_of, parts.ids.task_id, lambda request: self.chain(request).rows, parts.payloads)
         batches = batched(list(map(intake.rows, params)), BATCH)
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
@@ -265,13 +269,15 @@ class Front(Generic[H]):
         return recalled.and_then(lambda _: self.parts.repository.revise(task_id, revision))
 
     def result_of(self, info: TaskInfo) -> Any:
-        """Return what the work of an ended task returned. Raises TaskFailedError where it has no result."""
+        """Return what the work of an ended task returned. Raises TaskFailedError where it has none, and SealError."""
         if info.state is not TaskState.DONE:
             raise TaskFailedError(info.id, info.state, info.reason, info.error)
-        work = self.parts.work_of(info.work_id)
+        work, payloads, text = self.parts.work_of(info.work_id), self.parts.payloads, info.result
+        if payloads is not None:
+            text = payloads.open_result(info.id, info.work_id, text)
         if work is None:
-            return None if info.result is None else decode_value(info.result)
-        return work.decode_result(info.result)
+            return None if text is None else decode_value(text)
+        return work.decode_result(text)
 
 
 def _store_of(

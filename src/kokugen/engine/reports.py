@@ -62,5 +62,6 @@ class Reports:
 
     def _row(self, run: Run) -> Report:
         fraction, text = run.said
-        progress = stored_progress(run.fence, fraction, text, self._clock.wall_us())
+        told = None if run.conceals else text
+        progress = stored_progress(run.fence, fraction, told, self._clock.wall_us())
         return Report(run.task.id, run.claim, progress)
