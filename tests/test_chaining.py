@@ -243,8 +243,8 @@ def test_what_is_sealed_is_handed_on_by_nobody_but_the_work_that_follows() -> No
         return 7
 
     @scheduler.work
-    def second(more: int) -> object:
-        return scheduler.result(current_run().follows or "", WITHIN) + more
+    def second(more: int) -> int:
+        return int(scheduler.result(current_run().follows or "", WITHIN)) + more
 
     with pytest.raises(OptionError, match="sealed"):
         scheduler.after(LATER, first.options(then=Then(second, (1,), result="number")))
