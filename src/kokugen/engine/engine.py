@@ -24,11 +24,12 @@ from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
+from kokugen.engine.reports import Reports
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.middleware.payloads import Payloads
 from kokugen.options import stored_options
 from kokugen.registry.protocol import WorkRegistry
-from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.protocol import ENDED, STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
@@ -95,6 +96,7 @@ class Engine:
         self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
+        self._reports = Reports(storage, clock)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
         self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
@@ -103,6 +105,8 @@ class Engine:
 
     def hint(self, due_us: int) -> None:
         """Take note that a task due then may have come, or that runs may have been asked to stop (`STOP_ASKED`)."""
+        if due_us == ENDED:
+            return
         if due_us > STOP_ASKED:
             self._claims.hints.hint(due_us)
         elif self._loop is not None and self.runs and not self._keeper.told:
@@ -163,6 +167,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            asyncio.create_task(self._reports.run(), name="reports"),
             *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
@@ -218,7 +223,7 @@ class Engine:
                 self._return(task, answer.claim)
                 continue
             run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
-            run.completer = self.storage.completer
+            run.completer, run.reporter = self.storage.completer, self._reports.say
             if self._payloads is not None:
                 run.work, run.conceals = self._payloads.work_of(task, work), self._payloads.conceals
             lease = Lease(task.id, answer.claim)
