@@ -74,6 +74,7 @@ class Front(Generic[H]):
         label: str | None,
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
+        owner: str | None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         if task_storage is not None:
@@ -102,7 +103,7 @@ class Front(Generic[H]):
         )
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
-        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None), owner)
         self.runner.services = self.agenda.services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None

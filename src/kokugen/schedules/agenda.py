@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from kokugen.clock import SECOND_US
-from kokugen.engine.engine import Engine
+from kokugen.engine.engine import Engine, Service
 from kokugen.errors import KokugenError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
@@ -42,9 +41,11 @@ WHY_US = 7 * 86_400 * SECOND_US
 class Agenda:
     """Of one scheduler. Nothing of it touches the store before it is asked."""
 
-    def __init__(self, parts: Parts, engine: Callable[[], Engine | None], handle: Callable[[], object]) -> None:
+    def __init__(
+        self, parts: Parts, engine: Callable[[], Engine | None], handle: Callable[[], object], owner: str | None
+    ) -> None:
         self.drafts = Drafts(parts, handle)
-        self.declarations = Declarations(self.drafts, self.put)
+        self.declarations = Declarations(self.drafts, self.put, lambda: self.book, owner)
         self._parts = parts
         self._engine = engine
         self._definitions = Definitions()
@@ -136,7 +137,7 @@ class Agenda:
             settings=self._parts.settings,
             wake_claims=self._wake_claims,
         )
-        return [Service(self.declarations.put, self._materialiser)]
+        return [self._materialiser, self.declarations]
 
     def _tell(self) -> None:
         if self._materialiser is not None:
@@ -146,20 +147,3 @@ class Agenda:
         engine = self._engine()
         if engine is not None:
             engine.hint(due_us)
-
-
-class Service:
-    """What an engine runs beside itself: first `before`, once, then `materialiser`."""
-
-    def __init__(self, before: Callable[[], Coroutine[Any, Any, None]], materialiser: Materialiser) -> None:
-        self._before = before
-        self._materialiser = materialiser
-
-    async def run(self) -> None:
-        """Go on until it is cancelled."""
-        await self._before()
-        await self._materialiser.run()
-
-    def hint(self) -> None:
-        """Have the schedules looked at again."""
-        self._materialiser.hint()
