@@ -168,6 +168,11 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    schedule_id: str | None = None
+    schedule: str | None = None
+    """The name of the schedule that it is of, as long as there is one."""
+    nominal: datetime | None = None
+    """Which of the times of its schedule it is."""
 
     @property
     def on(self) -> str | None:

@@ -49,6 +49,10 @@ class TaskRow(Struct, array_like=True):
     claimed_at: int | None
     started_at: int | None
     finished_at: int | None
+    schedule_id: str | None
+    schedule: str | None
+    """The name of the schedule, while there is one."""
+    nominal: int | None
 
 
 def info_of(row: TaskRow, namespace: str) -> TaskInfo:
@@ -86,6 +90,9 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         claimed_at=_when(row.claimed_at),
         started_at=_when(row.started_at),
         finished_at=_when(row.finished_at),
+        schedule_id=row.schedule_id,
+        schedule=row.schedule,
+        nominal=_when(row.nominal),
     )
 
 

@@ -12,9 +12,9 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from kokugen.clock import SECOND_US
+from kokugen.clock import SECOND_US, from_us
 from kokugen.engine.engine import Engine, Service
-from kokugen.errors import KokugenError, OptionError
+from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.definitions import Definitions
@@ -25,12 +25,14 @@ from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.recurrence.policy import Policy
 from kokugen.recurrence.preview import Upcoming, preview
+from kokugen.recurrence.task_why import task_why
 from kokugen.recurrence.why import why_text
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
 from kokugen.schedules.declarations import Declarations
 from kokugen.schedules.drafts import Drafts, counting_on
+from kokugen.task import TaskInfo
 
 logger = logging.getLogger("kokugen")
 
@@ -112,7 +114,7 @@ class Agenda:
         )
 
     def why(self, name: str) -> Reply[str]:
-        """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
+        """Say in words why a schedule, or the task of this id, runs now or does not. Raises NoScheduleError."""
         now = self._parts.clock.wall_us()
 
         def tell(row: ScheduleRow) -> Reply[str]:
@@ -120,7 +122,15 @@ class Agenda:
             definition = self._definitions.of(row)
             return found.then(lambda ledger: why_text(row, definition, ledger, now))
 
-        return self.book.get(name).and_then(tell)
+        def tell_task(infos: list[TaskInfo]) -> str:
+            if not infos:
+                raise NoScheduleError(name)
+            return task_why(infos[0], from_us(now))
+
+        def choose(rows: list[ScheduleRow]) -> Reply[str]:
+            return tell(rows[0]) if rows else self._parts.repository.get([name]).then(tell_task)
+
+        return self.book.rows(ScheduleQuery(names=(name,))).and_then(choose)
 
     # -- Running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from kokugen.clock import from_us, to_us
 from kokugen.repository.rows import Claimed, NewTask
+from kokugen.repository.schedule_rows import ScheduledTask, ScheduleRow
 from kokugen.repository.seed_methods import readable_param
 from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState
 
@@ -42,9 +44,11 @@ class Record(Struct, gc=False):
     finished_at: int | None = None
 
 
-def info_of(record: Record, namespace: str) -> TaskInfo:
+def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]) -> TaskInfo:
     """Return what is known of the task."""
     asked = record.asked
+    of = asked if isinstance(asked, ScheduledTask) else None
+    schedule = None if of is None else schedules.get(of.schedule_id)
     return TaskInfo(
         work_id=asked.work_id,
         scheduled_time=from_us(asked.scheduled_time),
@@ -78,6 +82,9 @@ def info_of(record: Record, namespace: str) -> TaskInfo:
         claimed_at=_instant(record.claimed_at),
         started_at=_instant(record.started_at),
         finished_at=_instant(record.finished_at),
+        schedule_id=None if of is None else of.schedule_id,
+        schedule=None if schedule is None else schedule.name,
+        nominal=None if of is None else from_us(of.nominal),
     )
 
 
