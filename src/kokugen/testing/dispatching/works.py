@@ -113,6 +113,18 @@ def go_on(folder: str) -> None:
     Event().wait(PATIENCE_S)
 
 
+def go_until(folder: str) -> str:
+    """Say which run it is, and go on until there is a file `enough`, or it is asked to stop; return which it was."""
+    run = current_run()
+    _arrive(folder, f"running-{run.fence}")
+    for _ in range(TRIES):
+        if Path(folder, "enough").exists():
+            return f"fence {run.fence}"
+        if run.cancelled.wait(timedelta(milliseconds=10)):
+            return "stopped"
+    return "forgotten"
+
+
 def die(how: str) -> None:
     """End this process: by `exit`, or by a signal that nothing can catch."""
     if how == "exit":
