@@ -18,6 +18,7 @@ from kokugen.run import Interrupt, NotCalled
 from kokugen.testing import DispatcherSuite
 from kokugen.testing.dispatching import works
 from kokugen.testing.dispatching.lab import DispatchLab
+from tests.dispatcher.killed_node import check_that_a_killed_nodes_run_is_taken_over
 from tests.servers.dask_cluster import dask_cluster
 
 TRIES = 3000
@@ -105,3 +106,7 @@ def test_where_no_cluster_is_reached_a_run_is_put_off_and_no_attempt_is_used_up(
 def test_senseless_options_of_dask_are_refused(about: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         Dask(**{"cluster": "tcp://localhost:1", **about})
+
+
+def test_the_run_of_a_killed_node_is_taken_over_and_not_run_again(cluster: str, tmp_path: Path) -> None:
+    check_that_a_killed_nodes_run_is_taken_over("dask", cluster, tmp_path)
