@@ -7,6 +7,8 @@ from kokugen.dispatcher.processes import Processes
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.middleware.base import Middleware
+from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.occurrences import Occurrence
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
 from kokugen.retry import Retry
@@ -25,12 +27,14 @@ __all__ = [
     "KokugenError",
     "Middleware",
     "Mode",
+    "Occurrence",
     "Params",
     "Priority",
     "Processes",
     "Retry",
     "RetryAfter",
     "Run",
+    "ScheduleInfo",
     "Scheduler",
     "Settings",
     "Snooze",

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
+from typing import Protocol
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
@@ -30,7 +31,7 @@ from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import give_back, settle
+from kokugen.task_storage.settlement import give_back, settle, stored_options
 
 logger = logging.getLogger("kokugen")
 
@@ -38,6 +39,14 @@ FINISH_MAX = 4096
 STOP_S = 2.0
 PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
+
+
+class Service(Protocol):
+    """What goes on beside the engine's own loops, for as long as it runs."""
+
+    async def run(self) -> None:
+        """Go on until it is cancelled. Does not raise."""
+        ...
 
 
 class Engine:
@@ -55,6 +64,7 @@ class Engine:
         random: Random,
         settings: Settings,
         hooks: Hooks,
+        services: Sequence[Service] = (),
     ) -> None:
         self.storage = storage
         self.stopping = Signal()
@@ -64,6 +74,7 @@ class Engine:
         self._random = random
         self._settings = settings
         self._hooks = hooks
+        self._services = services
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
         self._outcomes: deque[Outcome] = deque()
@@ -144,6 +155,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
         try:
@@ -244,6 +256,8 @@ class Engine:
         self._recalls.written(outcomes, self.storage.pending_leases)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
+        if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
+            self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
 
