@@ -1,4 +1,4 @@
-"""A node that offers an engine, in a process of its own: `python -m tests.dispatcher.engine_node dask ADDRESS STORE`."""
+"""A node that offers an engine, in its own process: `python -m tests.dispatcher.engine_node ENGINE WHERE STORE`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.dispatcher.engine_works import works
 def place_of(engine: str, where: str) -> Place:
     """Return the place of this engine."""
     if engine == "dask":
-        from kokugen.dispatcher.dask import Dask
+        from kokugen.dispatcher.dask import DaskWorkers
 
-        return Dask(cluster=where, name="engine")
-    from kokugen.dispatcher.celery import Celery
+        return DaskWorkers(cluster=where, name="engine")
+    from kokugen.dispatcher.celery import CeleryWorkers
     from tests.servers.celery_worker import app_of
 
-    return Celery(app=app_of(where), name="engine")
+    return CeleryWorkers(app=app_of(where), name="engine")
 
 
 def main(engine: str, where: str, store: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("distributed", reason="Dask is not installed for this Python: python -m pip install kokugen[dask]")
 
 from kokugen.clock import Clock
-from kokugen.dispatcher.dask import Dask, DaskDispatcher
+from kokugen.dispatcher.dask import DaskDispatcher, DaskWorkers
 from kokugen.dispatcher.protocol import Ending
 from kokugen.errors import OptionError
 from kokugen.run import Interrupt, NotCalled
@@ -39,12 +39,12 @@ class TestDask(DispatcherSuite):
         self.cluster = cluster
 
     def dispatcher(self, workers: int, clock: Clock) -> DaskDispatcher:
-        return Dask(cluster=self.cluster, workers=workers).dispatcher(clock=clock)
+        return DaskWorkers(cluster=self.cluster, workers=workers).dispatcher(clock=clock)
 
 
 @pytest.fixture
 def lab(cluster: str, tmp_path: Path) -> Iterator[DispatchLab]:
-    place = Dask(cluster=cluster)
+    place = DaskWorkers(cluster=cluster)
     lab = DispatchLab(lambda workers, clock: place.dispatcher(clock=clock), is_async=False, folder=tmp_path)
     yield lab
     lab.close()
@@ -93,7 +93,7 @@ def test_where_no_cluster_is_reached_a_run_is_put_off_and_no_attempt_is_used_up(
     def unreachable() -> Any:
         raise OSError("no route")
 
-    place = Dask(cluster=unreachable)
+    place = DaskWorkers(cluster=unreachable)
     lab = DispatchLab(lambda workers, clock: place.dispatcher(clock=clock), is_async=False, folder=tmp_path)
     (outcome,) = lab.sent(lab.started(), lab.run(works.nothing))
     lab.close()
@@ -105,7 +105,7 @@ def test_where_no_cluster_is_reached_a_run_is_put_off_and_no_attempt_is_used_up(
 @pytest.mark.parametrize("about", [{"cluster": 7}, {"workers": -1}, {"scope": "a b"}, {"name": "threads"}], ids=str)
 def test_senseless_options_of_dask_are_refused(about: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
-        Dask(**{"cluster": "tcp://localhost:1", **about})
+        DaskWorkers(**{"cluster": "tcp://localhost:1", **about})
 
 
 def test_the_run_of_a_killed_node_is_taken_over_and_not_run_again(cluster: str, tmp_path: Path) -> None:

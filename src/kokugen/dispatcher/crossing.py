@@ -20,7 +20,7 @@ from kokugen.codec import decode_value
 from kokugen.dispatcher.call import RemoteTraceback, call_sync, call_work, error_text
 from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.dispatcher.reference import Reference
-from kokugen.errors import RemoteWorkError, TransactionError, UndecodableError
+from kokugen.errors import OptionError, RemoteWorkError, TransactionError, UndecodableError
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import Claimed
 from kokugen.run import Cancel, NotCalled, RetryAfter, Run, Signal, Snooze
@@ -58,7 +58,9 @@ class Account(Struct, frozen=True, array_like=True):
 
 
 def order_of(run: Run, work: Reference | None = None) -> Order:
-    """Return the order to perform this run."""
+    """Return the order to perform this run. Raises OptionError for async work."""
+    if run.is_async:
+        raise OptionError(f"work {run.work_id!r} is async, and another process runs sync work: let it call asyncio.run")
     task = msgspec.convert(run.task, Claimed, from_attributes=True)
     return Order(task, run.claim, run.start_before_us, work)
 

@@ -36,7 +36,7 @@ KEPT_US = 120_000_000
 LOOK = timedelta(seconds=1)
 
 
-class Dask(Struct, frozen=True, kw_only=True):
+class DaskWorkers(Struct, frozen=True, kw_only=True):
     """A place in a Dask cluster, in which this node has up to `workers` runs at once.
 
     `cluster` is the address of its scheduler, or a function that returns a new `distributed.Client`. Stores that share
@@ -62,7 +62,7 @@ class Dask(Struct, frozen=True, kw_only=True):
 class DaskDispatcher(ThreadDispatcher):
     """Runs sync work in the workers of a Dask cluster."""
 
-    def __init__(self, place: Dask, *, clock: Clock, middleware: Sequence[Middleware] = ()) -> None:
+    def __init__(self, place: DaskWorkers, *, clock: Clock, middleware: Sequence[Middleware] = ()) -> None:
         super().__init__(place.workers, clock=clock, chain=work_chain(middleware, self._call, is_async=False))
         self.name = place.name
         self._place = place

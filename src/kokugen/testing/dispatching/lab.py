@@ -75,10 +75,12 @@ class DispatchLab:
 
     def run(self, work: Callable[..., Any], *args: Any, **given: Any) -> Run:
         """Return a run of a function of `works`, in the form that this dispatcher takes."""
+        work_id = work.__name__
         if self._is_async:
             work = getattr(works, f"{work.__name__}_async", None) or works.in_loop(work)
         number = next(self._numbers)
         usual: dict[str, Any] = {
+            "work_id": work_id,
             "param": encode_params(Params(args, {})),
             "task_id": f"task-{self.folder.name}-{number}",
             "fence": number,
@@ -145,7 +147,7 @@ def run_of(
     run = Run(
         task,
         f"claim-{fence}",
-        make_work("work", fn),
+        make_work(work_id, fn),
         stopping=Signal() if stopping is None else stopping,
         trusted_until_s=trusted_until_s,
         not_before_us=not_before_us,

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.work import make_work
 from kokugen.run import Cancel, RetryAfter, Snooze, current_run
 
 PATIENCE_S = 30.0
@@ -166,6 +168,17 @@ def _arrive(folder: str, name: str) -> int:
 
 def _present(folder: str) -> int:
     return len(list(Path(folder).iterdir()))
+
+
+def registry() -> FunctionRegistry:
+    """Return this sync work as a registry, for what finds work by its id."""
+    found = FunctionRegistry()
+    for work in (
+        *(nothing, echo, later, fail, tell, complete, not_plain),
+        *(wait_to_stop, wait_to_end, go_on, go_until, die, hoard, meet),
+    ):
+        found.add(make_work(work.__name__, work))
+    return found
 
 
 def in_loop(work: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
