@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ from kokugen.dispatcher.celery import CeleryDispatcher, CeleryWorkers
 from kokugen.dispatcher.celery_worker import DROPPED, SENT, TASK
 from kokugen.dispatcher.engines import key_of
 from kokugen.dispatcher.protocol import Ending
-from kokugen.errors import OptionError
+from kokugen.errors import OptionError, WorkerDiedError
 from kokugen.run import Interrupt, NotCalled
 from kokugen.testing import DispatcherSuite
 from kokugen.testing.dispatching import works
@@ -139,6 +141,26 @@ def test_where_no_broker_is_reached_a_run_is_put_off_and_no_attempt_is_used_up(t
     lab.close()
     assert outcome.ending is Ending.SNOOZED
     assert isinstance(outcome.error, NotCalled)
+
+
+def test_a_run_whose_worker_is_killed_fails_once_nobody_has_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kokugen.dispatcher.celery.QUERY_S", 0.5)
+    monkeypatch.setattr("kokugen.dispatcher.celery.ANSWER_S", 0.5)
+    try:
+        with valkey() as socket, celery_worker(url_of(socket)) as worker:
+            place = CeleryWorkers(app=app_of(url_of(socket)))
+            lab = DispatchLab(lambda workers, clock: place.dispatcher(clock=clock), is_async=False, folder=tmp_path)
+            lab.started().dispatch([lab.run(works.go_on, str(tmp_path))])
+            lab.await_file("running")
+            os.killpg(worker.pid, signal.SIGKILL)
+            outcome = lab.outcomes.one()
+            lab.close()
+    except MissingServer as error:
+        missing(error)
+    assert outcome.ending is Ending.RAISED
+    assert isinstance(outcome.error, WorkerDiedError)
 
 
 def test_the_run_of_a_killed_node_is_taken_over_and_not_run_again(broker: str, tmp_path: Path) -> None:

@@ -29,13 +29,20 @@ def app_of(url: str) -> Celery:
 
 
 @contextmanager
-def celery_worker(url: str) -> Iterator[None]:
+def celery_worker(url: str) -> Iterator[subprocess.Popen[str]]:
     """Have a worker serve this broker."""
     command = [sys.executable, "-m", "tests.servers.celery_worker", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
+        start_new_session=True,
+    ) as process:
         assert process.stdout is not None
         assert any(line.strip() == READY for line in process.stdout), "the worker did not start"
-        yield
+        yield process
         process.terminate()
         process.communicate(timeout=STOP_S)
 
