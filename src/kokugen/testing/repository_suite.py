@@ -25,6 +25,7 @@ from kokugen.testing.suite.cancelling import CancellingCases
 from kokugen.testing.suite.choosing import ChoosingCases
 from kokugen.testing.suite.claiming import ClaimingCases
 from kokugen.testing.suite.finishing import FinishingCases
+from kokugen.testing.suite.hearing import HearingCases
 from kokugen.testing.suite.keeping import KeepingCases
 from kokugen.testing.suite.lab import Lab
 from kokugen.testing.suite.marking import MarkingCases
@@ -54,6 +55,7 @@ class RepositorySuite(
     SchedulingCases,
     AccountingCases,
     OverlappingCases,
+    HearingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 
