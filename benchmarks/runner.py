@@ -24,6 +24,7 @@ QUESTIONS = (
     "due_elsewhere",
     "idle",
     "backlog",
+    "dispatch",
     "triggers",
     "schedules_stored",
     "schedules_lateness",
