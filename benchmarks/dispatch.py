@@ -53,15 +53,20 @@ def nowhere() -> AbstractContextManager[None]:
 def dispatched(make: Make, engine: Callable[[], AbstractContextManager[Any]], is_async: bool, count: int) -> Values:
     """Dispatch so many runs at once, after a few that find everything started."""
     signal, ended = Signal(), SimpleQueue[Outcome]()
+
+    def timed(numbers: range) -> Stopwatch:
+        runs = [a_run(number, signal, is_async=is_async) for number in numbers]
+        with Stopwatch() as watch:
+            dispatcher.dispatch(runs)
+            endings = [ended.get().ending for _ in runs]
+        assert set(endings) == {Ending.RETURNED}, endings
+        return watch
+
     with engine() as where:
         dispatcher = make(where)
         dispatcher.start(ended.put)
-        for first, many in ((0, 8), (8, count)):
-            runs = [a_run(first + number, signal, is_async=is_async) for number in range(many)]
-            with Stopwatch() as watch:
-                dispatcher.dispatch(runs)
-                endings = [ended.get().ending for _ in runs]
-            assert set(endings) == {Ending.RETURNED}, endings
+        timed(range(8))
+        watch = timed(range(8, 8 + count))
         dispatcher.stop()
     return watch.per_task(count)
 

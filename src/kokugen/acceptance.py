@@ -16,7 +16,8 @@ from kokugen.codec import encode_params
 from kokugen.dispatcher.place import Place
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.middleware.base import ScheduleRequest
-from kokugen.options import Options, StoredOptions, check_name, check_place
+from kokugen.middleware.payloads import Payloads
+from kokugen.options import Options, StoredOptions, check_headers, check_name, check_place
 from kokugen.registry import work as made
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import NewTask
@@ -94,18 +95,27 @@ def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     )
 
 
-def row_of(request: ScheduleRequest, task_id: str, work: Work | None) -> NewTask:
+def row_of(request: ScheduleRequest, task_id: str, work: Work | None, payloads: Payloads | None) -> NewTask:
     """Return the row to add. Arguments are checked against the work's signature where the work is known here."""
     params, options = request.params, request.options
     text = work.encode(params.args, params.kwargs) if work and not request.freed else encode_params(params)
-    return new_task(request, task_id, text, options, work.declared if work is not None else None)
+    return new_task(request, task_id, text, options, work.declared if work is not None else None, payloads)
 
 
-def new_task(request: ScheduleRequest, task_id: str, param: str, options: Options, declared: Options | None) -> NewTask:
-    """Return the row of a request whose arguments are encoded."""
-    us = request.scheduled_time_us
+def new_task(
+    request: ScheduleRequest,
+    task_id: str,
+    param: str,
+    options: Options,
+    declared: Options | None,
+    payloads: Payloads | None,
+) -> NewTask:
+    """Return the row of a request whose arguments are encoded; `payloads` seals them."""
+    us, task_id = request.scheduled_time_us, options.id or task_id
+    if payloads is not None and not request.freed:
+        param = payloads.seal_param(task_id, request.work_id, param)
     return NewTask(
-        id=options.id or task_id,
+        id=task_id,
         work_id=request.work_id,
         due_at=us,
         scheduled_time=us,
@@ -113,23 +123,26 @@ def new_task(request: ScheduleRequest, task_id: str, param: str, options: Option
         start_deadline=None if options.start_within is None else us + duration_us(options.start_within),
         zone=request.zone,
         local_time=request.local_time,
-        **_columns(options, declared),
+        **_columns(options, declared, request.headers),
     )
 
 
 class Intake:
     """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
 
-    def __init__(self, work_of: Callable[[str], Work | None], task_id: Callable[[], str]) -> None:
+    def __init__(
+        self, work_of: Callable[[str], Work | None], task_id: Callable[[], str], payloads: Payloads | None
+    ) -> None:
         self._work_of = work_of
         self._task_id = task_id
+        self._payloads = payloads
         self._kinds: dict[str, _Kind] = {}
 
     def row(self, param: TaskParam) -> NewTask:
         """Return what `row_of` returns for the request of `param`."""
         kind = self._kinds.get(check_param(param).work_id) or self._learn(param.work_id)
         if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
-            return row_of(request_of(param, kind.declared), self._task_id(), kind.work)
+            return row_of(request_of(param, kind.declared), self._task_id(), kind.work, self._payloads)
         us, zone, local = check_time(param.scheduled_time)
         params = Params.of(param.param)
         return NewTask(
@@ -148,7 +161,7 @@ class Intake:
         declared = None if work is None else work.declared
         options = declared or Options()
         timed = options.start_within is not None
-        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared))
+        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared, {}))
         return kind
 
 
@@ -160,8 +173,8 @@ class _Kind(Struct, frozen=True):
     columns: dict[str, Any] | None
 
 
-def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
-    """Return the columns that depend on nothing but the options."""
+def _columns(options: Options, declared: Options | None, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the columns that depend on nothing but the options and headers."""
     return {
         "queue": queue_at(options.queue, options.on),
         "rank": -options.priority,
@@ -170,20 +183,21 @@ def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
         "max_lost": options.max_lost,
         "unique_key": options.unique,
         "tags": _json(options.tags) if options.tags else None,
-        "options": _own(options, declared),
+        "options": _own(options, declared, headers),
     }
 
 
-def _own(options: Options, declared: Options | None) -> str | None:
+def _own(options: Options, declared: Options | None, headers: dict[str, str]) -> str | None:
     """Return what this task was given besides its work's declaration, to be stored with it."""
     retry = options.retry if declared is None or options.retry != declared.retry else None
     timeout = options.timeout if declared is None or options.timeout != declared.timeout else None
-    if retry is None and timeout is None:
+    if retry is None and timeout is None and not headers:
         return None
     return _json(
         StoredOptions(
             retry=None if retry is None else StoredRetry.of(retry),
             timeout_us=None if timeout is None else duration_us(timeout),
+            headers=check_headers(headers),
         )
     )
 

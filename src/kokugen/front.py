@@ -102,6 +102,8 @@ class Front(Generic[H]):
         )
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
+        elif task_storage is not None and self.parts.payloads is not None:
+            raise OptionError("a repository with the seed's methods alone gets plain arguments: nothing can guard them")
         self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
         self.runner.services = self.agenda.services
         self._handle = handle
@@ -114,7 +116,7 @@ class Front(Generic[H]):
         """Accept a task of declared work."""
         if self._chain is not None:
             return self._chain(request)
-        return self._add(row_of(request, self.parts.ids.task_id(), work), request)
+        return self._add(row_of(request, self.parts.ids.task_id(), work, self.parts.payloads), request)
 
     def accept(self, request: ScheduleRequest) -> Reply[H]:
         """Accept a task, through the middleware. The caller's arguments are checked before anything is stored."""
@@ -133,7 +135,8 @@ class Front(Generic[H]):
         """
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
-        rows = list(map(Intake(self.parts.work_of, self.parts.ids.task_id).row, params))
+        intake = Intake(self.parts.work_of, self.parts.ids.task_id, self.parts.payloads)
+        rows = list(map(intake.row, params))
         batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
@@ -150,7 +153,8 @@ class Front(Generic[H]):
 
     def row(self, request: ScheduleRequest) -> NewTask:
         """Return the row to add."""
-        return row_of(request, self.parts.ids.task_id(), self.parts.work_of(request.work_id))
+        work = self.parts.work_of(request.work_id)
+        return row_of(request, self.parts.ids.task_id(), work, self.parts.payloads)
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
         row = self.row(request)
@@ -243,13 +247,15 @@ class Front(Generic[H]):
         return recalled.and_then(lambda _: self.parts.repository.revise(task_id, revision))
 
     def result_of(self, info: TaskInfo) -> Any:
-        """Return what the work of an ended task returned. Raises TaskFailedError where it has no result."""
+        """Return what the work of an ended task returned. Raises TaskFailedError where it has none, and SealError."""
         if info.state is not TaskState.DONE:
             raise TaskFailedError(info.id, info.state, info.reason, info.error)
-        work = self.parts.work_of(info.work_id)
+        work, payloads, text = self.parts.work_of(info.work_id), self.parts.payloads, info.result
+        if payloads is not None:
+            text = payloads.open_result(info.id, info.work_id, text)
         if work is None:
-            return None if info.result is None else decode_value(info.result)
-        return work.decode_result(info.result)
+            return None if text is None else decode_value(text)
+        return work.decode_result(text)
 
 
 def _store_of(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, TypedDict, Unpack
 
 import msgspec
 from msgspec import Meta, Struct
 
 from kokugen.clock import duration_us
-from kokugen.errors import OptionError
+from kokugen.errors import LimitExceededError, OptionError
 from kokugen.retry import Retry, StoredRetry
 from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
@@ -21,6 +23,8 @@ UNIQUE_MAX = 200
 KINDS = ("threads", "asyncio")
 """Where work runs that names no place."""
 TIMEOUT_MAX = timedelta(days=30)
+HEADERS_MAX = 8 * 1024
+"""Bytes of a task's headers, as JSON."""
 
 
 class DeclaredOptions(TypedDict, total=False):
@@ -100,10 +104,36 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
 
     retry: StoredRetry | None = None
     timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
+    headers: dict[str, str] = {}
+    """What middleware sends along from the scheduling to the runs."""
     serial: bool = False
     """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
     reports: bool = False
     """Whether its schedule is to be looked at again once it ends."""
+
+
+@lru_cache(maxsize=256)
+def stored_options(text: str | None) -> StoredOptions:
+    """Return what the task alone has; unreadable text counts as nothing, for options must never stop a task."""
+    if text is None:
+        return StoredOptions()
+    try:
+        return msgspec.json.decode(text, type=StoredOptions)
+    except (msgspec.MsgspecError, RecursionError):
+        return StoredOptions()
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as they are stored. Raises OptionError unless they are text, LimitExceededError."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise OptionError(f"header {name!r}: {value!r}: use text for both; JSON holds anything else")
+    size = len(msgspec.json.encode(dict(headers)))
+    if size > HEADERS_MAX:
+        raise LimitExceededError(
+            f"the headers {', '.join(sorted(headers))} take {size:,} bytes, more than {HEADERS_MAX:,}: send less along"
+        )
+    return dict(headers)
 
 
 def check_name(what: str, name: str) -> str:

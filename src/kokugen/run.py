@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import Enum
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import msgspec
 
 from kokugen.clock import Clock, from_us
 from kokugen.errors import KokugenError, OptionError, TransactionError
-
-if TYPE_CHECKING:
-    from kokugen.options import Options
+from kokugen.options import Options, stored_options
 
 DELAY_MAX = timedelta(days=3650)
 
@@ -169,6 +168,7 @@ class Run:
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
     `start_before_us` is from when on it is too late to start, `timeout_us` how long it may take before it is asked to
     stop; None: never, and as long as it likes.
+    `conceals` is whether the texts of its errors, which may quote its arguments, are not to be stored.
     `completing` is set once `complete` wrote, or may have: then a transaction of the work's decides how the run ends.
     """
 
@@ -180,6 +180,7 @@ class Run:
         "claim",
         "completer",
         "completing",
+        "conceals",
         "interrupt",
         "not_before_us",
         "on_interrupt",
@@ -217,6 +218,7 @@ class Run:
         self.on_interrupt: Callable[[Run], object] | None = None
         self.completer: Callable[[Run, object, Any], Any] | None = None
         self.completing = False
+        self.conceals = False
         self._cancelled: Signal | None = None
         self._reason = ""
         self._lock = Lock()
@@ -273,6 +275,11 @@ class Run:
     @property
     def tags(self) -> tuple[str, ...]:
         return tuple(msgspec.json.decode(self.task.tags)) if self.task.tags else ()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return what middleware sent along when the task was scheduled."""
+        return MappingProxyType(stored_options(self.task.options).headers)
 
     @property
     def is_async(self) -> bool:

@@ -341,6 +341,13 @@ class Scheduler(Recurring):
         """Return how many runs are under way in this process."""
         return self._front.runner.active
 
+    def ping(self, heard: Callable[[], object]) -> None:
+        """Have `heard()` called by the engine in a moment, on its own thread: for a watchdog. One that hangs does not.
+
+        Where no work runs in this process nothing is called.
+        """
+        self._front.runner.ping(heard)
+
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""
         return self._front.runner.resize(count)

@@ -29,18 +29,27 @@ from tests.dispatcher.killed_node import check_that_a_killed_nodes_run_is_taken_
 from tests.servers.celery_worker import app_of, celery_worker
 from tests.servers.fixtures import missing
 from tests.servers.postgres import MissingServer
-from tests.servers.valkey import url_of, valkey
+from tests.servers.valkey import URL_VARIABLE, url_of, valkey
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning")  # Celery's own calls of redis
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[str]:
+def server() -> Iterator[str]:
+    if url := os.environ.get(URL_VARIABLE):
+        yield url
+        return
     try:
-        with valkey() as socket, celery_worker(url_of(socket)):
+        with valkey() as socket:
             yield url_of(socket)
     except MissingServer as error:
         missing(error)
+
+
+@pytest.fixture(scope="module")
+def broker(server: str) -> Iterator[str]:
+    with celery_worker(server):
+        yield server
 
 
 class TestCelery(DispatcherSuite):
@@ -144,21 +153,18 @@ def test_where_no_broker_is_reached_a_run_is_put_off_and_no_attempt_is_used_up(t
 
 
 def test_a_run_whose_worker_is_killed_fails_once_nobody_has_it_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kokugen.dispatcher.celery.QUERY_S", 0.5)
     monkeypatch.setattr("kokugen.dispatcher.celery.ANSWER_S", 0.5)
-    try:
-        with valkey() as socket, celery_worker(url_of(socket)) as worker:
-            place = CeleryWorkers(app=app_of(url_of(socket)))
-            lab = DispatchLab(lambda workers, clock: place.dispatcher(clock=clock), is_async=False, folder=tmp_path)
-            lab.started().dispatch([lab.run(works.go_on, str(tmp_path))])
-            lab.await_file("running")
-            os.killpg(worker.pid, signal.SIGKILL)
-            outcome = lab.outcomes.one()
-            lab.close()
-    except MissingServer as error:
-        missing(error)
+    place = CeleryWorkers(app=app_of(server), queue="doomed")
+    lab = DispatchLab(lambda workers, clock: place.dispatcher(clock=clock), is_async=False, folder=tmp_path)
+    with celery_worker(server, queue="doomed") as worker:
+        lab.started().dispatch([lab.run(works.go_on, str(tmp_path))])
+        lab.await_file("running")
+        os.killpg(worker.pid, signal.SIGKILL)
+        outcome = lab.outcomes.one()
+    lab.close()
     assert outcome.ending is Ending.RAISED
     assert isinstance(outcome.error, WorkerDiedError)
 

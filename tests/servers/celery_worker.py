@@ -29,9 +29,9 @@ def app_of(url: str) -> Celery:
 
 
 @contextmanager
-def celery_worker(url: str) -> Iterator[subprocess.Popen[str]]:
+def celery_worker(url: str, queue: str = "celery") -> Iterator[subprocess.Popen[str]]:
     """Have a worker serve this broker."""
-    command = [sys.executable, "-m", "tests.servers.celery_worker", url]
+    command = [sys.executable, "-m", "tests.servers.celery_worker", url, queue]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -47,13 +47,13 @@ def celery_worker(url: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=STOP_S)
 
 
-def main(url: str) -> None:
+def main(url: str, queue: str) -> None:
     app, works = app_of(url), registry()
     works.add(write_down)
     serve(app, works)
     worker_ready.connect(lambda **_: os.write(1, f"{READY}\n".encode()), weak=False)
     os.environ["C_FORCE_ROOT"] = "1"
-    app.worker_main(["worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "ERROR"])
+    app.worker_main(["worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "ERROR", "--queues", queue])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import subprocess
 import tempfile
@@ -50,6 +49,6 @@ def valkey() -> Iterator[str]:
                 server.terminate()
 
 
-def url_of(given: str) -> str:
-    """Return the URL of Celery's broker: the socket's, or the one that the variable names."""
-    return os.environ.get(URL_VARIABLE) or f"redis+socket://{given}"
+def url_of(socket: str) -> str:
+    """Return the URL by which Celery knows the server with this socket."""
+    return f"redis+socket://{socket}"

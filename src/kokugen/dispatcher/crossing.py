@@ -21,9 +21,11 @@ from kokugen.dispatcher.call import RemoteTraceback, call_sync, call_work, error
 from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.dispatcher.reference import Reference
 from kokugen.errors import OptionError, RemoteWorkError, TransactionError, UndecodableError
+from kokugen.middleware.payloads import opened_param
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import Claimed
 from kokugen.run import Cancel, NotCalled, RetryAfter, Run, Signal, Snooze
+from kokugen.task import replace
 
 ARGUMENT_MAX = 1024
 """Characters of an argument of an exception; a longer one is cut."""
@@ -58,10 +60,13 @@ class Account(Struct, frozen=True, array_like=True):
 
 
 def order_of(run: Run, work: Reference | None = None) -> Order:
-    """Return the order to perform this run. Raises OptionError for async work."""
+    """Return the order to perform this run.
+
+    Raises OptionError for async work, and UndecodableError where its arguments cannot be opened.
+    """
     if run.is_async:
         raise OptionError(f"work {run.work_id!r} is async, and another process runs sync work: let it call asyncio.run")
-    task = msgspec.convert(run.task, Claimed, from_attributes=True)
+    task = replace(msgspec.convert(run.task, Claimed, from_attributes=True), param=opened_param(run))
     return Order(task, run.claim, run.start_before_us, work)
 
 

@@ -25,13 +25,15 @@ from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
+from kokugen.middleware.payloads import Payloads
+from kokugen.options import stored_options
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import give_back, settle, stored_options
+from kokugen.task_storage.settlement import give_back, settle
 
 logger = logging.getLogger("kokugen")
 
@@ -68,6 +70,7 @@ class Engine:
         random: Random,
         settings: Settings,
         hooks: Hooks,
+        payloads: Payloads | None = None,
         services: Sequence[Service] = (),
     ) -> None:
         self.storage = storage
@@ -78,6 +81,7 @@ class Engine:
         self._random = random
         self._settings = settings
         self._hooks = hooks
+        self._payloads = payloads
         self._services = services
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
@@ -215,6 +219,8 @@ class Engine:
                 continue
             run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
             run.completer = self.storage.completer
+            if self._payloads is not None:
+                run.work, run.conceals = self._payloads.work_of(task, work), self._payloads.conceals
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run

@@ -88,17 +88,19 @@ class Drafts:
             params=Params(args, kwargs),
             scheduled_time_us=0,
             options=replace(options, schedule=None),
+            template=True,
         )
         request = self._through_middleware(request)
         param = work.encode(request.params.args, request.params.kwargs)
-        task = new_task(request, "", param, request.options, self._declared_options(work))
+        task = new_task(request, "", param, request.options, self._declared_options(work), self._parts.payloads)
         return self._drafted(when, said, task, owner=owner)
 
     def of_param(self, when: When, param: TaskParam, said: ScheduleOptions) -> Draft:
         """Return a schedule of tasks in plain data; the work need not be declared here."""
         work = self._parts.work_of(param.work_id)
         request = request_of(param, None if work is None else work.declared)
-        return self._drafted(when, said, row_of(self._through_middleware(request), "", work))
+        request = self._through_middleware(replace(request, template=True))
+        return self._drafted(when, said, row_of(request, "", work, self._parts.payloads))
 
     def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
         if task.unique_key is not None or task.id:

@@ -126,6 +126,7 @@ def run_of(
     stopping: Signal | None = None,
     start_before_us: int | None = None,
     tags: Sequence[str] = (),
+    options: str | None = None,
 ) -> Run:
     """Return a run of `fn` that is due, unless told otherwise."""
     task = Claimed(
@@ -142,7 +143,7 @@ def run_of(
         max_lost=3,
         fence=fence,
         tags=encode_tags(tags),
-        options=None,
+        options=options,
     )
     run = Run(
         task,
