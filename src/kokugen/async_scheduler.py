@@ -14,7 +14,7 @@ from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.filters import task_query
+from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
@@ -24,7 +24,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
-from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -168,7 +168,7 @@ class AsyncScheduler:
 
     async def tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[TaskInfo]:
         """Yield tasks in order of due time, page by page; filters as `Scheduler.tasks`."""
-        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        query = task_query(limit=limit, **filters)
         left = limit
         while left is None or left > 0:
             page = await self._read(partial(self.repository.page, query))

@@ -13,7 +13,7 @@ from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.filters import task_query
+from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
 from kokugen.middleware.base import Middleware, ScheduleRequest
@@ -34,7 +34,6 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 ANSWER_S = 60.0
-PAGE = 1000
 WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
@@ -185,7 +184,7 @@ class Scheduler:
 
         Filters: `state`, `work`, `queue`, `tag`, `unique`, `held`, `due_before`, `due_from`.
         """
-        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        query = task_query(limit=limit, **filters)
         left = limit
         while left is None or left > 0:
             page = _answer(self.repository.page(query), "listing")
