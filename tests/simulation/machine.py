@@ -127,8 +127,8 @@ class Machine:
 
     @property
     def awake(self) -> bool:
-        """Whether it runs, and has run for a moment."""
-        return self.alive and not self.loop.paused and self.world.now_s > self.resumed_s + 0.1
+        """Whether it runs, and has run for longer than a step of its engine takes to come round."""
+        return self.alive and not self.loop.paused and self.world.now_s > self.resumed_s + 0.7
 
     def pause(self) -> None:
         self.loop.paused = True

@@ -74,7 +74,9 @@ def _judge_marks(judge: Judge, name: str, heard: list[tuple[str, object]]) -> No
             continue
         applied, taken = call.lease in judge.outcomes, call.lease in judge.taken
         judge.hold("I20", applied or taken, name, "has", call.how, "from", call.task_id, "and wrote no outcome")
-        judge.hold("I20", not (applied and call.lease in told), name, call.task_id, "was applied, and told as refused")
+        row = judge.rows.get(call.task_id)
+        latest = row is not None and row.final_claim == call.claim  # of what came before it the store knows no more
+        judge.hold("I20", not latest or call.lease not in told, name, call.task_id, "was applied, and told as refused")
         judge.hold("I20", applied or call.lease in told, name, call.task_id, "was refused, and nobody told of it")
 
 

@@ -26,7 +26,7 @@ from kokugen.engine.recalls import Recalls
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.protocol import STOP_ASKED
-from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
+from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
@@ -66,12 +66,14 @@ class Engine:
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
         self._outcomes: deque[Outcome] = deque()
+        self._unwritten: dict[Lease, Outcome] = {}
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        storage.refused_late = self._refused_late
         self._lanes = Lanes(dispatchers, registry, settings)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
@@ -198,7 +200,14 @@ class Engine:
                 self._claims.be_strict(task.work_id)
                 self._return(task, answer.claim)
                 continue
-            run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
+            run = make_run(
+                task,
+                answer.claim,
+                work,
+                stopping=self.stopping,
+                trusted_until_s=trusted_until_s,
+                skew_us=self.storage.skew_us,
+            )
             run.completer = self.storage.completer
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
@@ -235,7 +244,8 @@ class Engine:
             self._settled.set()
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
-        now = self._clock.wall_us()
+        skew_us = self.storage.skew_us
+        now = self._clock.wall_us() - skew_us
         settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
         writing = self.storage.finish([one.row for _, one in settled])
         task = asyncio.ensure_future(writing)
@@ -243,10 +253,24 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
+        self._keep_unwritten(outcomes)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
-            self._claims.hint(min(retried))
+            self._claims.hint(min(retried) + skew_us)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+
+    def _keep_unwritten(self, outcomes: list[Outcome]) -> None:
+        """Keep what could not be written yet: it may be refused later, and that is to be told, too."""
+        if not self.storage.unwritten:
+            self._unwritten.clear()
+            return
+        known = self._unwritten | {Lease(one.run.task.id, one.run.claim): one for one in outcomes}
+        self._unwritten = {lease: known[lease] for lease in self.storage.pending_leases() if lease in known}
+
+    def _refused_late(self, rows: Sequence[Finish]) -> None:
+        for row in rows:
+            if (outcome := self._unwritten.pop(Lease(row.id, row.claim), None)) is not None:
+                self._hooks.tell_refused(outcome)
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
