@@ -93,6 +93,11 @@ def chaos(arguments: list[str]) -> None:
     become(prepared("dev").python, "-m", "tests.chaos", *arguments)
 
 
+def simulate(arguments: list[str]) -> None:
+    """Play histories of simulated clusters, or one again (--seed N); --release: all that a release must show."""
+    become(prepared("dev").python, "-m", "tests.simulation", *arguments)
+
+
 def docs(arguments: list[str]) -> None:
     """Build the documentation into site/; a warning is an error."""
     become(prepared("dev").script("zensical"), "build", "--clean", "--strict", *arguments)
@@ -123,7 +128,7 @@ def wheel(arguments: list[str]) -> None:
         say(f"{built.name} installs, imports and starts on Python {sys.version.split()[0]}")
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, check, bench, chaos, docs, lock, wheel)}
+COMMANDS = {command.__name__: command for command in (demo, test, check, bench, chaos, simulate, docs, lock, wheel)}
 
 USE_THE_WHEEL = """
 import importlib.resources, kokugen

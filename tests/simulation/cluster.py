@@ -177,7 +177,9 @@ class Cluster:
                 self._mend(machine)
         self._break_for_good()
         self.wire.lost, self.wire.calm = (), True
-        while sum(machine.alive and machine is not self.minority for machine in self.machines) < min(2, self.plan.machines):
+        while sum(machine.alive and machine is not self.minority for machine in self.machines) < min(
+            2, self.plan.machines
+        ):
             self.boot()
         for row in list(self.judge.rows.values()):
             if row.hold == "by hand":
@@ -193,7 +195,9 @@ class Cluster:
         if self.minority is None:
             return
         self.minority.wire.fuse = None
-        self.minority.wire.lost = self.random.choice([("request",), ("answer",), ("silence",), ("silence", "answer", "")])
+        self.minority.wire.lost = self.random.choice(
+            [("request",), ("answer",), ("silence",), ("silence", "answer", "")]
+        )
         if self.random.random() < 0.3:
             self.minority.pause()
 

@@ -145,6 +145,9 @@ class Judge:
     def _removed(self, before: Row | None) -> None:
         assert before is not None
         self.hold("I1", before.state in ENDS, before.id, "was deleted, and was", before)
+        kept_s = self.world.now_s - ((before.finished_at or START_US) - START_US) / SECOND_US
+        kept = self.wild_clocks or kept_s >= self.settings.keep_done.total_seconds()
+        self.hold("I1", kept, before.id, "was deleted", f"{kept_s:.3f} s after its end")
         self.happened["pruned"] += 1
         self.gone[before.id] = self.rows.pop(before.id)
 
@@ -204,7 +207,9 @@ class Judge:
     def _done(self, lease: Lease, about: str) -> None:
         call, (_, run) = self._calls_by_lease.get(lease), self._live.get(lease, (None, None))
         completing = run is not None and run.completing
-        self.hold("I4", call is not None and (call.how == "returned" or completing), about, "and the work did not return")
+        self.hold(
+            "I4", call is not None and (call.how == "returned" or completing), about, "and the work did not return"
+        )
 
     def _recovered(self, before: Row, after: Row, about: str) -> None:
         self.happened["recovered"] += 1
@@ -219,7 +224,7 @@ class Judge:
     # -- What was promised to a process
 
     def asks(self, name: str, unwritten: int) -> None:
-        """A process asks for tasks."""
+        """A process asks for tasks, and has so many outcomes in its outbox."""
         full = unwritten >= self.settings.outbox_max
         self.hold("I15", not full, name, "claims, though", unwritten, "outcomes are not written")
 
@@ -291,7 +296,7 @@ class Judge:
 
     def _may_start(self, machine: Machine, run: Run, row: Row) -> None:
         until_s = self.trusted.get(Lease(run.task_id, run.claim), 0.0)
-        self.hold("I7", machine.clock.boot_s() < until_s, machine.name, "calls", run, "beyond its lease")
+        self.hold("I7", machine.loop.boot_s() < until_s, machine.name, "calls", run, "beyond its lease")
         if not self.wild_clocks and row.claim == run.claim:
             early_s = self.due_in_s(row)
             self.hold("I9", early_s <= EPSILON_S, machine.name, "calls", run, f"{early_s:.6f} s early")
@@ -310,7 +315,7 @@ class Judge:
             if lease.id != run.task_id or lease in self.forced or lease in self.outcomes:
                 continue
             self.happened["overlap"] += 1
-            beyond_s = where.clock.boot_s() - self.trusted[lease]
+            beyond_s = where.loop.boot_s() - self.trusted[lease]
             about = (machine.name, "calls", run, "while", where.name, "runs", other, f"{beyond_s:.3f} s past its lease")
             told = other.interrupt is not None or other.completing or not where.awake
             self.hold("I7", beyond_s >= 0 and (told or beyond_s < self.settings.margin_s), *about)

@@ -80,7 +80,7 @@ class Machine:
         self.loop.set_exception_handler(self._complain)
         self.clock = MachineClock(world, self.loop)
         self.wire = MachineWire(place.enter(name), world, judge, name, random.random())
-        self.wire.boot_s, self.wire.cut = self.clock.boot_s, self.crash
+        self.wire.boot_s, self.wire.cut = self.loop.boot_s, self.crash
         self.hooks = HeardHooks()
         self.dead = False
         self.resumed_s = 0.0
@@ -94,7 +94,7 @@ class Machine:
             ids=IdSource(self.clock, Random(random.random())),
             settings=settings,
         )
-        self.wire.unwritten = lambda: self.storage.unwritten
+        self.wire.unwritten = self._unwritten
         self.engine = Engine(
             self.storage,
             [InlineDispatcher(WORKERS, clock=self.clock)],
@@ -116,6 +116,9 @@ class Machine:
                 if started.is_set():
                     raise
                 await asyncio.sleep(RESTART_S)
+
+    def _unwritten(self) -> int:
+        return self.storage.unwritten
 
     def _complain(self, _loop: asyncio.AbstractEventLoop, about: dict[str, object]) -> None:
         if not self.dead:
@@ -161,4 +164,3 @@ class Machine:
                 task.cancel()
             self.loop.step()
         self.loop.close()
-

@@ -233,7 +233,11 @@ class SqlitePlace:
 
 
 def _row(text: str | None) -> Row | None:
-    return None if text is None else msgspec.convert(dict(zip(COLUMNS, msgspec.json.decode(text), strict=True)), Row, strict=False)
+    return (
+        None
+        if text is None
+        else msgspec.convert(dict(zip(COLUMNS, msgspec.json.decode(text), strict=True)), Row, strict=False)
+    )
 
 
 class UserTransaction:

@@ -84,4 +84,6 @@ def _judge_effects(judge: Judge, place: SqlitePlace) -> None:
     effects = place.effects()
     for row in [*judge.rows.values(), *judge.gone.values()]:
         if row.id.startswith("transfer"):
-            judge.hold("I8", effects.count(row.id) == (row.state == DONE), row.id, "is", row, "with", effects.count(row.id))
+            judge.hold(
+                "I8", effects.count(row.id) == (row.state == DONE), row.id, "is", row, "with", effects.count(row.id)
+            )

@@ -126,4 +126,3 @@ def _declare_transfer(works: FunctionRegistry, machine: Machine, place: SqlitePl
 
 def param_of(kind: str, seconds: float) -> str:
     return '{"args":["nonsense"],"kwargs":{}}' if kind == "garbled" else encode_params(Params((seconds,)))
-
