@@ -32,7 +32,7 @@ class WrongClock:
 
 
 async def wrong_node(lab: Lab, wrong_s: float) -> Node:
-    node = Node(WrongClock(lab.clock, wrong_s), lab.store, lab.works)  # type: ignore[arg-type]  # it is a Clock
+    node = Node(WrongClock(lab.clock, wrong_s), lab.store, lab.works)
     await node.start()
     return node
 

@@ -1,6 +1,6 @@
 """What happens in a history: the tasks of clients, what races with them, and every trouble that the world makes.
 
-Each deed draws what it needs from a seed of its own, counts itself, and does nothing where it finds nothing to do it to.
+Each deed draws what it needs from a seed of its own, counts itself, and does nothing where there is nothing to do.
 """
 
 from __future__ import annotations

@@ -213,6 +213,10 @@ class Judge:
 
     def _recovered(self, before: Row, after: Row, about: str) -> None:
         self.happened["recovered"] += 1
+        lease = Lease(before.id, before.claim or "")
+        if (owner := self._live.get(lease)) is not None:
+            left_s = self.trusted[lease] - owner[0].loop.boot_s()
+            self.hold("I7", left_s <= 0, about, f"{left_s:.3f} s before its owner mistrusts it")
         if before.cancel_requested:
             self.hold("I13", after.state == CANCELLED, about)
         elif before.mode == Mode.AT_MOST_ONCE or after.lost >= after.max_lost:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kokugen.engine.engine import Engine
 from kokugen.errors import RepositoryError
@@ -29,6 +29,8 @@ from tests.simulation.world import MachineClock, MachineLoop, World
 DRIFT = 0.06
 """How fast or slow a boot clock may run: two that differ by twice that still agree within margin / ttl."""
 RESTART_S = 0.5
+T = TypeVar("T")
+
 Works = Callable[["Machine"], FunctionRegistry]
 
 
@@ -43,6 +45,10 @@ class MachineWire(Wire):
 
     boot_s: Callable[[], float]
     unwritten: Callable[[], int]
+
+    def _ask(self, verb: str, call: Callable[[], Reply[T]]) -> Reply[T]:
+        self._judge.happened["outbox full"] += self.unwritten() >= self._judge.settings.outbox_max
+        return super()._ask(verb, call)
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
         self._judge.asks(self.name, self.unwritten())
@@ -147,6 +153,7 @@ class Machine:
             return
         self.world.tell(self.name, "is gone")
         self.dead = self.wire.dead = self.loop.paused = True
+        self.world.forget(self.loop)
         self.judge.vanished(self)
         for one in self.held:
             one.abandon()
@@ -158,7 +165,7 @@ class Machine:
         self.loop.resume()
         for _ in range(200):
             left = asyncio.all_tasks(self.loop)
-            if not left and not self.loop.is_busy():
+            if not left and self.loop.due_s > 0:
                 break
             for task in left:
                 task.cancel()

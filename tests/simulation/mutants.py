@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count, islice
 from typing import Any
 from unittest.mock import patch
 
@@ -33,18 +34,28 @@ from kokugen.task_storage.leasing import Asked, LeasedTasks
 from kokugen.task_storage.sightings import Sightings
 from tests.engine.node import node_info
 from tests.simulation import machine
+from tests.simulation.plan import Plan, plan_of
 from tests.simulation.world import MachineClock, MachineLoop, World
 
 FAR_S = float("inf")
 
 
 class Mutant(Struct, frozen=True, kw_only=True):
-    """A rule that is broken: `parts` are what is replaced, by what."""
+    """A rule that is broken: `parts` are what is replaced, by what; `needs` are deeds, one of which is to be there."""
 
     rule: str
     promises: tuple[str, ...]
     parts: tuple[tuple[Any, str, Any], ...]
     seeds: int = 400
+    needs: tuple[str, ...] = ()
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield the histories in which it is looked for, the first ones that have what it needs."""
+        fitting = (plan for plan in map(plan_of, count()) if self._fits(plan))
+        return islice(fitting, self.seeds)
+
+    def _fits(self, plan: Plan) -> bool:
+        return not plan.sqlite and (not self.needs or any(deed.what in self.needs for deed in plan.deeds))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -114,8 +125,8 @@ def _trust_from_the_answer(self: Claims, party: Party, answer: ClaimAnswer, aske
 _SIGN_OFF = Engine._sign_off
 
 
-async def _sign_off_anyway(self: Engine, clean: bool, until_s: float) -> None:  # noqa: FBT001 - the engine's
-    await _SIGN_OFF(self, True, until_s)  # noqa: FBT003
+async def _sign_off_anyway(self: Engine, clean: bool, until_s: float) -> None:
+    await _SIGN_OFF(self, True, until_s)
 
 
 def _one_of_two(name: str) -> NodeInfo:
@@ -245,14 +256,18 @@ def _ended_ever(self: MemoryOperations, state: TaskState, before_us: int) -> Ite
     return _ENDED(self, state, 1 << 62)
 
 
-def _mutant(rule: str, promises: str, *parts: tuple[Any, str, Callable[..., Any]], seeds: int = 400) -> Mutant:
-    return Mutant(rule=rule, promises=tuple(promises.split()), parts=parts, seeds=seeds)
+def _mutant(
+    rule: str, promises: str, *parts: tuple[Any, str, Callable[..., Any]], seeds: int = 400, needs: tuple[str, ...] = ()
+) -> Mutant:
+    return Mutant(rule=rule, promises=tuple(promises.split()), parts=parts, seeds=seeds, needs=needs)
 
 
 MUTANTS: dict[str, Mutant] = {
-    "no lease": _mutant("a run of another node is recovered at first sight", "I7", (Sightings, "stale", _stale_at_once)),
+    "no lease": _mutant(
+        "a run of another node is recovered at first sight", "I7", (Sightings, "stale", _stale_at_once)
+    ),
     "wall clock lease": _mutant(
-        "a wall clock says when a run is lost", "I7", (Sightings, "stale", _stale_by_wall_clock)
+        "a wall clock says when a run is lost", "I7", (Sightings, "stale", _stale_by_wall_clock), needs=("clock step",)
     ),
     "monotonic clock": _mutant(
         "leases go by a clock that stops while the machine sleeps", "I7", (machine, "MachineClock", MonotonicClock)
@@ -261,7 +276,7 @@ MUTANTS: dict[str, Mutant] = {
         "nobody mistrusts a lease", "I7", (Run, "may_start", _always), (Beat, "mistrust", _never)
     ),
     "trust from the answer": _mutant(
-        "a lease counts from its answer on", "I7", (Claims, "_received", _trust_from_the_answer), seeds=2000
+        "a lease counts from its answer on", "I7", (Claims, "_received", _trust_from_the_answer), needs=("slow",)
     ),
     "beat of any claim": _mutant(
         "a beat extends whatever run the task has", "I7 I3 I4", (MemoryClaims, "_run", _run_of_any_claim)
@@ -270,9 +285,14 @@ MUTANTS: dict[str, Mutant] = {
         "what was observed is taken though it was extended since",
         "I7",
         (MemoryClaims, "recover", _recover_whatever),
-        seeds=5000,
+        needs=("slow",),
     ),
-    "sign off with runs": _mutant("a node says it stopped while work goes on", "I7", (Engine, "_sign_off", _sign_off_anyway)),
+    "sign off with runs": _mutant(
+        "a node says it stopped while work goes on",
+        "I7",
+        (Engine, "_sign_off", _sign_off_anyway),
+        needs=("stop", "stop at once"),
+    ),
     "reused node id": _mutant("a node id comes again", "I7", (machine, "node_info", _one_of_two)),
     "claims more": _mutant("a claim takes more than it asked for", "I15", (memory_claims, "_choose", _choose_more)),
     "poison in company": _mutant(
@@ -297,7 +317,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "outcomes are dropped": _mutant("what cannot be written is given up", "I20", (LeasedTasks, "finish", _finish_once)),
     "refused in silence": _mutant(
-        "nobody hears of an outcome that is refused late", "I20", (Engine, "_refused_late", _never)
+        "nobody hears of an outcome that is refused late",
+        "I20",
+        (Engine, "_refused_late", _never),
+        needs=("unwritable",),
     ),
     "at most once again": _mutant(
         "a lost run is called again, whatever its mode", "I5 I21", (TaskTable, "lose", _lose_and_go_on)
@@ -306,6 +329,9 @@ MUTANTS: dict[str, Mutant] = {
     "insert again": _mutant("a repeated insert begins anew", "I1 I2", (TaskTable, "add", _add_anew)),
     "prunes too soon": _mutant("what has just ended is deleted", "I1", (MemoryOperations, "_ended", _ended_ever)),
     "due by the node's clock": _mutant(
-        "retries are due by a node's own clock", "I6 I18", (LeasedTasks, "_compare_clocks", _never)
+        "retries are due by a node's own clock",
+        "I6 I18",
+        (LeasedTasks, "_compare_clocks", _never),
+        needs=("clock step",),
     ),
 }

@@ -79,7 +79,9 @@ def after_a_death(cluster: Cluster) -> None:
     calm(cluster)
     task_id = _add(cluster, "orphan", 0.0, 60.0)
     cluster.world.run_until(cluster.world.now_s + 1.0)
-    owner = next((one for one in cluster.healthy() if one.storage.node.node_id == cluster.judge.rows[task_id].owner), None)
+    owner = next(
+        (one for one in cluster.healthy() if one.storage.node.node_id == cluster.judge.rows[task_id].owner), None
+    )
     cluster.judge.hold("I18", owner is not None, task_id, "has not started for a second")
     if owner is None:
         return

@@ -1,7 +1,7 @@
 """A file of SQLite in the simulated world: the real repository of each process, with no thread of its own.
 
-What is queued is committed by the real writer when the world says so; whoever finds the file locked waits in the world's
-time. The file is in a directory that lives in memory where there is one: power losses are another test's.
+What is queued is committed by the real writer when the world says so; whoever finds the file locked waits in
+the world's time. The file is in a directory that lives in memory, where there is one.
 """
 
 from __future__ import annotations
@@ -218,7 +218,9 @@ class SqlitePlace:
 
     def changes(self) -> Iterator[Change]:
         sql = "SELECT n, before, after FROM witness WHERE n > ? ORDER BY n"
-        for self._seen, before, after in self._eye.execute(sql, (self._seen,)).fetchall():
+        seen: list[Any] = self._eye.execute(sql, (self._seen,)).fetchall()
+        for number, before, after in seen:
+            self._seen = number
             yield _row(before), _row(after)
 
     def effects(self) -> list[str]:
@@ -249,7 +251,7 @@ class UserTransaction:
         machine.held.append(self)
 
     async def begin(self) -> None:
-        while _is_locked(self.connection):
+        while _is_locked(self.connection):  # noqa: ASYNC110 - as a busy handler waits
             await asyncio.sleep(0.01)
         self.connection.execute("BEGIN IMMEDIATE")
         self._machine.judge.happened["transaction left open"] += 1

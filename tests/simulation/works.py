@@ -1,7 +1,7 @@
 """What work does in a simulated cluster, and what must hold as it is called.
 
-Work tells the judge when it starts and when it ends. What is wrong with a call is kept by the judge: raised here it would
-be the work's own failure.
+Work tells the judge when it starts and when it ends. What is wrong with a call is kept by the judge: raised here it
+would be the work's own failure.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from kokugen.clock import SECOND_US, to_us
 START_US = to_us(datetime(2026, 1, 1, tzinfo=UTC))
 FAR_S = float("inf")
 RESOLUTION_S = 1e-9
-"""A timer is looked at so much after its time, never before: who waits for it would wait again, and no time would pass."""
+"""A timer is looked at so much after its time: who is woken before it waits again, and no time would pass."""
 
 
 class World:
@@ -55,17 +55,26 @@ class World:
         """Let time pass until then, or until it is over."""
         while not self.over:
             self._run_events()
-            busy = [loop for loop in self.loops if loop.is_busy()]
+            now_s, next_s, busy = self.now_s, FAR_S, []
+            for loop in self.loops:
+                due_s = loop.due_s
+                if due_s <= now_s:
+                    busy.append(loop)
+                elif due_s < next_s:
+                    next_s = due_s
             if busy:
                 (busy[0] if len(busy) == 1 else self.random.choice(busy)).step()
                 continue
-            next_s = min((loop.wakes_s for loop in self.loops), default=FAR_S)
-            if self._events:
-                next_s = min(next_s, self._events[0][0])
+            if self._events and self._events[0][0] < next_s:
+                next_s = self._events[0][0]
             if next_s > end_s:
                 self.now_s = end_s
                 return
-            self.now_s = max(self.now_s, next_s)
+            self.now_s = next_s
+
+    def forget(self, loop: MachineLoop) -> None:
+        """Let no step of this loop happen any more."""
+        self.loops.remove(loop)
 
     def _run_events(self) -> None:
         while self._events and self._events[0][0] <= self.now_s:
@@ -118,17 +127,15 @@ class MachineLoop(asyncio.BaseEventLoop):
             self._asleep_since_s = None
 
     @property
-    def wakes_s(self) -> float:
+    def due_s(self) -> float:
         """Return when it has something to do next, by the world's time."""
-        if self.paused or not self._scheduled:
+        if self.paused:
+            return FAR_S
+        if self._ready:
+            return 0.0
+        if not self._scheduled:
             return FAR_S
         return (self._scheduled[0].when() - self._began_s) / self._rate + self._slept_s + RESOLUTION_S
-
-    def is_busy(self) -> bool:
-        """Whether it has something to do now."""
-        if self.paused:
-            return False
-        return bool(self._ready) or (bool(self._scheduled) and self._scheduled[0].when() <= self.time())
 
     def step(self) -> None:
         """Do what is ready, once: what follows from it is another step, before which anything may happen."""
