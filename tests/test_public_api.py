@@ -27,10 +27,12 @@ from kokugen import (
 PINNED = Path(__file__).with_name("public_api.txt")
 PAIRS = [(Scheduler, AsyncScheduler), (TaskHandle, AsyncTaskHandle), (Transaction, AsyncTransaction)]
 AT_ONCE = {
+    "add_calendar",
     "add_workers",
     "cancelled",
     "configure",
     "done",
+    "every",
     "on_dead",
     "on_failed",
     "on_late",

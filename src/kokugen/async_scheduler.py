@@ -25,6 +25,7 @@ from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
 from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -36,7 +37,7 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 
-class AsyncScheduler:
+class AsyncScheduler(AsyncRecurring):
     """As `Scheduler`. Async work runs on the loop that entered `async with` (or called `start`)."""
 
     def __init__(
@@ -348,6 +349,10 @@ class AsyncScheduler:
             for one, handler in previous.items():
                 signal.signal(one, handler)
             await self.close()
+
+    async def _ask(self, ask: Callable[[], Reply[T]]) -> T:
+        await self._opened()
+        return await self._read(ask)
 
     async def _opened(self) -> Front[AsyncTaskHandle]:
         """Return the parts with their store open. Opening may wait for a file's lock, so it is not for this loop."""

@@ -51,6 +51,25 @@ class StaleRevisionError(KokugenError, ValueError):
         self.expected = expected
 
 
+class NoScheduleError(KokugenError, LookupError):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {name!r} in this store: `kokugen schedules` lists those that there are")
+        self.name = name
+
+
+class ScheduleConflictError(KokugenError, ValueError):
+    """The schedule was changed by someone else since it was read: read it again, then decide."""
+
+    def __init__(self, name: str, edition: int | None = None, expected: int | None = None) -> None:
+        told = "changes all the time" if edition is None else f"is at edition {edition}, not {expected}"
+        super().__init__(f"schedule {name!r} {told}: it was changed meanwhile; read it again")
+        self.name = name
+        self.edition = edition
+        self.expected = expected
+
+
 class DuplicateTaskError(KokugenError, ValueError):
     """A live task already has this unique key; `existing_id` names it. Nothing was added."""
 

@@ -35,6 +35,7 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.runner import Runner
+from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
 from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -98,6 +99,8 @@ class Front(Generic[H]):
         )
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
+        self.runner.services = self.agenda.services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
         self._cancel_watchers = [one for one in self.parts.middleware if isinstance(one, CancelWatcher)]

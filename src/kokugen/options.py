@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from kokugen.clock import duration_us
 from kokugen.errors import OptionError
 from kokugen.retry import Retry, StoredRetry
+from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
@@ -34,8 +35,8 @@ class DeclaredOptions(TypedDict, total=False):
     max_lost: int
 
 
-class OptionChanges(DeclaredOptions, total=False):
-    """The keywords of `options(…)`, where `id` is the task's."""
+class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
+    """The keywords of `options(…)`, where `id` is the task's, and `name` and those after it are a schedule's."""
 
     id: str | None
 
@@ -58,6 +59,8 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    schedule: ScheduleOptions | None = None
+    """What was said of a schedule; a task has no use for it."""
 
     @property
     def max_attempts(self) -> int:
@@ -65,10 +68,12 @@ class Options(Struct, frozen=True, kw_only=True):
 
     def merged(self, **changes: Unpack[OptionChanges]) -> Options:
         """Return these options with some changed, all checked. Raises OptionError for a value that is not allowed."""
-        unknown = set(changes) - set(self.__struct_fields__)
-        if unknown:
-            raise OptionError(f"there is no option {min(unknown)!r}: use {', '.join(self.__struct_fields__)}")
         values: dict[str, object] = dict(changes)
+        if of_schedule := {name: values.pop(name) for name in ScheduleOptions.__struct_fields__ if name in values}:
+            values["schedule"] = msgspec.structs.replace(self.schedule or ScheduleOptions(), **of_schedule)
+        unknown = set(values) - set(self.__struct_fields__)
+        if unknown:
+            raise OptionError(f"there is no option {min(unknown)!r}: use {', '.join(_known())}")
         if "priority" in values:
             values["priority"] = _priority(values["priority"])
         if "mode" in values:
@@ -80,11 +85,20 @@ class Options(Struct, frozen=True, kw_only=True):
         return merged
 
 
+def _known() -> list[str]:
+    of_task = [name for name in Options.__struct_fields__ if name != "schedule"]
+    return [*of_task, *ScheduleOptions.__struct_fields__]
+
+
 class StoredOptions(Struct, frozen=True, omit_defaults=True):
     """What of the options is stored with a task, because the task was given it itself."""
 
     retry: StoredRetry | None = None
     timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
+    serial: bool = False
+    """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
+    reports: bool = False
+    """Whether its schedule is to be looked at again once it ends."""
 
 
 def check_name(what: str, name: str) -> str:

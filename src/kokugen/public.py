@@ -6,6 +6,8 @@ from kokugen.async_scheduler import AsyncScheduler
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.middleware.base import Middleware
+from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.occurrences import Occurrence
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
 from kokugen.retry import Retry
@@ -24,11 +26,13 @@ __all__ = [
     "KokugenError",
     "Middleware",
     "Mode",
+    "Occurrence",
     "Params",
     "Priority",
     "Retry",
     "RetryAfter",
     "Run",
+    "ScheduleInfo",
     "Scheduler",
     "Settings",
     "Snooze",

@@ -15,7 +15,7 @@ from kokugen.dispatcher.asyncio_loop import LoopDispatcher
 from kokugen.dispatcher.call import call_work
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.dispatcher.threads import ThreadDispatcher
-from kokugen.engine.engine import Engine
+from kokugen.engine.engine import Engine, Service
 from kokugen.errors import SchedulerStateError
 from kokugen.middleware.base import WorkNext, work_chain
 from kokugen.parts import Parts
@@ -47,6 +47,8 @@ class Runner:
         self.queues = check_queues(queues)
         self.engine: Engine | None = None
         self.storage: LeasedTasks | None = None
+        self.services: Callable[[], Sequence[Service]] = tuple
+        """Make what an engine runs beside itself."""
         self._parts = parts
         self._workers = check_workers("workers", workers)
         self._async_workers = check_workers("async_workers", async_workers)
@@ -105,6 +107,7 @@ class Runner:
             random=self._parts.random,
             settings=self._parts.settings,
             hooks=self._parts.hooks,
+            services=self.services(),
         )
         return self.engine
 

@@ -23,6 +23,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.schedules.recurring import Recurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -37,7 +38,7 @@ ANSWER_S = 60.0
 WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
-class Scheduler:
+class Scheduler(Recurring):
     """Schedules work into a store and, once started, runs what is due.
 
     `url` is `sqlite:///file.db`, `memory://`, or, left out, the environment's KOKUGEN_URL. The store is opened at
@@ -257,6 +258,9 @@ class Scheduler:
     def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""
         return _answer(self.repository.prune(retention), "pruning")
+
+    def _await(self, reply: Reply[T], what: str) -> T:
+        return _answer(reply, what)
 
     # -- Hooks
 

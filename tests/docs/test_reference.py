@@ -16,6 +16,7 @@ from kokugen import Retry, Scheduler, Settings, TaskState, errors, public
 from kokugen.options import DeclaredOptions, Options
 from kokugen.registry.commands import CommandRegistry
 from kokugen.repository.rows import CancelResult
+from kokugen.schedule_options import ScheduleOptions
 from tests.docs.markdown import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -79,13 +80,17 @@ def test_every_setting_is_there_with_its_default() -> None:
 
 def test_every_option_is_there_with_its_default() -> None:
     told = rows("options.md")
-    assert told.keys() == {*DeclaredOptions.__annotations__, "id", "aliases"}
-    defaults = dict(zip(Options.__struct_fields__, Options.__struct_defaults__, strict=True))
-    named = {name: told[name][1].strip("`").strip('"') for name in defaults.keys() - {"id"}}
+    assert told.keys() == {*DeclaredOptions.__annotations__, *ScheduleOptions.__struct_fields__, "id", "aliases"}
+    defaults = {
+        name: default
+        for kind in (Options, ScheduleOptions)
+        for name, default in zip(kind.__struct_fields__, kind.__struct_defaults__, strict=True)
+        if name not in {"id", "schedule", "name"}
+    }
+    named = {name: told[name][1].strip("`").strip('"') for name in defaults}
     assert named == {
-        name: value.name.lower() if name == "mode" else str(int(value)) if name == "priority" else str(value)
+        name: value.name.lower() if name == "mode" else str(int(value)) if name == "priority" else as_told(value)
         for name, value in defaults.items()
-        if name != "id"
     }
 
 

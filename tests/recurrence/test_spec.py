@@ -193,5 +193,6 @@ def test_a_calendar_that_an_earlier_release_stored_is_too(text: str) -> None:
 def test_every_kind_is_among_them() -> None:
     triggers, calendars = Trigger.__subclasses__(), Calendar.__subclasses__()
     kinds = {kind for base in (*triggers, *calendars) for kind in (base, *base.__subclasses__())}
-    tags = {kind.__struct_config__.tag for kind in kinds} - {"WallTrigger", "WallCalendar"}
+    own = {kind for kind in kinds if kind.__module__.startswith("kokugen.")}  # tests have kinds of their own
+    tags = {kind.__struct_config__.tag for kind in own} - {"WallTrigger", "WallCalendar"}
     assert {json.loads(text)["type"] for text in (*STORED, *STORED_CALENDARS)} | {"named"} == tags

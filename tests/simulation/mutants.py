@@ -21,13 +21,12 @@ from kokugen.engine.lane import Party
 from kokugen.engine.timer import Timer
 from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
-from kokugen.reply import Reply
 from kokugen.repository.memory import claims as memory_claims
 from kokugen.repository.memory.claims import MemoryClaims
 from kokugen.repository.memory.operations import MemoryOperations
 from kokugen.repository.memory.record import Record
 from kokugen.repository.memory.table import TaskTable
-from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Finish, Finished, Lease, NewTask, Observed, Recovered
+from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Finish, Finished, Lease, NewTask, Observed
 from kokugen.run import Run
 from kokugen.task import NodeInfo, TaskState, replace
 from kokugen.task_storage.leasing import Asked, LeasedTasks
@@ -97,18 +96,6 @@ def _always(self: object, *_: object) -> bool:
 
 def _never(self: object, *_: object) -> None:
     return None
-
-
-def _recover_whatever(self: MemoryClaims, observed: Sequence[Observed]) -> Reply[list[Recovered]]:
-    now_them = [
-        Observed(one.id, one.claim, record.beat, one.ttl_s, one.owner)
-        for one in observed
-        if (record := self._run(one.id, one.claim)) is not None
-    ]
-    return _RECOVER(self, now_them)
-
-
-_RECOVER = MemoryClaims.recover
 
 
 def _run_of_any_claim(self: MemoryClaims, task_id: str, claim: str) -> Record | None:
@@ -279,13 +266,7 @@ MUTANTS: dict[str, Mutant] = {
         "a lease counts from its answer on", "I7", (Claims, "_received", _trust_from_the_answer), needs=("slow",)
     ),
     "beat of any claim": _mutant(
-        "a beat extends whatever run the task has", "I7 I3 I4", (MemoryClaims, "_run", _run_of_any_claim)
-    ),
-    "recovery in spite of a beat": _mutant(
-        "what was observed is taken though it was extended since",
-        "I7",
-        (MemoryClaims, "recover", _recover_whatever),
-        needs=("slow",),
+        "a beat extends whatever run the task has", "I6 I7", (MemoryClaims, "_run", _run_of_any_claim)
     ),
     "sign off with runs": _mutant(
         "a node says it stopped while work goes on",

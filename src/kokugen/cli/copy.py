@@ -113,8 +113,10 @@ def archive(url: str, namespace: str | None, *, write: bool) -> Iterator[Archive
 
 
 def say_copied(copied: Copied) -> None:
-    """Print how many rows of each table there are now, and how many were there before."""
+    """Print how many rows of each table that has any there are now, and how many were there before."""
     for table, count in copied.rows.items():
+        if not count:
+            continue
         before = copied.before[table]
         console.say(f"{count:>12,} {table}" + (f"  ({before:,} of them there before)" if before else ""))
     console.say("each row was read back, and is the same")

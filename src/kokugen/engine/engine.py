@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
+from typing import Protocol
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
@@ -30,7 +31,7 @@ from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import give_back, settle
+from kokugen.task_storage.settlement import give_back, settle, stored_options
 
 logger = logging.getLogger("kokugen")
 
@@ -38,6 +39,18 @@ FINISH_MAX = 4096
 STOP_S = 2.0
 PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
+
+
+class Service(Protocol):
+    """What goes on beside the engine's own loops, for as long as it runs."""
+
+    async def run(self) -> None:
+        """Go on until it is cancelled. Does not raise."""
+        ...
+
+    def hint(self) -> None:
+        """Take note that a task ended whose end matters to its schedule."""
+        ...
 
 
 class Engine:
@@ -54,6 +67,7 @@ class Engine:
         random: Random,
         settings: Settings,
         hooks: Hooks,
+        services: Sequence[Service] = (),
     ) -> None:
         self.storage = storage
         self.stopping = Signal()
@@ -63,6 +77,7 @@ class Engine:
         self._random = random
         self._settings = settings
         self._hooks = hooks
+        self._services = services
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
         self._outcomes: deque[Outcome] = deque()
@@ -147,6 +162,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
         try:
@@ -256,6 +272,7 @@ class Engine:
         self._keep_unwritten(outcomes)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried) + skew_us)
+        self._tell_of_ends(outcomes)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
 
@@ -271,6 +288,16 @@ class Engine:
         for row in rows:
             if (outcome := self._unwritten.pop(Lease(row.id, row.claim), None)) is not None:
                 self._hooks.tell_refused(outcome)
+
+    def _tell_of_ends(self, outcomes: list[Outcome]) -> None:
+        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it."""
+        told = {one.run.task.options for one in outcomes if one.run.task.options}
+        options = [stored_options(text) for text in told]
+        if any(one.serial for one in options):
+            self._claims.hint(0)
+        if any(one.reports for one in options):
+            for service in self._services:
+                service.hint()
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""

@@ -29,6 +29,15 @@ from kokugen.repository.rows import (
     Revision,
     StoreHealth,
 )
+from kokugen.repository.schedule_rows import (
+    AuditRow,
+    Changed,
+    Ledger,
+    LedgerQuery,
+    ScheduleChange,
+    ScheduleQuery,
+    ScheduleRow,
+)
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, UpdateDiff
 
 STOP_ASKED = -(1 << 62)
@@ -239,6 +248,49 @@ class StoreRepository(Protocol):
         `STOP_ASKED` says that runs may have been asked to stop elsewhere. A hint may be lost or false: it wakes a claim
         earlier than the poll would, or a beat earlier than its time, and decides nothing.
         """
+        ...
+
+
+@runtime_checkable
+class ScheduleRepository(Protocol):
+    """Schedules, their ledger and their audit, beside the tasks that come of them: an ability of its own.
+
+    At most one occurrence of a schedule, unless its overlap is `allow`, may be claimed or Working at any time; further
+    ones are on hold. Whatever ends that one lets the next go, and cancels those that its overlap does not keep.
+    """
+
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> Reply[list[Changed]]:
+        """Swap schedules, each where its revision is still the one expected; one answer a change, in order.
+
+        One that is refused changes nothing and keeps no other back.
+        """
+        ...
+
+    def schedules(self, query: ScheduleQuery) -> Reply[list[ScheduleRow]]:
+        """Return up to `query.limit` schedules (at most 1,000) in order of their names."""
+        ...
+
+    def due_schedules(self, until_us: int, limit: int) -> Reply[list[ScheduleRow]]:
+        """Return the schedules whose `wake_at` is at or before `until_us`, the earliest first. Touches no others."""
+        ...
+
+    def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
+        """Look at occurrences on hold that are due by `until_us`, of up to `limit` schedules; return how many changed.
+
+        One before which nothing waits or runs any more may go; those overdue are dealt with as their overlap says.
+        """
+        ...
+
+    def ledger(self, query: LedgerQuery) -> Reply[Ledger]:
+        """Return a part of a schedule's ledger, also of one that was removed."""
+        ...
+
+    def schedule_audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
+        """Return the changes of the schedules of this name by someone, newest first."""
+        ...
+
+    def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
+        """Delete up to `limit` ledger rows, and ends, that are wholly before then; return how many."""
         ...
 
 

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from enum import Enum
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from kokugen.errors import RepositoryUnavailableError, UnknownOutcomeError
 from kokugen.reply import Reply
 from kokugen.repository.joining import Joined, join
-from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.protocol import DurableRepository, ScheduleRepository
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -33,6 +33,15 @@ from kokugen.repository.rows import (
     Retention,
     Revision,
     StoreHealth,
+)
+from kokugen.repository.schedule_rows import (
+    AuditRow,
+    Changed,
+    Ledger,
+    LedgerQuery,
+    ScheduleChange,
+    ScheduleQuery,
+    ScheduleRow,
 )
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, UpdateDiff
 
@@ -201,6 +210,33 @@ class FaultyRepository:
 
     def nodes(self) -> Reply[list[NodeInfo]]:
         return self._ask("nodes", self._inner.nodes)
+
+    # -- Schedules, where the repository keeps any
+
+    @property
+    def _schedules(self) -> ScheduleRepository:
+        return cast("ScheduleRepository", self._inner)
+
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> Reply[list[Changed]]:
+        return self._ask("change_schedules", lambda: self._schedules.change_schedules(changes))
+
+    def schedules(self, query: ScheduleQuery) -> Reply[list[ScheduleRow]]:
+        return self._ask("schedules", lambda: self._schedules.schedules(query))
+
+    def due_schedules(self, until_us: int, limit: int) -> Reply[list[ScheduleRow]]:
+        return self._ask("due_schedules", lambda: self._schedules.due_schedules(until_us, limit))
+
+    def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
+        return self._ask("settle_overlaps", lambda: self._schedules.settle_overlaps(until_us, limit))
+
+    def ledger(self, query: LedgerQuery) -> Reply[Ledger]:
+        return self._ask("ledger", lambda: self._schedules.ledger(query))
+
+    def schedule_audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
+        return self._ask("schedule_audit", lambda: self._schedules.schedule_audit(name, limit))
+
+    def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
+        return self._ask("forget_occurrences", lambda: self._schedules.forget_occurrences(before_us, limit))
 
     # -- The seed's
 

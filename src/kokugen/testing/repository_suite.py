@@ -17,19 +17,24 @@ from typing import ClassVar
 import pytest
 
 from kokugen.clock import Clock
-from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.protocol import DurableRepository, ScheduleRepository
 from kokugen.testing.clock import ManualClock
+from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
 from kokugen.testing.suite.cancelling import CancellingCases
 from kokugen.testing.suite.choosing import ChoosingCases
 from kokugen.testing.suite.claiming import ClaimingCases
 from kokugen.testing.suite.finishing import FinishingCases
+from kokugen.testing.suite.hearing import HearingCases
 from kokugen.testing.suite.keeping import KeepingCases
 from kokugen.testing.suite.lab import Lab
 from kokugen.testing.suite.marking import MarkingCases
 from kokugen.testing.suite.operating import OperatingCases
+from kokugen.testing.suite.overlapping import OverlappingCases
 from kokugen.testing.suite.querying import QueryingCases
 from kokugen.testing.suite.revising import RevisingCases
+from kokugen.testing.suite.schedule_lab import ScheduleLab
+from kokugen.testing.suite.scheduling import SchedulingCases
 from kokugen.testing.suite.seeding import SeedingCases
 from kokugen.testing.suite.sharing import SharingCases
 
@@ -47,6 +52,10 @@ class RepositorySuite(
     SeedingCases,
     MarkingCases,
     SharingCases,
+    SchedulingCases,
+    AccountingCases,
+    OverlappingCases,
+    HearingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 
@@ -76,6 +85,13 @@ class RepositorySuite(
         yield Lab(clock, open_store)
         for repository in opened:
             repository.close()
+
+    @pytest.fixture
+    def plans(self, lab: Lab) -> ScheduleLab:
+        """Return the bench for schedules, which are an ability of their own."""
+        if not isinstance(lab.repo, ScheduleRepository):
+            pytest.skip("this repository keeps no schedules")
+        return ScheduleLab(lab, lab.repo)
 
     @pytest.fixture
     def kept(self, lab: Lab) -> Lab:

@@ -13,13 +13,14 @@ from kokugen.repository.memory.claims import MemoryClaims
 from kokugen.repository.memory.operations import MemoryOperations
 from kokugen.repository.memory.queries import MemoryQueries
 from kokugen.repository.memory.record import Record
+from kokugen.repository.memory.schedules import MemorySchedules
 from kokugen.repository.seed_methods import BY_ID_OWNER, SeedMethods
 from kokugen.task import TaskState
 
 _OUTCOMES = {TaskState.INITIALIZED: "released", TaskState.CANCELLED: "cancelled", TaskState.FAILED: "failed"}
 
 
-class MemoryRepository(MemoryClaims, MemoryQueries, MemoryOperations, SeedMethods):
+class MemoryRepository(MemoryClaims, MemoryQueries, MemoryOperations, MemorySchedules, SeedMethods):
     """Tasks of one namespace in this process's memory. Any thread may call it, and no call waits for I/O."""
 
     def _transition(

@@ -187,7 +187,7 @@ class MemoryClaims(MemoryStore):
                 return Reply.failed(NoEntryError(task_id))
             if (refusal := _refusal(record, revision)) is not None:
                 return Reply.failed(refusal)
-            hold = None if revision.release else revision.hold or record.hold
+            hold = self._table.hold_after_release(record) if revision.release else revision.hold or record.hold
             asked = replace(record.asked, **_changes(revision))
             self._table.change(record, asked, revision.due_at, hold, self._clock.wall_us())
             rev, due = record.rev, record.due_at

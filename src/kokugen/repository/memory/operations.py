@@ -31,7 +31,7 @@ class MemoryOperations(MemoryStore):
 
     def _revive(self, task_id: str, due_at: int, now: int) -> bool:
         record = self._table.records.get(task_id)
-        if record is None or not TaskState(record.state).terminal or self._table.unique_holder(record):
+        if record is None or not TaskState(record.state).terminal or not self._table.may_wait(record):
             return False
         record.attempt = record.lost = 0
         record.reason = record.error = record.result = record.hold = None

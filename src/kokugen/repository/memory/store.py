@@ -7,6 +7,7 @@ from threading import Lock
 
 from kokugen.clock import Clock, SystemClock
 from kokugen.ids import IdSource, system_random
+from kokugen.repository.memory.schedule_table import ScheduleTable
 from kokugen.repository.memory.table import TaskTable
 from kokugen.task import NAMESPACE_DEFAULT, NodeInfo
 
@@ -24,6 +25,7 @@ class MemoryStore:
         self._ids = ids or IdSource(self._clock, system_random())
         self._lock = Lock()
         self._table = TaskTable()
+        self._schedules = ScheduleTable(self._table.occurrences)
         self._nodes: dict[str, NodeInfo] = {}
         self._hints: list[Callable[[int], object]] = []
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from kokugen.repository.memory.heap import LazyHeap, WaitingTasks
+from kokugen.repository.memory.occurrences import Occurrences
 from kokugen.repository.memory.record import Record, attempt_of
 from kokugen.repository.rows import ATTEMPTS_KEPT, Added, AddResult, NewTask
+from kokugen.repository.schedule_rows import OVERLAP_HOLD, ScheduledTask
 from kokugen.task import Attempt, Mode, TaskState
 
 _WAITING = TaskState.INITIALIZED.value
@@ -20,7 +22,7 @@ _WORKING = TaskState.WORKING.value
 class TaskTable:
     """All tasks of one namespace. `by_state` has the ended ones in the order in which they ended."""
 
-    __slots__ = ("_deadlines", "_history", "_unique", "by_state", "records", "waiting")
+    __slots__ = ("_deadlines", "_history", "_unique", "by_state", "occurrences", "records", "waiting")
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -29,6 +31,7 @@ class TaskTable:
         self._deadlines = LazyHeap()
         self._unique: dict[str, str] = {}
         self._history: dict[str, list[Attempt]] = {}
+        self.occurrences = Occurrences(self._release, self.end)
 
     def add(self, task: NewTask, now: int) -> Added:
         """Take a new task in (T1), unless its id is there or its unique key is taken."""
@@ -42,6 +45,24 @@ class TaskTable:
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
         self._enrol(record, now)
         return Added(task.id, AddResult.ADDED)
+
+    def add_occurrence(self, task: ScheduledTask, now: int) -> None:
+        """Take in a task of a schedule, unless it is there; on hold where it may not run beside others."""
+        if task.id in self.records or task.nominal in self.occurrences.by_schedule.get(task.schedule_id, {}):
+            return
+        hold = None if task.overlap is None else OVERLAP_HOLD
+        record = Record(task.id, task, task.due_at, task.start_deadline, now, now, hold=hold)
+        self.records[task.id] = self.by_state[_WAITING][task.id] = record
+        self.occurrences.came(record)
+        self._enrol(record, now)
+
+    def take_back(self, record: Record) -> None:
+        """Delete a waiting task of a schedule (its edit, pause or removal takes it back)."""
+        self.withdraw(record)
+        self.remove(record)
+
+    def _release(self, record: Record, now: int) -> None:
+        self.change(record, record.asked, None, None, now)
 
     def start(self, record: Record, owner: str, claim: str, now: int) -> None:
         """Make a waiting task Working (T2). One that `waiting.take` did not take out is withdrawn first."""
@@ -62,6 +83,7 @@ class TaskTable:
         if record.asked.unique_key is not None:
             self._unique[record.asked.unique_key] = record.id
         self._enrol(record, now)
+        self._tell_wait(record)
 
     def end(self, record: Record, state: int, now: int) -> None:
         """End a task that waits or is Working (T3, T5, T7, T8, T9)."""
@@ -72,6 +94,8 @@ class TaskTable:
         if record.asked.unique_key is not None:
             del self._unique[record.asked.unique_key]
         self._move(record, state, now)
+        if isinstance(record.asked, ScheduledTask):
+            self.occurrences.ended(record, now)
 
     def change(self, record: Record, asked: NewTask, due_at: int | None, hold: str | None, now: int) -> None:
         """Change a waiting task (T11)."""
@@ -80,11 +104,14 @@ class TaskTable:
         self._set_due(record, due_at)
         self.touch(record, now)
         self._enrol(record, now)
+        self._tell_wait(record)
 
     def remove(self, record: Record) -> None:
         """Forget a task that is over (T14)."""
         del self.records[record.id], self.by_state[record.state][record.id]
         self._history.pop(record.id, None)
+        if isinstance(record.asked, ScheduledTask):
+            self.occurrences.went(record)
 
     def withdraw(self, record: Record) -> None:
         """Take a waiting task out of what may be claimed."""
@@ -109,10 +136,17 @@ class TaskTable:
                 return
             yield self.records[entry[2]]
 
-    def unique_holder(self, record: Record) -> str | None:
-        """Return the id of the live task that has this task's unique key."""
-        key = record.asked.unique_key
-        return None if key is None else self._unique.get(key)
+    def may_wait(self, record: Record) -> bool:
+        """Return whether a task that is over may wait again: nothing live has its unique key, or may not overlap it."""
+        if record.asked.unique_key in self._unique:
+            return False
+        return not isinstance(record.asked, ScheduledTask) or not self.occurrences.must_wait(record)
+
+    def hold_after_release(self, record: Record) -> str | None:
+        """Return the hold of a task that is released: an occurrence waits for its turn still."""
+        if isinstance(record.asked, ScheduledTask) and self.occurrences.must_wait(record):
+            return OVERLAP_HOLD
+        return None
 
     def lose(self, record: Record, now: int) -> None:
         """Take a run from an owner that is gone (T6, T7), or end it where that was requested (T9)."""
@@ -143,6 +177,10 @@ class TaskTable:
         if states is None:
             return self.records.values()
         return (record for state in sorted(states) for record in self.by_state[state].values())
+
+    def _tell_wait(self, record: Record) -> None:
+        if isinstance(record.asked, ScheduledTask):
+            self.occurrences.waits(record)
 
     def _enrol(self, record: Record, now: int) -> None:
         if record.hold is not None:

@@ -43,6 +43,15 @@ from kokugen.repository.rows import (
     Revision,
     StoreHealth,
 )
+from kokugen.repository.schedule_rows import (
+    AuditRow,
+    Changed,
+    Ledger,
+    LedgerQuery,
+    ScheduleChange,
+    ScheduleQuery,
+    ScheduleRow,
+)
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
@@ -236,6 +245,34 @@ class PostgresRepository(SeedMethods):
 
     def retire(self, node_id: str) -> Reply[None]:
         return self._hinting(self._ask(actions.RETIRE, node_id), 0)
+
+    # -- Schedules
+
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> Reply[list[Changed]]:
+        if not changes:
+            return Reply.of([])
+        reply = self._ask(actions.CHANGE_SCHEDULES, changes)
+        due = [task.due_at for change in changes for task in change.tasks]
+        due += [0 for change in changes if change.drop_from is not None]
+        return self._hinting(reply, min(due)) if due else reply
+
+    def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
+        return self._ask(actions.SETTLE_OVERLAPS, until_us, limit)
+
+    def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
+        return self._ask(actions.FORGET_OCCURRENCES, before_us, limit)
+
+    def schedules(self, query: ScheduleQuery) -> Reply[list[ScheduleRow]]:
+        return self._ask(actions.SCHEDULES, query)
+
+    def due_schedules(self, until_us: int, limit: int) -> Reply[list[ScheduleRow]]:
+        return self._ask(actions.DUE_SCHEDULES, until_us, limit)
+
+    def ledger(self, query: LedgerQuery) -> Reply[Ledger]:
+        return self._ask(actions.LEDGER, query)
+
+    def schedule_audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
+        return self._ask(actions.SCHEDULE_AUDIT, name, limit)
 
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None

@@ -5,7 +5,7 @@ A lane has its own order: calls of one lane do not wait for those of another.
 
 from __future__ import annotations
 
-from kokugen.repository.postgres import changes, reading, runs, tasks
+from kokugen.repository.postgres import changes, reading, runs, schedules, tasks
 from kokugen.repository.postgres.lane import Action
 
 ADD = Action(
@@ -47,3 +47,17 @@ COUNT = Action(run=reading.count, what="counting tasks", lane="read", reads=True
 ATTEMPTS = Action(run=reading.attempts, what="reading a history", lane="look", reads=True)
 HEALTH = Action(run=reading.health, what="reading the store's health", lane="read", reads=True)
 MODIFIED_SINCE = Action(run=reading.modified_since, what="reading updates", lane="read", reads=True)
+
+CHANGE_SCHEDULES = Action(
+    run=schedules.change,
+    what="changing schedules",
+    lane="plan",
+    merges=True,
+    size=lambda change: sum(len(task.param) for task in change.tasks),
+)
+SETTLE_OVERLAPS = Action(run=schedules.settle_overlaps, what="settling overlaps", lane="plan", repeatable=True)
+DUE_SCHEDULES = Action(run=schedules.due, what="asking for due schedules", lane="plan", reads=True)
+FORGET_OCCURRENCES = Action(run=schedules.forget, what="forgetting occurrences", lane="steer", repeatable=True)
+SCHEDULES = Action(run=schedules.page, what="reading schedules", lane="look", reads=True)
+LEDGER = Action(run=schedules.ledger, what="reading a ledger", lane="look", reads=True)
+SCHEDULE_AUDIT = Action(run=schedules.audit, what="reading an audit", lane="look", reads=True)

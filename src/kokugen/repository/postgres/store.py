@@ -31,7 +31,7 @@ CLOSE_S = 3.0
 CONNECTIONS = {"work": 4, "keep": 1, "read": 2, "listen": 1}
 """How many connections of each kind there are at most: those that keep leases have one that no one else holds up."""
 
-LANES = {"add": 2, "claim": 2, "finish": 1, "keep": 1, "steer": 2, "look": 1, "read": 2}
+LANES = {"add": 2, "claim": 2, "finish": 1, "keep": 1, "steer": 2, "plan": 1, "look": 1, "read": 2}
 """How many statements of each lane are under way at once."""
 
 

@@ -39,8 +39,17 @@ from kokugen.repository.rows import (
     Revision,
     StoreHealth,
 )
+from kokugen.repository.schedule_rows import (
+    AuditRow,
+    Changed,
+    Ledger,
+    LedgerQuery,
+    ScheduleChange,
+    ScheduleQuery,
+    ScheduleRow,
+)
 from kokugen.repository.seed_methods import SeedMethods
-from kokugen.repository.sqlite import changes, operations, reading, runs, tasks
+from kokugen.repository.sqlite import changes, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import connect, explain, file_identity, open_store
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
@@ -305,6 +314,33 @@ class SQLiteRepository(SeedMethods):
 
     def retire(self, node_id: str) -> Reply[None]:
         return self._submit(operations.retire, node_id, due_us=0)
+
+    # -- Schedules
+
+    def change_schedules(self, changes_: Sequence[ScheduleChange]) -> Reply[list[Changed]]:
+        if not changes_:
+            return Reply.of([])
+        due = [task.due_at for change in changes_ for task in change.tasks]
+        due_us = 0 if any(change.drop_from is not None for change in changes_) else min(due, default=None)
+        return self._submit(schedules.change, rows=list(changes_), due_us=due_us)
+
+    def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
+        return self._submit(schedules.settle_overlaps, until_us, limit)
+
+    def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
+        return self._submit(schedules.forget, before_us, limit)
+
+    def schedules(self, query: ScheduleQuery) -> Reply[list[ScheduleRow]]:
+        return self._read(schedules.page, self._namespace, query)
+
+    def due_schedules(self, until_us: int, limit: int) -> Reply[list[ScheduleRow]]:
+        return self._submit(schedules.due, until_us, limit)  # not as a reading, as in `nodes`
+
+    def ledger(self, query: LedgerQuery) -> Reply[Ledger]:
+        return self._read(schedules.ledger, self._namespace, query)
+
+    def schedule_audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
+        return self._read(schedules.audit, self._namespace, name, limit)
 
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None

@@ -21,6 +21,13 @@ _TELL_FORCED = REMEMBER.format(
     outcome="'cancelled'", started="t.started_at", error="NULL", source="task t WHERE t.namespace = :ns AND t.id = :id"
 )
 
+_RELEASED = (
+    ", hold = iif(overlap IS NOT NULL AND EXISTS (SELECT 1 FROM task a WHERE a.namespace = task.namespace"
+    " AND a.schedule_id = task.schedule_id AND a.overlap IS NOT NULL AND a.id <> task.id"
+    " AND (a.state = 1 OR (a.state = 0 AND a.hold IS NULL))), 'overlap', NULL)"
+)
+"""An occurrence that may not run beside another waits for its turn still."""
+
 
 def cancel(scope: Scope, request: CancelRequest) -> list[CancelAnswer]:
     """Cancel tasks one by one."""
@@ -63,6 +70,8 @@ def revise(scope: Scope, task_id: str, revision: Revision) -> int:
         raise StaleRevisionError(task_id, row[3], revision.rev)
     changes = _changes(revision)
     columns = "".join(f", {name} = :{name}" for name in changes)
+    if revision.release:
+        columns += _RELEASED
     if revision.due_at is not None:
         columns += ", start_deadline = start_deadline + :due_at - due_at"
     names = changes | {"ns": scope.namespace, "id": task_id, "now": scope.now}
@@ -85,7 +94,7 @@ def _changes(revision: Revision) -> dict[str, Any]:
     if revision.param is not None:
         changes["param"] = revision.param if len(revision.param) <= BODY_MAX else None
     if revision.release:
-        changes["hold"] = None
+        changes.pop("hold", None)
     return changes
 
 

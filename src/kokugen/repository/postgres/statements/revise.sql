@@ -15,7 +15,11 @@ WITH clock AS MATERIALIZED (
          local_time = CASE WHEN :scheduled_time IS NULL THEN coalesce(:local_time::text, t.local_time) ELSE :local_time END,
          rank = coalesce(:rank::smallint, t.rank), work_id = coalesce(:work_id::text, t.work_id),
          param = coalesce(:param::text, t.param),
-         hold = CASE WHEN NOT :release::boolean THEN coalesce(:hold::text, t.hold) END
+         hold = CASE WHEN NOT :release::boolean THEN coalesce(:hold::text, t.hold)
+                     WHEN t.overlap IS NOT NULL AND EXISTS (
+                       SELECT FROM kokugen.task a
+                        WHERE a.namespace = :ns AND a.schedule_id = t.schedule_id AND a.overlap IS NOT NULL
+                          AND (a.state = 1 OR a.state = 0 AND a.hold IS NULL) AND a.id <> t.id) THEN 'overlap' END
     FROM old o
    WHERE t.namespace = :ns AND t.id = :id AND o.fits
 ), noted AS (

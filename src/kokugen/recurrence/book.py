@@ -1,0 +1,242 @@
+"""The schedules of a store, by name: what faces and command line ask of them. Every method returns a `Reply`.
+
+Each change is read, decided and swapped; where someone else was first it is decided anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from kokugen.clock import SECOND_US, Clock
+from kokugen.errors import NoScheduleError, ScheduleConflictError
+from kokugen.ids import IdSource
+from kokugen.recurrence import edits
+from kokugen.recurrence.definitions import Definition, Definitions
+from kokugen.recurrence.edits import Act, Draft, Unsettled
+from kokugen.recurrence.materialiser import AHEAD_S
+from kokugen.reply import Reply
+from kokugen.repository.protocol import ScheduleRepository
+from kokugen.repository.schedule_rows import (
+    AuditRow,
+    Changed,
+    Ledger,
+    LedgerQuery,
+    LedgerRow,
+    ScheduleChange,
+    ScheduleQuery,
+    ScheduleRow,
+)
+
+TRIES_MAX = 50
+"""How often a change is decided anew before it is given up."""
+
+Change = Callable[[ScheduleRow, Definition, Act], ScheduleChange | None]
+"""What is to be done to a schedule; None: nothing."""
+
+
+class Put(Struct, frozen=True):
+    """What became of a declaration."""
+
+    row: ScheduleRow
+    created: bool = False
+    changed: bool = False
+
+
+class Book:
+    """Of one store. `told()` is called after every change, so that this process looks at it at once."""
+
+    def __init__(
+        self,
+        repository: ScheduleRepository,
+        definitions: Definitions,
+        *,
+        clock: Clock,
+        ids: IdSource,
+        told: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.definitions = definitions
+        self._repository = repository
+        self._clock = clock
+        self._ids = ids
+        self._told = told
+
+    # -- Reading
+
+    def rows(self, query: ScheduleQuery) -> Reply[list[ScheduleRow]]:
+        """Return schedules in order of their names."""
+        return self._repository.schedules(query)
+
+    def get(self, name: str) -> Reply[ScheduleRow]:
+        """Return a schedule. Raises NoScheduleError."""
+        return self._find(name).then(lambda row: _there(row, name))
+
+    def _find(self, name: str) -> Reply[ScheduleRow | None]:
+        found = self._repository.schedules(ScheduleQuery(names=(name,)))
+        return found.then(lambda rows: rows[0] if rows else None)
+
+    def ledger(self, schedule_id: str, first: int, last: int) -> Reply[Ledger]:
+        """Return a part of a schedule's ledger."""
+        return self._repository.ledger(LedgerQuery(schedule_id=schedule_id, first=first, last=last))
+
+    def audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
+        """Return the changes of a schedule by someone, newest first."""
+        return self._repository.schedule_audit(name, limit)
+
+    # -- Changing
+
+    def put(self, draft: Draft, *, by: str | None = None, why: str | None = None) -> Reply[Put]:
+        """Create a schedule, or edit the one of this name; nothing happens where it is like this already."""
+        definition = self.definitions.of(_sketch(draft))
+        return self._put(draft, definition, by, why, TRIES_MAX)
+
+    def _put(self, draft: Draft, definition: Definition, by: str | None, why: str | None, tries: int) -> Reply[Put]:
+        def decide(row: ScheduleRow | None) -> Reply[Put]:
+            if row is not None and Draft.of(row) == draft:
+                return Reply.of(Put(row))
+            if row is not None:
+                return self.edit(draft, by=by, why=why).then(lambda after: Put(after, changed=True))
+            change = edits.create(self._ids.task_id(), draft, definition, self._act(by, why))
+            return self._swap(change).and_then(
+                lambda answer: (
+                    Reply.of(Put(change.row, created=True, changed=True))
+                    if answer.applied
+                    else self._put(draft, definition, by, why, _less(tries, draft.name))
+                )
+            )
+
+        return self._find(draft.name).and_then(decide)
+
+    def edit(
+        self, draft: Draft, *, rev: int | None = None, by: str | None = None, why: str | None = None
+    ) -> Reply[ScheduleRow]:
+        """Give a schedule another definition. Raises ScheduleConflictError unless its edition is `rev`, where given."""
+        after = self.definitions.of(_sketch(draft))
+
+        def change(row: ScheduleRow, before: Definition, act: Act) -> ScheduleChange | None:
+            if rev is not None and row.edition != rev:
+                raise ScheduleConflictError(row.name, row.edition, rev)
+            return None if Draft.of(row) == draft else edits.edit(row, before, draft, after, act)
+
+        return self._change(draft.name, change, by, why)
+
+    def pause(
+        self, name: str, *, until: int | None = None, by: str | None = None, why: str | None = None
+    ) -> Reply[ScheduleRow]:
+        """Make nothing more of a schedule until it is resumed, or until then."""
+        return self._change(name, lambda row, definition, act: edits.pause(row, definition, act, until), by, why)
+
+    def resume(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[ScheduleRow]:
+        """End a pause; nothing happens where there is none."""
+
+        def change(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange | None:
+            return None if row.paused_at is None else edits.resume(row, definition, act)
+
+        return self._change(name, change, by, why)
+
+    def trigger(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[str]:
+        """Make one occurrence now; answers with the id of its task."""
+        made: list[str] = []
+
+        def change(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange:
+            change = edits.trigger(row, definition, act)
+            made[:] = [task.id for task in change.tasks]
+            return change
+
+        return self._change(name, change, by, why).then(lambda _: made[0])
+
+    def backfill(
+        self, name: str, first: int, last: int, *, by: str | None = None, why: str | None = None
+    ) -> Reply[list[str]]:
+        """Make the occurrences from `first` to `last` that were not made; answers with the ids of their tasks."""
+        made: list[str] = []
+
+        def change(decided: Sequence[LedgerRow]) -> Change:
+            def fill(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange | None:
+                change = edits.backfill(row, definition, act, (first, last), decided)
+                made[:] = [] if change is None else [task.id for task in change.tasks]
+                return change
+
+            return fill
+
+        def fill(row: ScheduleRow) -> Reply[list[str]]:
+            ledger = self.ledger(row.id, first, last)
+            return ledger.and_then(lambda found: self._change(name, change(found.rows), by, why)).then(
+                lambda _: list(made)
+            )
+
+        return self.get(name).and_then(fill)
+
+    def remove(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[ScheduleRow]:
+        """Delete a schedule; its ledger and audit stay."""
+        return self._change(name, edits.remove, by, why)
+
+    def rollback(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[ScheduleRow]:
+        """Undo the last edit, or the removal, of a schedule. Raises NoScheduleError where there is none to undo."""
+
+        def undo(rows: list[AuditRow]) -> Reply[ScheduleRow]:
+            for row in rows:
+                if row.what in {"edit", "remove"} and row.before is not None:
+                    draft = edits.draft_of(row.before)
+                    return self.put(draft, by=by, why=why or "rollback").then(lambda put: put.row)
+            raise NoScheduleError(name)
+
+        return self.audit(name, 1000).and_then(undo)
+
+    # -- Swapping
+
+    def _act(self, by: str | None, why: str | None) -> Act:
+        return Act(now=self._clock.wall_us(), ahead_us=round(AHEAD_S * SECOND_US), by=by, why=why)
+
+    def _change(
+        self, name: str, change: Change, by: str | None, why: str | None, tries: int = TRIES_MAX
+    ) -> Reply[ScheduleRow]:
+        def decide(found: ScheduleRow | None) -> Reply[ScheduleRow]:
+            row = _there(found, name)
+            definition = self.definitions.of(row)
+            try:
+                wanted = change(row, definition, self._act(by, why))
+            except Unsettled as first:
+                return self._swap(first.change).and_then(lambda _: self._change(name, change, by, why, tries))
+            if wanted is None:
+                return Reply.of(row)
+            return self._swap(wanted).and_then(lambda answer: self._after(answer, wanted, again))
+
+        def again() -> Reply[ScheduleRow]:
+            return self._change(name, change, by, why, _less(tries, name))
+
+        return self._find(name).and_then(decide)
+
+    def _after(
+        self, answer: Changed, change: ScheduleChange, again: Callable[[], Reply[ScheduleRow]]
+    ) -> Reply[ScheduleRow]:
+        if not answer.applied:
+            return again()
+        if answer.dropped and not change.remove:  # what was taken back may be made anew, where there is a `max_runs`
+            return self._change(change.row.name, edits.go_on, None, None)
+        return Reply.of(change.row)
+
+    def _swap(self, change: ScheduleChange) -> Reply[Changed]:
+        def tell(answers: list[Changed]) -> Changed:
+            self._told()
+            return answers[0]
+
+        return self._repository.change_schedules([change]).then(tell)
+
+
+def _there(row: ScheduleRow | None, name: str) -> ScheduleRow:
+    if row is None:
+        raise NoScheduleError(name)
+    return row
+
+
+def _less(tries: int, name: str) -> int:
+    if tries <= 1:
+        raise ScheduleConflictError(name)
+    return tries - 1
+
+
+def _sketch(draft: Draft) -> ScheduleRow:
+    """Return a row to read a draft's definition from."""
+    return edits.row_of("", draft, 0)

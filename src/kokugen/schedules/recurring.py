@@ -1,0 +1,236 @@
+"""The part of the faces that is about schedules: `Asking` is what both ask, and `Recurring` blocks on the answers.
+
+It decides nothing: `kokugen.schedules.agenda` has the parts. `AsyncRecurring` is next door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from kokugen.acceptance import check_time, check_work
+from kokugen.errors import OptionError
+from kokugen.front import Front
+from kokugen.options import OptionChanges
+from kokugen.recurrence.calendar import Calendar
+from kokugen.recurrence.edits import Draft
+from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.occurrences import Occurrence
+from kokugen.recurrence.preview import Upcoming
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.work import Work
+from kokugen.reply import Reply
+from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
+from kokugen.schedule_options import ScheduleOptions
+from kokugen.schedules.agenda import Agenda
+from kokugen.schedules.drafts import When
+from kokugen.task import TaskParam
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+SPAN_US = 2**53
+PAGE = 1000
+
+
+class EveryDecorator(Protocol):
+    """What `every` without work returns: it makes work of a function, unless it is work already."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Work[P, R]:
+        """Declare the function."""
+        ...
+
+
+class Asking:
+    """What both ask. Each method returns a reply."""
+
+    _front: Front[Any]
+
+    @property
+    def _agenda(self) -> Agenda:
+        return self._front.agenda
+
+    def add_calendar(self, name: str, calendar: Calendar) -> None:
+        """Let triggers of schedules name a calendar: holidays, business days. Every process that runs work needs it."""
+        self._agenda.add_calendar(name, calendar)
+
+    def _declaration(self, when: When, options: Any) -> Callable[[Callable[P, R]], Work[P, R]]:
+        def declare(fn: Callable[P, R]) -> Work[P, R]:
+            work: Any = fn if isinstance(fn, Work) else self._declared(fn)
+            bound = work.options(**options)
+            self._agenda.declarations.add(when, bound, bound.declared, (), {})
+            return cast("Work[P, R]", work)
+
+        return declare
+
+    def _declared(self, fn: Callable[..., Any]) -> Work[..., Any]:
+        works = self._front.parts.works
+        if not isinstance(works, FunctionRegistry):
+            raise OptionError("this scheduler was given a registry of its own: declare the work there")
+        return cast("Work[..., Any]", works.work(fn))
+
+    def _every(self, when: When, work: Any, args: Any, kwargs: Any) -> Reply[ScheduleInfo]:
+        known: Any = check_work(work)
+        draft = self._agenda.drafts.of_work(when, known, known.declared, args, kwargs)
+        return self._agenda.put(draft, counts_on=isinstance(when, timedelta)).then(
+            lambda put: self._agenda.info(put.row)
+        )
+
+    def _put(self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None) -> Reply[ScheduleInfo]:
+        draft = self._agenda.drafts.of_param(when, param, options)
+        put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by)
+        return put.then(lambda done: self._agenda.info(done.row))
+
+    def _preview_edit(
+        self, name: str, when: When, start: datetime, end: datetime, limit: int
+    ) -> Reply[tuple[list[Upcoming], list[Upcoming]]]:
+        def compare(row: ScheduleRow) -> tuple[list[Upcoming], list[Upcoming]]:
+            after = self._agenda.sketch(row, self._agenda.drafts.edited(Draft.of(row), when, {}))
+            found = (self._agenda.preview([one], start, end, limit) for one in (row, after))
+            return next(found), next(found)
+
+        return self._agenda.book.get(name).then(compare)
+
+    def _edit(
+        self, name: str, when: When | None, edition: int | None, by: str | None, why: str | None, changes: Any
+    ) -> Reply[ScheduleInfo]:
+        def edit(row: ScheduleRow) -> Reply[ScheduleRow]:
+            draft = self._agenda.drafts.edited(Draft.of(row), when, changes)
+            return self._agenda.book.edit(draft, rev=edition, by=by, why=why)
+
+        return self._told(self._agenda.book.get(name).and_then(edit))
+
+    def _told(self, row: Reply[ScheduleRow]) -> Reply[ScheduleInfo]:
+        return row.then(self._agenda.info)
+
+    def _occurrences(self, name: str, since: datetime | None, until: datetime | None) -> Reply[list[Occurrence]]:
+        first = -SPAN_US if since is None else check_time(since)[0]
+        last = SPAN_US if until is None else check_time(until)[0]
+        return self._agenda.occurrences(name, first, last)
+
+    def _backfill(self, name: str, start: datetime, end: datetime, by: str | None, why: str | None) -> Reply[list[str]]:
+        return self._agenda.book.backfill(name, check_time(start)[0], check_time(end)[0], by=by, why=why)
+
+    def _pause(self, name: str, until: datetime | None, note: str | None, by: str | None) -> Reply[ScheduleInfo]:
+        until_us = None if until is None else check_time(until)[0]
+        return self._told(self._agenda.book.pause(name, until=until_us, by=by, why=note))
+
+
+class Recurring(Asking):
+    """The schedules of a `Scheduler`."""
+
+    def _await(self, reply: Reply[T], what: str) -> T:
+        raise NotImplementedError
+
+    @overload
+    def every(self, when: When, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ScheduleInfo: ...
+    @overload
+    def every(self, when: When, /, **options: Unpack[OptionChanges]) -> EveryDecorator: ...
+    def every(self, when: When, work: Any = None, /, *args: Any, **kwargs: Any) -> Any:
+        """Schedule a call of `work` at every time of a trigger; durable once this returns.
+
+        `when` is a trigger, such as `Cron("0 9 * * mon-fri", tz="Asia/Tokyo")`, a timedelta or a cron expression in
+        UTC. The options, a schedule's among them, ride on the work. A schedule of this name is edited where it is
+        another, and left alone where it is the same.
+
+        Without work it declares: `@scheduler.every(Cron("0 9 * * *"), name="…")` above a function, which is called
+        without arguments. The schedule is put into the store when a scheduler of this code starts to run.
+        """
+        if work is None:
+            return self._declaration(when, kwargs)
+        return self._await(self._every(when, work, args, kwargs), "scheduling")
+
+    def put_schedule(
+        self, when: When, param: TaskParam, options: ScheduleOptions, *, by: str | None = None
+    ) -> ScheduleInfo:
+        """Schedule tasks in plain data at every time of a trigger; the work need not be declared here. As `every`.
+
+        The time of `param` does not matter.
+        """
+        return self._await(self._put(when, param, options, by), "scheduling")
+
+    def schedule_of(self, name: str) -> ScheduleInfo:
+        """Return a schedule. Raises NoScheduleError."""
+        return self._await(self._told(self._agenda.book.get(name)), "reading")
+
+    def schedules(self, *, owner: str | None = None, paused: bool | None = None) -> list[ScheduleInfo]:
+        """Return the schedules in order of their names; those that cannot be read here are left out."""
+        found: list[ScheduleInfo] = []
+        query = ScheduleQuery(owner=owner, paused=paused, limit=PAGE)
+        while rows := self._await(self._agenda.book.rows(query), "listing"):
+            found += self._agenda.readable(rows)
+            query = ScheduleQuery(owner=owner, paused=paused, limit=PAGE, after=rows[-1].name)
+        return found
+
+    def edit(
+        self,
+        name: str,
+        when: When | None = None,
+        *,
+        edition: int | None = None,
+        by: str | None = None,
+        why: str | None = None,
+        **changes: Any,
+    ) -> ScheduleInfo:
+        """Change a schedule's trigger or its options (`catchup`, `end`, …) from now on.
+
+        Raises NoScheduleError, OptionError, and ScheduleConflictError unless it is at `edition`, where that is given.
+        """
+        return self._await(self._edit(name, when, edition, by, why, changes), "editing")
+
+    def pause(
+        self, name: str, *, until: datetime | None = None, note: str | None = None, by: str | None = None
+    ) -> ScheduleInfo:
+        """Make nothing more of a schedule until it is resumed, or until then. What is due already still runs."""
+        return self._await(self._pause(name, until, note, by), "pausing")
+
+    def resume(self, name: str, *, by: str | None = None) -> ScheduleInfo:
+        """End a pause. What passed meanwhile does not run, and is accounted for."""
+        return self._await(self._told(self._agenda.book.resume(name, by=by)), "resuming")
+
+    def trigger(self, name: str, *, by: str | None = None, why: str | None = None) -> str:
+        """Make one occurrence of a schedule now, besides its own; return the id of its task. It waits for its turn."""
+        return self._await(self._agenda.book.trigger(name, by=by, why=why), "triggering")
+
+    def backfill(
+        self, name: str, start: datetime, end: datetime, *, by: str | None = None, why: str | None = None
+    ) -> list[str]:
+        """Make those times of a span that did not become tasks; return the ids of their tasks."""
+        return self._await(self._backfill(name, start, end, by, why), "backfilling")
+
+    def remove(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
+        """Delete a schedule and return what it was. Its ledger and audit stay."""
+        return self._await(self._told(self._agenda.book.remove(name, by=by, why=why)), "removing")
+
+    def rollback(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
+        """Undo the last edit, or the removal, of a schedule."""
+        return self._await(self._told(self._agenda.book.rollback(name, by=by, why=why)), "rolling back")
+
+    def occurrences(self, name: str, since: datetime | None = None, until: datetime | None = None) -> list[Occurrence]:
+        """Return what became of a schedule's times, in order: the latest thousand."""
+        return self._await(self._occurrences(name, since, until), "reading")
+
+    def preview(self, start: datetime, end: datetime, *, limit: int = 1000) -> list[Upcoming]:
+        """Return what all schedules will make from `start` on and before `end`, as things are, in order."""
+        found: list[ScheduleRow] = []
+        query = ScheduleQuery(limit=PAGE)
+        while rows := self._await(self._agenda.book.rows(query), "listing"):
+            found += rows
+            query = ScheduleQuery(limit=PAGE, after=rows[-1].name)
+        return self._agenda.preview(found, start, end, limit)
+
+    def preview_edit(
+        self, name: str, when: When, start: datetime, end: datetime, *, limit: int = 1000
+    ) -> tuple[list[Upcoming], list[Upcoming]]:
+        """Return what a schedule will make between two instants as it is, and what it would with another trigger."""
+        return self._await(self._preview_edit(name, when, start, end, limit), "reading")
+
+    def schedule_audit(self, name: str, limit: int = 100) -> list[AuditRow]:
+        """Return the changes of a schedule by someone, newest first."""
+        return self._await(self._agenda.book.audit(name, limit), "reading")
+
+    def why(self, name: str) -> str:
+        """Say in plain words why a schedule runs now, or does not."""
+        return self._await(self._agenda.why(name), "reading")
