@@ -21,6 +21,7 @@ from tests.simulation.places import MemoryPlace, Place
 from tests.simulation.plan import TROUBLE_S, Deed, Plan
 from tests.simulation.probes import PROBES
 from tests.simulation.sqlite_place import SqlitePlace
+from tests.simulation.timetable import Timetable
 from tests.simulation.verdict import excused, judge_end
 from tests.simulation.wire import Wire
 from tests.simulation.works import works_of
@@ -65,6 +66,7 @@ class Cluster:
         if isinstance(self.place, SqlitePlace):
             self.place.judge = self.judge
         self.wire = Wire(self.place.enter("client"), self.world, self.judge, "client", self.random.random())
+        self.timetable = Timetable(self)
         self.machines: list[Machine] = []
         self.minority: Machine | None = None
         self.peace = False
@@ -79,6 +81,9 @@ class Cluster:
         self.world.run_until(TROUBLE_S)
         self._make_peace()
         self._heal()
+        if not self.world.over:
+            self.timetable.judge()
+            self.world.run_until(self.world.now_s + 1.0)
         if not self.world.over:
             judge_end(self)
         if not self.world.over:
@@ -213,6 +218,7 @@ class Cluster:
         while not self.world.over and self.world.now_s < until_s and not self._is_settled():
             self.world.run_until(self.world.now_s + 0.5)
             self.keep_alive()
+            self.timetable.end()
 
     def keep_alive(self) -> None:
         while not any(machine.alive and machine is not self.minority for machine in self.machines):

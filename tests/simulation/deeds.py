@@ -90,6 +90,26 @@ def _garbled(cluster: Cluster, random: Random) -> None:
     cluster.add(_new(cluster, "garbled", random))
 
 
+@deed("schedule")
+def _schedule(cluster: Cluster, random: Random) -> None:
+    cluster.timetable.put(random)
+
+
+@deed("edit schedule")
+def _edit_schedule(cluster: Cluster, random: Random) -> None:
+    cluster.timetable.edit(random)
+
+
+@deed("pause schedule")
+def _pause_schedule(cluster: Cluster, random: Random) -> None:
+    cluster.timetable.pause(random, random.uniform(1, 10))
+
+
+@deed("trigger schedule")
+def _trigger_schedule(cluster: Cluster, random: Random) -> None:
+    cluster.timetable.trigger(random)
+
+
 @deed("transaction")
 def _transaction(cluster: Cluster, random: Random) -> None:
     cluster.add(_new(cluster, "transfer", random))
@@ -183,7 +203,7 @@ def _revive(cluster: Cluster, random: Random) -> None:
 def _add_again(cluster: Cluster, random: Random) -> None:
     """Repeat an insert, as a client does that heard nothing of it: whatever became of the task, it stays that."""
     row = _one(cluster, random, WAITING, WORKING, *ENDS)
-    if row is not None and (row.state not in ENDS or row.state == CANCELLED):
+    if row is not None and row.schedule_id is None and (row.state not in ENDS or row.state == CANCELLED):
         again = _new(cluster, row.id.partition("-")[0], random, id=row.id)
         cluster.ask(
             cluster.wire.add([again]),

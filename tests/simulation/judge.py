@@ -35,6 +35,9 @@ PROMISES = {
     "I7": "two runs overlap only if the earlier process is past its own trust deadline, and none starts beyond it",
     "I8": "a run that completes itself in a transaction: its effect is committed exactly if its task is Done by it",
     "I9": "no run starts before it is due by the store's clock",
+    "I10": "at most one task, ever, of each time of a schedule",
+    "I11": "of every schedule each time that has passed was made into a task, or left out with a reason, once",
+    "I12": "of a schedule whose runs may not overlap one at most is Working",
     "I13": "after cancelled no run starts; after requested no new attempt starts, and the task ends",
     "I14": "what is due, not held and known to a live process is claimed within the poll, though no hint comes",
     "I15": "running ≤ slots, claimed ≤ slots + buffer, nothing claimed while the outbox is full",
@@ -46,6 +49,8 @@ PROMISES = {
     "I21": "a task that cannot be decoded, is unknown, or kills its process stops no other",
     "I22": "namespaces never see each other's rows",
 }
+OVERLAPS = ("overlap", "replaced")
+"""Why an occurrence is left out for another of its schedule."""
 EPSILON_S = 2e-6
 """What a float can't tell apart."""
 WORKERS = 3
@@ -144,6 +149,10 @@ class Judge:
 
     def _removed(self, before: Row | None) -> None:
         assert before is not None
+        if before.schedule_id is not None and before.state == WAITING:
+            self.happened["taken back"] += 1
+            del self.rows[before.id]
+            return
         self.hold("I1", before.state in ENDS, before.id, "was deleted, and was", before)
         kept_s = self.world.now_s - ((before.finished_at or START_US) - START_US) / SECOND_US
         kept = self.wild_clocks or kept_s >= self.settings.keep_done.total_seconds()
@@ -155,6 +164,8 @@ class Judge:
         self.hold("I3", (after.state == WORKING) == (after.claim is not None), after.id, "is", after)
         if before is None:
             self.hold("I1", after.id not in self.gone, after.id, "was over, and is there again")
+            if after.schedule_id is not None:
+                self._made(after)
             self.hold("I2", after.state == WAITING, after.id, "begins as", after)
             return
         about = f"{after.id} was {before} and is {after}"
@@ -170,11 +181,19 @@ class Judge:
             self.cancelled.pop(after.id, None)
             self.happened["revived"] += 1
         elif step == (WAITING, CANCELLED):
-            self.hold("I2", after.reason == "expired" or after.id in self.may_cancel, about)
+            by_rule = after.reason == "expired" or (after.schedule_id is not None and after.reason in OVERLAPS)
+            self.hold("I2", by_rule or after.id in self.may_cancel, about)
+            self.happened["left out for another"] += after.reason in OVERLAPS
             self.happened["expired"] += after.reason == "expired"
         else:
             self.hold("I2", step in ((WAITING, WAITING), (WORKING, WORKING)), about)
             self.hold("I3", after.claim == before.claim, about)
+
+    def _made(self, row: Row) -> None:
+        """A task was made of a time of a schedule."""
+        assert row.schedule_id is not None
+        alike = [one.id for one in (*self.rows.values(), *self.gone.values()) if _same_time(one, row)]
+        self.hold("I10", alike == [row.id] and row.id not in self.gone, row.id, "is another task of one time", alike)
 
     def _claimed(self, before: Row, after: Row, about: str) -> None:
         assert after.claim is not None
@@ -182,6 +201,10 @@ class Judge:
         self.hold("I2", before.hold is None and after.attempt == before.attempt + 1, about)
         self.hold("I3", lease not in self._claims and after.owner is not None, about)
         self._claims.add(lease)
+        if after.overlap is not None:
+            beside = [one.id for one in self.rows.values() if one.schedule_id == after.schedule_id]
+            working = [task_id for task_id in beside if self.rows[task_id].state == WORKING and self.rows[task_id].overlap]
+            self.hold("I12", working == [after.id], about, "beside", working)
 
     def _ended(self, before: Row, after: Row, about: str) -> None:
         """A run's row is no longer its own: it was finished, or taken over."""
@@ -336,6 +359,10 @@ class Judge:
 
     def calls_of(self, task_id: str) -> list[Call]:
         return [call for call in self.calls if call.task_id == task_id]
+
+
+def _same_time(one: Row, row: Row) -> bool:
+    return one.schedule_id == row.schedule_id and one.nominal == row.nominal
 
 
 def _is_claim(before: Row, after: Row) -> bool:

@@ -23,6 +23,7 @@ from kokugen.testing import InlineDispatcher
 from tests.engine.node import HeardHooks, node_info
 from tests.simulation.judge import WORKERS, Judge
 from tests.simulation.places import Place
+from tests.simulation.timetable import materialiser_of
 from tests.simulation.wire import Wire
 from tests.simulation.world import MachineClock, MachineLoop, World
 
@@ -110,6 +111,7 @@ class Machine:
             random=Random(random.random()),
             settings=settings,
             hooks=self.hooks,
+            services=[materialiser_of(self, Random(random.random()))],
         )
         self.ended = self.loop.create_task(self._live())
 

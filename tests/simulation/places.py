@@ -6,15 +6,19 @@ Either tells of every change that was committed, row by row, whoever made it: th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.memory.record import Record
 from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.schedule_rows import ScheduledTask
 from kokugen.task import TaskState
 from tests.simulation.world import StoreClock
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -38,6 +42,9 @@ class Row(Struct, frozen=True, gc=False):
     start_deadline: int | None
     finished_at: int | None
     unique_key: str | None
+    schedule_id: str | None
+    nominal: int | None
+    overlap: str | None
     rev: int
 
     def __str__(self) -> str:
@@ -53,6 +60,20 @@ Change = tuple[Row | None, Row | None]
 """A row before and after; None where there was none, or is none any more."""
 
 
+class Transaction(Protocol):
+    """A transaction of work's own, on a connection that ends with its process."""
+
+    connection: Any
+
+    async def begin(self) -> None: ...
+
+    def write(self, task_id: str) -> None: ...
+
+    def end(self, *, commit: bool) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
 class Place(Protocol):
     """A store, and how a process gets into it."""
 
@@ -62,6 +83,10 @@ class Place(Protocol):
 
     def leave(self, name: str) -> None:
         """The process is gone, with everything of it that was not committed."""
+        ...
+
+    def transaction(self, machine: Machine) -> Transaction:
+        """Return a transaction of work's own on the database, not begun yet."""
         ...
 
     def changes(self) -> Iterator[Change]:
@@ -83,6 +108,9 @@ class MemoryPlace:
 
     def leave(self, name: str) -> None:
         """Do nothing: a server does not notice."""
+
+    def transaction(self, machine: Machine) -> Transaction:
+        raise NotImplementedError("there are no transactions on memory")
 
     def close(self) -> None:
         """Do nothing."""
@@ -120,5 +148,8 @@ def row_of(record: Record) -> Row:
         start_deadline=record.start_deadline,
         finished_at=record.finished_at,
         unique_key=asked.unique_key,
+        schedule_id=asked.schedule_id if isinstance(asked, ScheduledTask) else None,
+        nominal=asked.nominal if isinstance(asked, ScheduledTask) else None,
+        overlap=asked.overlap if isinstance(asked, ScheduledTask) else None,
         rev=record.rev,
     )

@@ -10,7 +10,7 @@ from random import Random
 from msgspec import Struct
 
 TROUBLE_S = 30.0
-TASKS = {"task": 30, "crowd": 2, "poison": 1, "stranger": 1, "garbled": 1}
+TASKS = {"task": 30, "crowd": 2, "poison": 1, "stranger": 1, "garbled": 1, "schedule": 3}
 RACES = {
     "cancel": 5,
     "cancel at home": 2,
@@ -20,6 +20,9 @@ RACES = {
     "edit": 2,
     "revive": 2,
     "add again": 2,
+    "edit schedule": 1,
+    "pause schedule": 1,
+    "trigger schedule": 1,
 }
 TROUBLES = {
     "crash": 4,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import apsw
@@ -27,9 +27,11 @@ from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.library import Apsw, Connection
 from kokugen.repository.sqlite.writer import LOOK_S, ROWS_MAX, Operation, Writer
 from tests.simulation.judge import Judge
-from tests.simulation.machine import Machine
 from tests.simulation.places import Change, Row
 from tests.simulation.world import StoreClock, World
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
 
 IN_MEMORY = Path("/dev/shm")
 PATIENCE_S = 10.0
@@ -215,6 +217,9 @@ class SqlitePlace:
     def connect(self) -> apsw.Connection:
         """Return a connection of a user's."""
         return apsw.Connection(str(self.path))
+
+    def transaction(self, machine: Machine) -> UserTransaction:
+        return UserTransaction(self, machine)
 
     def changes(self) -> Iterator[Change]:
         sql = "SELECT n, before, after FROM witness WHERE n > ? ORDER BY n"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from kokugen.codec import encode_params
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.retry import Retry
 from kokugen.run import Cancel, Run, Snooze, current_run
 from kokugen.task import Mode, Params
-from tests.simulation.machine import Machine
-from tests.simulation.sqlite_place import SqlitePlace, UserTransaction
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
 
 KINDS = ("polite", "polite", "polite", "deaf", "flaky", "sleepy", "quitter")
 """What most tasks are of."""
@@ -49,8 +51,7 @@ def works_of(machine: Machine) -> FunctionRegistry:
     works = FunctionRegistry()
     _declare_plain(works, machine)
     _declare_odd(works, machine)
-    if isinstance(machine.place, SqlitePlace):
-        _declare_transfer(works, machine, machine.place)
+    _declare_transfer(works, machine)
     return works
 
 
@@ -106,12 +107,12 @@ def _declare_odd(works: FunctionRegistry, machine: Machine) -> None:
             machine.judge.hold("I21", False, "work was called with arguments that it cannot have")
 
 
-def _declare_transfer(works: FunctionRegistry, machine: Machine, place: SqlitePlace) -> None:
+def _declare_transfer(works: FunctionRegistry, machine: Machine) -> None:
     @works.work
     async def transfer(seconds: float) -> None:
         """Write an effect, and the end of this run, in one transaction, which may be left open for a while."""
         with Working(machine) as run:
-            transaction = UserTransaction(place, machine)
+            transaction = machine.place.transaction(machine)
             try:
                 await transaction.begin()
                 transaction.write(run.task_id)
