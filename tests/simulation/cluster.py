@@ -45,8 +45,8 @@ SETTINGS = Settings(
     keep_cancelled=RETENTION,
     keep_failed=RETENTION,
 )
-HEAL_S = 150.0
-"""Within this of peace everything is over, whatever was before: a poison task may crash three machines in a row."""
+HEAL_S = 400.0
+"""Within this of peace everything is over: several poison tasks may each crash three processes, one after another."""
 ANSWER_S = 1.5
 PATIENCE_S = 8.0
 """How long a client tries to add a task: less than it is kept after its end, or it might be added once more."""
@@ -62,6 +62,7 @@ class Cluster:
         self.clock = StoreClock(self.world)
         self.place: Place = SqlitePlace(self.world, self.clock) if plan.sqlite else MemoryPlace(self.clock)
         self.judge = Judge(self.world, self.place, SETTINGS)
+        self.judge.clock = self.clock
         self.judge.wild_clocks = plan.wild_clocks
         if isinstance(self.place, SqlitePlace):
             self.place.judge = self.judge
@@ -183,7 +184,7 @@ class Cluster:
             self.minority = alive[-1]
             self.judge.happened["minority"] += 1
         for machine in alive:
-            machine.clock.wrong_s = 0.0
+            machine.clock.set(0.0)
             if machine is not self.minority:
                 self._mend(machine)
         self._break_for_good()

@@ -352,7 +352,7 @@ def _mislead(cluster: Cluster, random: Random) -> None:
 
 def _step(cluster: Cluster, wrong_s: float, machines: list[Machine]) -> None:
     for machine in machines:
-        machine.clock.wrong_s = wrong_s
+        machine.clock.set(wrong_s)
 
 
 @deed("clock step")
@@ -370,5 +370,6 @@ def _clock_step(cluster: Cluster, random: Random) -> None:
 def _store_clock_step(cluster: Cluster, random: Random) -> None:
     cluster.judge.happened["store clock step"] += 1
     cluster.clock.wrong_s = random.uniform(-15, 15)
+    cluster.judge.store_was_set = True
     if cluster.plan.sqlite:
         _step(cluster, cluster.clock.wrong_s, cluster.machines)

@@ -7,6 +7,7 @@ rule with the engine: what it asks for is computed anew from what it saw.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -14,11 +15,12 @@ from msgspec import Struct
 from kokugen.clock import SECOND_US
 from kokugen.engine.lane import BUFFER_MIN
 from kokugen.repository.rows import Beaten, CancelAnswer, CancelResult, ClaimAnswer, ClaimRequest, Lease
+from kokugen.repository.schedule_rows import Reason, ScheduleChange
 from kokugen.run import Run
 from kokugen.settings import Settings
 from kokugen.task import Mode, TaskState
 from tests.simulation.places import Place, Row
-from tests.simulation.world import START_US, World
+from tests.simulation.world import START_US, MachineClock, StoreClock, World
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
@@ -49,6 +51,8 @@ PROMISES = {
     "I21": "a task that cannot be decoded, is unknown, or kills its process stops no other",
     "I22": "namespaces never see each other's rows",
 }
+KNOWN_S = 10.0
+"""So long after its clock was set a process knows of it, from the answers of the store."""
 OVERLAPS = ("overlap", "replaced")
 """Why an occurrence is left out for another of its schedule."""
 EPSILON_S = 2e-6
@@ -91,6 +95,9 @@ class Judge:
     def __init__(self, world: World, place: Place, settings: Settings) -> None:
         self.world = world
         self.settings = settings
+        self.clock = StoreClock(world)
+        """The store's, and whether it was ever set."""
+        self.store_was_set = False
         self.error: Exception | None = None
         """What went wrong with the judge itself."""
         self._place = place
@@ -203,7 +210,9 @@ class Judge:
         self._claims.add(lease)
         if after.overlap is not None:
             beside = [one.id for one in self.rows.values() if one.schedule_id == after.schedule_id]
-            working = [task_id for task_id in beside if self.rows[task_id].state == WORKING and self.rows[task_id].overlap]
+            working = [
+                task_id for task_id in beside if self.rows[task_id].state == WORKING and self.rows[task_id].overlap
+            ]
             self.hold("I12", working == [after.id], about, "beside", working)
 
     def _ended(self, before: Row, after: Row, about: str) -> None:
@@ -276,6 +285,16 @@ class Judge:
     def extended(self, lease: Lease, sent_s: float) -> None:
         until_s = sent_s + self.settings.ttl_s - self.settings.margin_s
         self.trusted[lease] = max(self.trusted.get(lease, 0.0), until_s)
+
+    def decided(self, machine: MachineClock, name: str, changes: Sequence[ScheduleChange]) -> None:
+        """A machine decided about times of schedules: none is missed before it has come."""
+        now_us, knows = self.clock.wall_us(), self.world.now_s > machine.set_s + KNOWN_S
+        for row in (
+            row for change in changes for row in change.ledger if row.reason not in (Reason.MADE, Reason.TRIGGERED)
+        ):
+            early_s = (row.last - now_us) / SECOND_US
+            held = self.store_was_set or not knows or early_s <= self.settings.rpc_s
+            self.hold("I11", held, name, f"takes for {row.reason} what comes in {early_s:.1f} s")
 
     def told_of_cancel(self, answer: CancelAnswer) -> None:
         """A cancellation was acknowledged."""

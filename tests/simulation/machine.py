@@ -15,7 +15,9 @@ from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.reply import Reply
+from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.rows import Beaten, ClaimAnswer, ClaimRequest, Lease
+from kokugen.repository.schedule_rows import Changed, ScheduleChange
 from kokugen.run import Run
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import LeasedTasks
@@ -46,6 +48,7 @@ class MachineWire(Wire):
 
     boot_s: Callable[[], float]
     unwritten: Callable[[], int]
+    clock: MachineClock
 
     def _ask(self, verb: str, call: Callable[[], Reply[T]]) -> Reply[T]:
         self._judge.happened["outbox full"] += self.unwritten() >= self._judge.settings.outbox_max
@@ -71,6 +74,19 @@ class MachineWire(Wire):
             return answer
 
         return self._ask("beat", arrive)
+
+    def change_schedules(self, changes: Sequence[ScheduleChange]) -> Reply[list[Changed]]:
+        def arrive() -> Reply[list[Changed]]:
+            answer = self._store.change_schedules(changes)
+            self._when_done("decide", answer, lambda _: self._judge.decided(self.clock, self.name, changes))
+            return answer
+
+        return self._ask("change_schedules", arrive)
+
+    @property
+    def _store(self) -> ScheduleRepository:
+        assert isinstance(self._inner, ScheduleRepository)
+        return self._inner
 
 
 class Machine:
@@ -101,6 +117,7 @@ class Machine:
             ids=IdSource(self.clock, Random(random.random())),
             settings=settings,
         )
+        self.wire.clock = self.clock
         self.wire.unwritten = self._unwritten
         self.engine = Engine(
             self.storage,

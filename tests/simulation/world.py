@@ -159,6 +159,11 @@ class MachineClock:
         self._world = world
         self.boot_s = loop.boot_s
         self.wrong_s = 0.0
+        self.set_s = -FAR_S
+        """When somebody set it."""
+
+    def set(self, wrong_s: float) -> None:
+        self.wrong_s, self.set_s = wrong_s, self._world.now_s
 
     def wall_us(self) -> int:
         return START_US + round((self._world.now_s + self.wrong_s) * SECOND_US)

@@ -105,6 +105,7 @@ class LeasedTasks:
     async def start(self) -> list[Recovered]:
         """Join: write down this node, take over what dead nodes left, hold back what is not to be restored."""
         await self._answered(self.repository.register(self.node), "joining")
+        await self._ask_the_time()
         recovered = await self.watch(everything=not self.shared)
         await self.sync()
         return recovered
@@ -154,6 +155,12 @@ class LeasedTasks:
         self._compare_clocks(sent_us, answer.now)
         adopted: ClaimAnswer = replace(answer, more=True)
         return adopted
+
+    async def _ask_the_time(self) -> None:
+        """Compare clocks before anything is decided by them."""
+        sent_us = self._clock.wall_us()
+        answer = await self._answered(self.repository.held(self.node.node_id, NOBODY), "asking for the time")
+        self._compare_clocks(sent_us, answer.now)
 
     def _compare_clocks(self, sent_us: int, store_us: int) -> None:
         """Learn how wrong this node's wall clock is at least: the store read its own between question and answer."""
