@@ -1,14 +1,14 @@
 """Every order in which two nodes can deal with two tasks, up to a number of steps: what chance may never draw.
 
-The store is the real one in memory, what a node remembers of others' runs the real `Sightings`. A request and its answer
-are steps of their own, between which anything else may happen, and either may be lost; a node may die at any of them.
-Time passes by ticks. What only differs by how long ago it came about is the same state, so there is an end.
+The store is the real one in memory, what a node remembers of others' runs the real `Sightings`. A request and its
+answer are steps of their own, between which anything else may happen, and either may be lost; a node may die at any of
+them. Time passes by ticks. What only differs by how long ago it came about is the same state, so there is an end.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ from kokugen.task import Mode, TaskState, replace
 from kokugen.task_storage.sightings import Sightings
 from kokugen.testing import ManualClock
 
-TTL, MARGIN = 3, 1
+TTL, MARGIN = 2, 1
 """In ticks."""
 NAMES = ("a", "b")
 CLOCK = ManualClock()
@@ -58,10 +58,14 @@ class Node(Struct, frozen=True):
     """Others' runs: the beat that was seen, and for how many ticks."""
 
 
+Key = tuple[Any, ...]
+"""What tells a row from another."""
+
+
 class State(Struct, frozen=True):
     """All that there is. `called` has every lease whose work was called."""
 
-    rows: tuple[bytes, ...]
+    rows: tuple[Key, ...]
     nodes: tuple[Node, ...]
     called: frozenset[Lease] = frozenset()
     cancels: int = 1
@@ -95,12 +99,14 @@ class Explorer:
     """Goes through all states, breadth first, so that the first broken order is a shortest one."""
 
     def __init__(self) -> None:
-        self._records: dict[tuple[Any, ...], Record] = {}
+        self._records: dict[Key, Record] = {}
         self.states = self.steps = 0
 
-    def explore(self, depth_max: int, states_max: int) -> int:
-        """Return how many steps deep every order was tried. Raises BrokenOrderError."""
+    def explore(self, depth_max: int, states_max: int, *, after: Sequence[str] = ()) -> int:
+        """Return how many steps deep every order was tried, behind those that are given. Raises BrokenOrderError."""
         start = self._start()
+        for name in after:
+            start = dict(self._steps(start))[name]
         came: dict[State, tuple[State, str] | None] = {start: None}
         level, depth = deque([start]), 0
         while level and depth < depth_max and len(came) < states_max:
@@ -150,10 +156,10 @@ class Explorer:
     def _steps_of(self, state: State, at: int, node: Node) -> Iterator[Step]:
         if state.deaths:
             dead = Node(alive=False, line=node.line if node.line and not node.line.arrived else None)
-            yield "dies", _with(replace(state, deaths=0), at, dead)
+            yield "dies", _with(_changed(state, deaths=0), at, dead)
         yield from self._run_steps(state, at, node)
         if node.line is None:
-            yield "asks who works", _with(state, at, replace(node, line=Message("watch", ())))
+            yield "looks who works", self._arrive(state, at, node, Message("watch", ()), "line")
         else:
             yield from self._line_steps(state, at, node, node.line, "line")
         if node.beat is not None:
@@ -237,15 +243,15 @@ class Explorer:
 
     def _call(self, state: State, at: int, node: Node, run: HeldRun) -> State:
         for other in state.nodes:
-            if other is not node and other.run is not None and other.run.lease.id == run.lease.id:
-                if other.run.stage == "called" and other.run.left > 0:
-                    raise BrokenOrderError(f"I7: {run.lease.id} is called while another node may trust its run of it")
+            theirs = None if other is node else other.run
+            if theirs is not None and theirs.lease.id == run.lease.id and theirs.stage == "called" and theirs.left > 0:
+                raise BrokenOrderError(f"I7: {run.lease.id} is called while another node may trust its run of it")
         if run.mode == Mode.AT_MOST_ONCE and any(lease.id == run.lease.id for lease in state.called):
             raise BrokenOrderError(f"I5: {run.lease.id} is called again")
         if run.lease in state.called:
             raise BrokenOrderError(f"I3: {run.lease} is called twice")
-        called = _with(state, at, replace(node, run=replace(run, stage="called")))
-        return replace(called, called=state.called | {run.lease})
+        after = _with(state, at, replace(node, run=replace(run, stage="called")))
+        return _changed(after, called=state.called | {run.lease})
 
     # -- Rows and states
 
@@ -256,11 +262,11 @@ class Explorer:
     def _store(self, state: State) -> Store:
         return Store(tuple(self._records[row] for row in state.rows))
 
-    def _kept(self, store: Store) -> tuple[Any, ...]:
+    def _kept(self, store: Store) -> tuple[Key, ...]:
         """Return the rows as what tells one from another; the records are kept beside."""
-        keys = []
+        keys: list[Key] = []
         for record in store.rows():
-            key = (record.id, record.fence, record.state, record.claim, record.final_claim, record.beat)
+            key: Key = (record.id, record.fence, record.state, record.claim, record.final_claim, record.beat)
             key += (record.attempt, record.lost, record.cancel_requested)
             self._records.setdefault(key, record)
             keys.append(key)
@@ -270,7 +276,7 @@ class Explorer:
         rows = self._kept(store)
         for before, after in zip(state.rows, rows, strict=True):
             _check_row(before, after, state.called)
-        return replace(state, rows=rows, **about)
+        return _changed(state, rows=rows, **about)
 
 
 def _check_row(before: Any, after: Any, called: frozenset[Lease]) -> None:
@@ -296,9 +302,14 @@ def _with(state: State, at: int, node: Node) -> State:
     return State(state.rows, nodes, state.called, state.cancels, state.deaths)
 
 
+def _changed(state: State, **about: Any) -> State:
+    after: State = replace(state, **about)
+    return after
+
+
 def _tick(state: State) -> State:
     """Let time pass. What is old enough to make no difference grows no older."""
-    return replace(state, nodes=tuple(map(_older, state.nodes)))
+    return _changed(state, nodes=tuple(map(_older, state.nodes)))
 
 
 def _older(node: Node) -> Node:

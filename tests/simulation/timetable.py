@@ -1,4 +1,4 @@
-"""The schedules of a history: put into the store by the client, decided about by every machine, accounted for in the end."""
+"""The schedules of a history: the client's, decided about by every machine, and accounted for in the end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def materialiser_of(machine: Machine, random: Random) -> Materialiser:
         clock=machine.clock,
         random=random,
         settings=machine.judge.settings,
-        wake_claims=lambda due_us: machine.engine.hint(due_us),
+        wake_claims=lambda due_us: machine.engine.hint(due_us),  # noqa: PLW0108 - the engine is made after it
         skew_us=lambda: machine.storage.skew_us,
     )
 
@@ -107,7 +107,12 @@ class Timetable:
 
     def judge(self) -> None:
         """Look at what became of every time of every schedule."""
-        self._cluster.ask(self._book.rows(EVERYTHING), lambda rows: [self._judge_ledger(row) for row in rows])
+
+        def judge(rows: list[ScheduleRow]) -> None:
+            for row in rows:
+                self._judge_ledger(row)
+
+        self._cluster.ask(self._book.rows(EVERYTHING), judge)
 
     def _judge_ledger(self, row: ScheduleRow) -> None:
         store = self._cluster.wire
