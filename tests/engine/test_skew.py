@@ -61,6 +61,14 @@ def test_a_node_whose_clock_is_ahead_does_not_ask_all_the_time_for_what_is_due_l
     assert virtually(main) < 100
 
 
+def test_a_node_knows_how_wrong_its_clock_is_before_it_decides_anything() -> None:
+    async def main(lab: Lab) -> int:
+        node = await wrong_node(lab, HOUR_S)
+        return node.storage.skew_us
+
+    assert virtually(main) == HOUR_S * SECOND_US
+
+
 def test_a_retry_is_due_by_the_clock_of_the_store() -> None:
     async def main(lab: Lab) -> TaskState:
         node = await wrong_node(lab, HOUR_S)

@@ -112,11 +112,11 @@ class Explorer:
         while level and depth < depth_max and len(came) < states_max:
             following: deque[State] = deque()
             for state in level:
-                for name, after in self._all_steps(state, came):
+                for name, other in self._all_steps(state, came):
                     self.steps += 1
-                    if after not in came:
-                        came[after] = (state, name)
-                        following.append(after)
+                    if other not in came:
+                        came[other] = (state, name)
+                        following.append(other)
             level, depth = following, depth + 1
         self.states = len(came)
         return depth

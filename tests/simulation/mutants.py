@@ -21,12 +21,15 @@ from kokugen.engine.lane import Party
 from kokugen.engine.timer import Timer
 from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
+from kokugen.recurrence.materialiser import Materialiser
 from kokugen.repository.memory import claims as memory_claims
 from kokugen.repository.memory.claims import MemoryClaims
 from kokugen.repository.memory.operations import MemoryOperations
 from kokugen.repository.memory.record import Record
+from kokugen.repository.memory.schedules import MemorySchedules
 from kokugen.repository.memory.table import TaskTable
 from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Finish, Finished, Lease, NewTask, Observed
+from kokugen.repository.schedule_rows import Changed, ScheduleChange
 from kokugen.run import Run
 from kokugen.task import NodeInfo, TaskState, replace
 from kokugen.task_storage.leasing import Asked, LeasedTasks
@@ -207,6 +210,26 @@ async def _finish_once(self: LeasedTasks, rows: Sequence[Finish]) -> list[Finish
     return [row for row, answer in zip(rows, answers, strict=True) if answer is Finished.FENCED]
 
 
+# -- Schedules
+
+
+_CHANGE = MemorySchedules._change
+
+
+def _change_without_tasks(self: MemorySchedules, change: ScheduleChange, now: int) -> Changed:
+    """As if the tasks were added by another statement, before which a process may die."""
+    return _CHANGE(self, replace(change, tasks=change.tasks[:-1]) if change.row.rev % 5 == 0 else change, now)
+
+
+def _change_whatever_is_there(self: MemorySchedules, change: ScheduleChange, now: int) -> Changed:
+    there = self._schedules.rows.get(change.row.id)
+    return _CHANGE(self, replace(change, expected=None if there is None else there.rev), now)
+
+
+def _now_of_the_node(self: Materialiser) -> int:
+    return self._clock.wall_us()
+
+
 # -- What is kept
 
 
@@ -309,6 +332,24 @@ MUTANTS: dict[str, Mutant] = {
     "crash uses an attempt": _mutant("a crash uses up an attempt", "I6", (TaskTable, "lose", _lose_an_attempt)),
     "insert again": _mutant("a repeated insert begins anew", "I1 I2", (TaskTable, "add", _add_anew)),
     "prunes too soon": _mutant("what has just ended is deleted", "I1", (MemoryOperations, "_ended", _ended_ever)),
+    "schedule without its tasks": _mutant(
+        "a schedule moves on in another transaction than its tasks are added in",
+        "I11",
+        (MemorySchedules, "_change", _change_without_tasks),
+        needs=("schedule",),
+    ),
+    "schedule of two minds": _mutant(
+        "a decision counts though another node decided first",
+        "I11 I10",
+        (MemorySchedules, "_change", _change_whatever_is_there),
+        needs=("schedule",),
+    ),
+    "missed before it came": _mutant(
+        "a node decides about schedules by its own clock",
+        "I11",
+        (Materialiser, "_now_us", _now_of_the_node),
+        needs=("clock step",),
+    ),
     "due by the node's clock": _mutant(
         "retries are due by a node's own clock",
         "I6 I18",

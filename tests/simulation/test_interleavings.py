@@ -1,4 +1,4 @@
-"""Every order of steps of two nodes with two tasks: none breaks a promise, and a broken rule shows in a shortest order."""
+"""Every order of steps of two nodes with two tasks: none breaks a promise, and a broken rule shows in some order."""
 
 from __future__ import annotations
 
