@@ -94,7 +94,7 @@ def chaos(arguments: list[str]) -> None:
 
 
 def simulate(arguments: list[str]) -> None:
-    """Play histories of simulated clusters, or one again (--seed N); --release: all that a release must show."""
+    """Play simulated clusters in trouble, or one again (--seed N; --release: as many as a release must show)."""
     become(prepared("dev").python, "-m", "tests.simulation", *arguments)
 
 
@@ -318,7 +318,7 @@ def stop(reason: str, code: int = 1) -> NoReturn:
 
 def usage() -> str:
     helps = [(name, (command.__doc__ or "").splitlines()[0]) for name, command in COMMANDS.items()]
-    lines = [f"  {name:<7}{text}" for name, text in helps]
+    lines = [f"  {name:<10}{text}" for name, text in helps]
     return "\n".join(["usage: python3 dev.py COMMAND [ARGUMENTS]", "", *lines])
 
 
