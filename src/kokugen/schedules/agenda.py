@@ -174,12 +174,17 @@ class Agenda:
             random=self._parts.random,
             settings=self._parts.settings,
             wake_claims=self._wake_claims,
+            skew_us=self._skew_us,
         )
         return [self._materialiser, self.declarations]
 
     def _tell(self) -> None:
         if self._materialiser is not None:
             self._materialiser.hint()
+
+    def _skew_us(self) -> int:
+        engine = self._engine()
+        return 0 if engine is None else engine.storage.skew_us
 
     def _wake_claims(self, due_us: int) -> None:
         engine = self._engine()
