@@ -25,6 +25,7 @@ QUESTIONS = (
     "idle",
     "waiting",
     "backlog",
+    "dispatch",
     "triggers",
     "schedules_stored",
     "schedules_lateness",

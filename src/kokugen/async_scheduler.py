@@ -58,6 +58,7 @@ class AsyncScheduler(AsyncRecurring):
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        owner: str | None = None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[AsyncTaskHandle] = Front(
@@ -76,6 +77,7 @@ class AsyncScheduler(AsyncRecurring):
             label=label,
             shared=shared,
             should_restore=should_restore,
+            owner=owner,
             task_storage=task_storage,
         )
         self._open = False

@@ -76,6 +76,7 @@ class Front(Generic[H]):
         label: str | None,
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
+        owner: str | None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         if task_storage is not None:
@@ -106,7 +107,7 @@ class Front(Generic[H]):
             task_storage.durable = self.runner
         elif task_storage is not None and self.parts.payloads is not None:
             raise OptionError("a repository with the seed's methods alone gets plain arguments: nothing can guard them")
-        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None), owner)
         self.runner.services = self.agenda.services
         self.waits = Waits(self.parts)
         self._handle = handle

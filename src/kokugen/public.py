@@ -7,7 +7,9 @@ from kokugen.dispatcher.processes import Processes
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.middleware.base import Middleware
+from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.interval import After, Every
 from kokugen.recurrence.occurrences import Occurrence
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
@@ -20,10 +22,13 @@ from kokugen.then import Then
 from kokugen.within import AsyncTransaction, Transaction
 
 __all__ = [
+    "After",
     "AsyncScheduler",
     "AsyncTaskHandle",
     "AsyncTransaction",
     "Cancel",
+    "Cron",
+    "Every",
     "FunctionRegistry",
     "KokugenError",
     "Middleware",

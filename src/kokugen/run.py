@@ -182,6 +182,7 @@ class Run:
         "_begun",
         "_cancelled",
         "_lock",
+        "_reason",
         "claim",
         "completer",
         "completing",
@@ -229,6 +230,7 @@ class Run:
         self.said: tuple[float | None, str | None] = (None, None)
         self.reporter: Callable[[Run], object] | None = None
         self._cancelled: Signal | None = None
+        self._reason = ""
         self._lock = Lock()
         self._begun = Lock()
 
@@ -305,7 +307,7 @@ class Run:
             if self._cancelled is None:
                 self._cancelled = Signal()
                 if self.interrupt is not None:
-                    self._cancelled.set(self.interrupt.value)
+                    self._cancelled.set(self._reason)
             return self._cancelled
 
     def ask_to_stop(self, interrupt: Interrupt, reason: str | None = None) -> bool:
@@ -313,10 +315,10 @@ class Run:
         with self._lock:
             if self.interrupt is not None:
                 return False
-            self.interrupt = interrupt
+            self.interrupt, self._reason = interrupt, reason or interrupt.value
             signal, interrupted = self._cancelled, self.on_interrupt
         if signal is not None:
-            signal.set(reason or interrupt.value)
+            signal.set(self._reason)
         if interrupted is not None:
             interrupted(self)
         return True

@@ -63,6 +63,7 @@ class Scheduler(Recurring):
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        owner: str | None = None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[TaskHandle] = Front(
@@ -81,6 +82,7 @@ class Scheduler(Recurring):
             label=label,
             shared=shared,
             should_restore=should_restore,
+            owner=owner,
             task_storage=task_storage,
         )
 

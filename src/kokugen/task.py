@@ -177,6 +177,11 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     """The id of the task after which it comes."""
     progress: Progress | None = None
     """What its last run said last (`Run.progress`)."""
+    schedule_id: str | None = None
+    schedule: str | None = None
+    """The name of the schedule that it is of, as long as there is one."""
+    nominal: datetime | None = None
+    """Which of the times of its schedule it is."""
 
     @property
     def on(self) -> str | None:

@@ -47,6 +47,8 @@ def facts(info: TaskInfo, base: datetime) -> Iterator[tuple[str, str]]:
     yield "due", f"{times.stamp(due)}  {times.relative(due, base)}"
     if info.zone or info.local_time:
         yield "asked for", " ".join(filter(None, (info.local_time, info.zone)))
+    if info.schedule_id is not None and info.nominal is not None:
+        yield "schedule", f"{info.schedule or 'removed'}, its time {times.stamp(info.nominal)}"
     yield "arguments", arguments(info.param)
     yield "queue", f"{info.queue} · priority {info.priority.name.lower()} · {info.mode.name.lower().replace('_', ' ')}"
     yield (

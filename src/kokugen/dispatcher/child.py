@@ -103,7 +103,6 @@ class Child:
         Raises WorkerDiedError where it dies before the run is over; TimeoutError or CancelledError where it is killed.
         """
         order = order_of(run, reference_of(run.work))
-        _ = run.cancelled  # from here on the reason is kept, too
         number = self.served = self.served + 1
         killing: list[Cancellable] = []
 

@@ -36,8 +36,6 @@ def reference_of(work: RunWork) -> Reference:
     """Return where another process finds this work. Raises OptionError where it would not find this very function."""
     if isinstance(work, SealedWork):
         work = work.inner
-    if work.is_async:
-        raise OptionError(f"work {work.id!r} is async, and another process runs sync work: let it call asyncio.run")
     fn = work.fn if isinstance(work, Work) else None
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
     found = _found(sys.modules.get(module or ""), name or "")

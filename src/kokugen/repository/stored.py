@@ -55,6 +55,10 @@ class TaskRow(Struct, array_like=True):
     follows_arg: str | None
     given: str | None
     progress: str | None
+    schedule_id: str | None
+    schedule: str | None
+    """The name of the schedule, while there is one."""
+    nominal: int | None
 
     @property
     def link(self) -> Link | None:
@@ -100,6 +104,9 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         chain=row.chain,
         follows=row.follows,
         progress=read_progress(row.progress, row.fence),
+        schedule_id=row.schedule_id,
+        schedule=row.schedule,
+        nominal=_when(row.nominal),
     )
 
 

@@ -78,7 +78,7 @@ class MemoryQueries(MemoryStore):
             return Reply.of(self._infos(part))
 
     def _infos(self, records: Iterable[Record]) -> list[TaskInfo]:
-        return [info_of(record, self._namespace) for record in records]
+        return [info_of(record, self._namespace, self._schedules.rows) for record in records]
 
 
 def _by_due(record: Record) -> tuple[int, str]:

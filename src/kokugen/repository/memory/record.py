@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from kokugen.clock import from_us, to_us
 from kokugen.repository.rows import ChainedTask, Claimed, Link, NewTask, linked_param
+from kokugen.repository.schedule_rows import ScheduledTask, ScheduleRow
 from kokugen.repository.seed_methods import readable_param
 from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState, read_progress
 
@@ -52,9 +54,11 @@ class Record(Struct, gc=False):
         return Link(asked.chain, asked.follows, asked.follows_arg, self.given)
 
 
-def info_of(record: Record, namespace: str) -> TaskInfo:
+def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]) -> TaskInfo:
     """Return what is known of the task."""
     asked, link = record.asked, record.link
+    of = asked if isinstance(asked, ScheduledTask) else None
+    schedule = None if of is None else schedules.get(of.schedule_id)
     return TaskInfo(
         work_id=asked.work_id,
         scheduled_time=from_us(asked.scheduled_time),
@@ -91,6 +95,9 @@ def info_of(record: Record, namespace: str) -> TaskInfo:
         chain=None if link is None else link.chain,
         follows=None if link is None else link.follows,
         progress=read_progress(record.progress, record.fence),
+        schedule_id=None if of is None else of.schedule_id,
+        schedule=None if schedule is None else schedule.name,
+        nominal=None if of is None else from_us(of.nominal),
     )
 
 

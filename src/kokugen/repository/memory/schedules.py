@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kokugen.reply import Reply
 from kokugen.repository.memory.record import Record
 from kokugen.repository.memory.store import MemoryStore
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.schedule_rows import (
     LEDGER_MAX,
     REPLACED,
@@ -72,7 +73,8 @@ class MemorySchedules(MemoryStore):
             occurrences = self._table.occurrences
             overdue = list(occurrences.overdue(until_us))[:limit]
             changed = sum(occurrences.settle(one, now, self._ask_to_stop) for one in overdue)
-        self._hint([0] if changed else [])
+        for due_us in (0, STOP_ASKED) if changed else ():
+            self._hint([due_us])
         return Reply.of(changed)
 
     def _ask_to_stop(self, record: Record, now: int) -> bool:

@@ -277,7 +277,14 @@ class PostgresRepository(SeedMethods):
         return self._hinting(reply, min(due)) if due else reply
 
     def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
-        return self._ask(actions.SETTLE_OVERLAPS, until_us, limit)
+        settled: Reply[int] = self._ask(actions.SETTLE_OVERLAPS, until_us, limit)
+        return settled.then(self._tell_of_replaced)
+
+    def _tell_of_replaced(self, changed: int) -> int:
+        """Tell here and elsewhere that runs may have been asked to stop for the next occurrence."""
+        if changed:
+            self._hinting(Reply.of(None), STOP_ASKED)
+        return changed
 
     def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
         return self._ask(actions.FORGET_OCCURRENCES, before_us, limit)

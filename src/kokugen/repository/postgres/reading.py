@@ -17,7 +17,9 @@ from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 PAGE_MAX = 1000
 
 
-_ROW = f"json_build_array({', '.join(f't.{name}' for name in TaskRow.__struct_fields__)})"
+_SCHEDULE = "(SELECT s.name FROM kokugen.schedule s WHERE s.namespace = t.namespace AND s.id = t.schedule_id)"
+_TOLD = {name: f"t.{name}" for name in TaskRow.__struct_fields__} | {"schedule": _SCHEDULE}
+_ROW = f"json_build_array({', '.join(_TOLD.values())})"
 
 
 _GET = (

@@ -291,14 +291,17 @@ class SQLiteRepository(SeedMethods):
         return guest_of(connection, self._library.scheme, self._host)
 
     def _host(self) -> Host:
-        writer = self._opened()
+        self._opened()
+        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock, knock=self._knock)
 
-        def knock(due_us: int) -> None:
-            passed: Reply[None] = Reply()
-            passed.when_done(lambda: self._hint(due_us))
-            writer.submit(Operation(reply=passed, run=_wake, due_us=due_us))
-
-        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock, knock=knock)
+    def _knock(self, due_us: int) -> None:
+        """Hint here and elsewhere of what this repository did not write itself, or learnt of after it did."""
+        writer = self._writer
+        if writer is None:  # it is being closed
+            return
+        passed: Reply[None] = Reply()
+        passed.when_done(lambda: self._hint(due_us))
+        writer.submit(Operation(reply=passed, run=_wake, due_us=due_us))
 
     # -- Reading
 
@@ -350,7 +353,13 @@ class SQLiteRepository(SeedMethods):
         return self._submit(decisions.change, rows=list(changes_), due_us=due_us)
 
     def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
-        return self._submit(schedules.settle_overlaps, until_us, limit)
+        return self._submit(schedules.settle_overlaps, until_us, limit).then(self._tell_of_stops)
+
+    def _tell_of_stops(self, changed: int) -> int:
+        """Tell here and elsewhere that runs may have been asked to stop for the next occurrence."""
+        if changed:
+            self._knock(STOP_ASKED)
+        return changed
 
     def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
         return self._submit(schedules.forget, before_us, limit)

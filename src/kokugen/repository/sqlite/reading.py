@@ -22,8 +22,9 @@ def _body(name: str) -> str:
     return f"coalesce({name}, (SELECT body FROM task_{name} b WHERE b.namespace = t.namespace AND b.id = t.id))"
 
 
-_BODIES = {name: _body(name) for name in ("param", "result")}
-_ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in TaskRow.__struct_fields__)})"
+_SCHEDULE = "(SELECT s.name FROM schedule s WHERE s.namespace = t.namespace AND s.id = t.schedule_id)"
+_TOLD = {name: _body(name) for name in ("param", "result")} | {"schedule": _SCHEDULE}
+_ROW = f"json_array({', '.join(_TOLD.get(name, name) for name in TaskRow.__struct_fields__)})"
 
 
 def tasks(

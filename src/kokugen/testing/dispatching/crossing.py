@@ -50,7 +50,7 @@ class CrossingCases:
         assert isinstance(told.pop("pid"), int)
         assert told == {
             "id": run.task_id,
-            "work": "work",
+            "work": "tell",
             "attempt": 1,
             "fence": run.fence,
             "key": run.task_id,
