@@ -99,6 +99,18 @@ def test_to_cancel_the_first_cancels_what_waits_for_it(scheduler: Scheduler) -> 
     assert {info.state for info in scheduler.tasks(chain=task.id)} == {TaskState.CANCELLED}
 
 
+def test_why_a_task_waits_or_was_cancelled_is_said_of_what_follows(scheduler: Scheduler) -> None:
+    @scheduler.work
+    def step() -> None:
+        """Do nothing."""
+
+    task = scheduler.after(LATER, step.options(then=Then(step)))
+    following = follower_of(scheduler, task.id)
+    assert f"the task that it follows is not over.\nIt follows task {task.id}." in scheduler.why(following)
+    task.cancel()
+    assert f"It follows task {task.id}, which ended otherwise, or was cancelled." in scheduler.why(following)
+
+
 def test_many_tasks_are_followed_each_by_its_own(scheduler: Scheduler) -> None:
     @scheduler.work
     def note(what: int) -> int:

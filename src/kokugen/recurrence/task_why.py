@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from kokugen.repository.rows import CHAIN_HOLD, NOT_REACHED
 from kokugen.repository.schedule_rows import OVERLAP_HOLD
 from kokugen.task import TaskInfo, TaskState
 
 _HOLDS = {
+    CHAIN_HOLD: "the task that it follows is not over",
     OVERLAP_HOLD: "an earlier run of its schedule is not over",
     "undecodable": "it could not be read, and is quarantined: mend that, then release it",
     "not restored": "should_restore said no at a start: release it to let it run",
@@ -16,7 +18,7 @@ _HOLDS = {
 
 def task_why(info: TaskInfo, now: datetime) -> str:
     """Return a few sentences about a task as it is now."""
-    return "\n".join(one for one in (_state(info, now), _schedule(info), _tries(info)) if one)
+    return "\n".join(one for one in (_state(info, now), _chain(info), _schedule(info), _tries(info)) if one)
 
 
 def _state(info: TaskInfo, now: datetime) -> str:
@@ -43,6 +45,13 @@ def _waits(info: TaskInfo, now: datetime) -> str:
         f"is due since {_at(due)} ({late} ago) and waits for a worker: none that serves the queue {info.queue!r} and "
         f"knows its work has a free place"
     )
+
+
+def _chain(info: TaskInfo) -> str:
+    if info.follows is None:
+        return ""
+    missed = ", which ended otherwise, or was cancelled" if info.reason == NOT_REACHED else ""
+    return f"It follows task {info.follows}{missed}."
 
 
 def _schedule(info: TaskInfo) -> str:
