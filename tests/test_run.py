@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from kokugen.run import Signal
+from kokugen.run import Interrupt, Signal
 from kokugen.testing.dispatching.lab import run_of
 
 NOT_AT_ALL = timedelta(0)
@@ -83,3 +83,9 @@ def test_a_waiter_whose_loop_was_closed_does_not_hinder_the_others(monkeypatch: 
     monkeypatch.undo()
     waiting.close()
     assert called == ["second"]
+
+
+def test_the_reason_of_a_stop_is_told_to_who_looks_later() -> None:
+    run = run_of(lambda: None)
+    assert run.ask_to_stop(Interrupt.CANCEL, "no more of it")
+    assert run.cancelled.reason == "no more of it"

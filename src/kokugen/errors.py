@@ -126,6 +126,10 @@ class UndecodableError(CodecError):
     """The stored arguments cannot be read by the work that is declared here: it was not called, the task is kept."""
 
 
+class SealError(CodecError):
+    """What is stored was not sealed here, was changed, or was moved from another task: it is not read."""
+
+
 class LimitExceededError(CodecError):
     """A value is larger than its documented limit; nothing was stored."""
 

@@ -18,6 +18,7 @@ from kokugen.run import Cancel, RetryAfter, Run, Snooze, current_run
 from kokugen.scheduler import Scheduler
 from kokugen.settings import Settings
 from kokugen.task import Mode, Params, Priority, TaskInfo, TaskParam, TaskState
+from kokugen.then import Then
 from kokugen.within import AsyncTransaction, Transaction
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "TaskInfo",
     "TaskParam",
     "TaskState",
+    "Then",
     "Transaction",
     "Work",
     "current_run",

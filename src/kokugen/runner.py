@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Event, Thread
 
 from kokugen.acceptance import check_label, check_places, check_queues, check_workers
@@ -111,6 +112,7 @@ class Runner:
             random=self._parts.random,
             settings=self._parts.settings,
             hooks=self._parts.hooks,
+            payloads=self._parts.payloads,
             services=self.services(),
         )
         return self.engine
@@ -181,6 +183,13 @@ class Runner:
         """Raise SchedulerStateError where the engine ended by an error of its own."""
         if self._failure is not None:
             raise SchedulerStateError("the scheduler stopped by itself: start it again") from self._failure
+
+    def ping(self, heard: Callable[[], object]) -> None:
+        """Have the engine's loop call `heard()` in a moment; one that hangs or has ended does not."""
+        loop = self._loop
+        if loop is not None and self._pid == os.getpid():
+            with suppress(RuntimeError):  # it was closed meanwhile
+                loop.call_soon_threadsafe(heard)
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written, also after a stop; return whether all are."""

@@ -6,14 +6,15 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from kokugen import Scheduler
+from kokugen import Scheduler, TaskParam
 from kokugen.cli.doctor import mixtures
 from kokugen.clock import SystemClock
 from kokugen.process import this_node
@@ -308,6 +309,30 @@ def put(url: str, *nodes: NodeInfo) -> None:
     archive.add("node", shape, [[getattr(one, name) for name in shape.columns] for one in nodes])
     archive.commit()
     archive.close()
+
+
+def leave_waiting(url: str) -> None:
+    """Add tasks that are due for five minutes, two of them for a place."""
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    with closing(Scheduler(url)) as scheduler:
+        for on in ("moon", "moon", None):
+            scheduler.schedule(TaskParam(work_id="fly", scheduled_time=since, on=on))
+
+
+def test_tasks_that_wait_for_a_place_are_found(kokugen: CommandLine, file: str) -> None:
+    assert findings(kokugen, file)[1]["places"] == ("ok", "no task waits for one")
+    leave_waiting(file)
+    level, said = findings(kokugen, file)[1]["places"]
+    assert level == "warning"
+    assert said.startswith("2 due at 'moon', the first for 3")
+
+
+def test_tasks_that_wait_for_a_place_are_found_on_a_server(kokugen: CommandLine, schema: str) -> None:
+    assert findings(kokugen, schema)[1]["places"] == ("ok", "no task waits for one")
+    leave_waiting(schema)
+    level, said = findings(kokugen, schema)[1]["places"]
+    assert level == "warning"
+    assert said.startswith("2 due at 'moon', the first for 3")
 
 
 @pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (20, "warning"), (600, "problem")])

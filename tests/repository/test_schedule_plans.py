@@ -16,7 +16,7 @@ from kokugen.repository.postgres import PostgresRepository
 from kokugen.repository.postgres.address import parse
 from kokugen.repository.postgres.session import PINNED
 from kokugen.repository.postgres.statement import load
-from kokugen.repository.sqlite import schedules
+from kokugen.repository.sqlite import decisions, schedules
 from kokugen.repository.sqlite.connection import connect, migrate
 from kokugen.repository.sqlite.library import Apsw, Connection
 from tests.servers.stores import store_url
@@ -30,6 +30,11 @@ INDEX_OF = {
     "take back": (schedules._TAKE_BACK, "schedule", "(namespace=? AND id=?)"),
     "drop": (schedules._DROP, "task", "task_occurrence (namespace=? AND schedule_id=? AND nominal>?)"),
     "latest of the ledger": (schedules._LATEST, "ledger", "ledger_schedule (namespace=? AND schedule_id=?)"),
+    "matching decisions": (decisions._MATCHING, "s", "(namespace=? AND id=?)"),
+    "write decisions": (decisions._WRITE, "schedule", "INTEGER PRIMARY KEY (rowid=?)"),
+    "release after decisions": (decisions._RELEASE, "task", "(namespace=? AND id=?)"),
+    "latest of ledgers": (decisions._LATEST, "ledger", "INTEGER PRIMARY KEY (rowid=?)"),
+    "extend ledgers": (decisions._EXTEND, "ledger", "INTEGER PRIMARY KEY (rowid=?)"),
     "overdue": (schedules._OVERDUE, "task", "task_overlap_due (namespace=? AND due_at<?)"),
     "tasks of a ledger": (schedules._TASKS, "task", "(namespace=? AND schedule_id=? AND nominal>? AND nominal<?)"),
     "rows of a ledger": (schedules._LEDGER, "ledger", "ledger_schedule (namespace=? AND schedule_id=? AND last>?)"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -17,10 +18,33 @@ if TYPE_CHECKING:
     from kokugen.recurrence.info import ScheduleInfo
     from kokugen.recurrence.trigger import Trigger
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 SAID = ("start", "end", "max_runs", "failures_max", "jitter", "catchup", "window", "overlap")
 """The options that are the schedule's, by the names of `ScheduleOptions`."""
 OPERATOR = "kokugen"
 """Who the audit names for a change made here, unless told."""
+CHANGES = (
+    click.option("--start", metavar="TIME", help="From when on, with an offset; else from now."),
+    click.option("--end", metavar="TIME", help="Until when, with an offset."),
+    click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="For how many tasks."),
+    click.option("--failures-max", type=click.IntRange(min=1), metavar="N", help="Pause after N failed runs in a row."),
+    click.option("--jitter", metavar="SPAN", help="By how much a task may start later: 30s, 5m."),
+    click.option(
+        "--catchup", type=click.Choice(get_args(CatchupName)), help="What runs of the times that were missed."
+    ),
+    click.option("--window", metavar="SPAN", help="How old a missed time may be to run still."),
+    click.option(
+        "--overlap", type=click.Choice(get_args(OverlapName)), help="What is done while an earlier run is not over."
+    ),
+)
+
+
+def change_options(command: F) -> F:
+    """Add what may be said of a schedule besides its trigger; `schedule_options` reads it."""
+    for option in reversed(CHANGES):
+        command = option(command)
+    return command
 
 
 @click.command("every")
@@ -29,16 +53,7 @@ OPERATOR = "kokugen"
 @click.option("--name", metavar="NAME", help="What the schedule is known by; else the work's id.")
 @click.option("--tz", metavar="ZONE", help="The zone of a cron expression, such as Europe/Berlin; else UTC.")
 @click.option("--after-end", is_flag=True, help="WHEN is a span that begins with the end of each run.")
-@click.option("--start", metavar="TIME", help="From when on, with an offset; else from now.")
-@click.option("--end", metavar="TIME", help="Until when, with an offset.")
-@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="For how many tasks.")
-@click.option("--failures-max", type=click.IntRange(min=1), metavar="N", help="Pause after N failed runs in a row.")
-@click.option("--jitter", metavar="SPAN", help="By how much a task may start later: 30s, 5m.")
-@click.option("--catchup", type=click.Choice(get_args(CatchupName)), help="What runs of the times that were missed.")
-@click.option("--window", metavar="SPAN", help="How old a missed time may be to run still.")
-@click.option(
-    "--overlap", type=click.Choice(get_args(OverlapName)), help="What is done while an earlier run is not over."
-)
+@change_options
 @click.option("--arg", "args", multiple=True, metavar="TEXT", help="A positional argument, as text. Repeat it.")
 @click.option("--kwarg", "kwargs", multiple=True, metavar="NAME=TEXT", help="A keyword argument, as text. Repeat it.")
 @click.option("--json-param", metavar="JSON", help="All arguments: an object of keywords, or an array of positions.")

@@ -20,10 +20,12 @@ from kokugen.codec import decode_value
 from kokugen.dispatcher.call import RemoteTraceback, call_sync, call_work, error_text
 from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.dispatcher.reference import Reference
-from kokugen.errors import RemoteWorkError, TransactionError, UndecodableError
+from kokugen.errors import OptionError, RemoteWorkError, TransactionError, UndecodableError
+from kokugen.middleware.payloads import opened_param
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import Claimed
 from kokugen.run import Cancel, NotCalled, RetryAfter, Run, Signal, Snooze
+from kokugen.task import replace
 
 ARGUMENT_MAX = 1024
 """Characters of an argument of an exception; a longer one is cut."""
@@ -48,11 +50,23 @@ class Account(Struct, frozen=True, array_like=True):
     delay_us: int = 0
     error: str | None = None
     args: tuple[str | int | float | bool | None, ...] = ()
+    asked: bool = False
+    """Whether the run was asked to stop there."""
+
+    @property
+    def counts(self) -> bool:
+        """Return whether this is how the attempt ended, for a node that took it over: not if it made room there."""
+        return not self.asked and self.ending not in (Ending.SNOOZED, Ending.NOT_STARTED, Ending.INTERRUPTED)
 
 
 def order_of(run: Run, work: Reference | None = None) -> Order:
-    """Return the order to perform this run."""
-    task = msgspec.convert(run.task, Claimed, from_attributes=True)
+    """Return the order to perform this run.
+
+    Raises OptionError for async work, and UndecodableError where its arguments cannot be opened.
+    """
+    if run.is_async:
+        raise OptionError(f"work {run.work_id!r} is async, and another process runs sync work: let it call asyncio.run")
+    task = replace(msgspec.convert(run.task, Claimed, from_attributes=True), param=opened_param(run))
     return Order(task, run.claim, run.start_before_us, work)
 
 
@@ -117,7 +131,7 @@ def perform(
     try:
         work = load()
     except Exception as error:  # noqa: BLE001 - its module may raise anything
-        return _account_of_error(Ending.RAISED, 0, error, error_text(error))
+        return account_of_error(error, error_text(error))
     run = Run(order.task, order.claim, work, stopping=stopping, trusted_until_s=inf, not_before_us=0)
     run.start_before_us, run.completer = order.start_before_us, _refuse_to_complete
     begun(run)
@@ -128,11 +142,16 @@ def account_of(outcome: Outcome) -> Account:
     """Return what is told of an outcome."""
     ending, started_us = outcome.ending, outcome.run.started_us
     if ending in (Ending.RAISED, Ending.INTERRUPTED) and outcome.error is not None:
-        return _account_of_error(ending, started_us, outcome.error, outcome.text)
-    return Account(ending, started_us, outcome.result, outcome.text, outcome.delay_us)
+        told = account_of_error(outcome.error, outcome.text, ending, started_us)
+    else:
+        told = Account(ending, started_us, outcome.result, outcome.text, outcome.delay_us)
+    return msgspec.structs.replace(told, asked=outcome.run.interrupt is not None)
 
 
-def _account_of_error(ending: Ending, started_us: int, error: BaseException, text: str | None) -> Account:
+def account_of_error(
+    error: BaseException, text: str | None, ending: Ending = Ending.RAISED, started_us: int = 0
+) -> Account:
+    """Return what is told of an exception."""
     kind = f"{type(error).__module__}:{type(error).__qualname__}"
     return Account(ending, started_us, text=text, error=kind, args=tuple(map(_plain, error.args)))
 

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from kokugen.errors import OptionError
+from kokugen.middleware.payloads import SealedWork
 from kokugen.registry.params import ParamWork
 from kokugen.registry.work import Work, make_work
 from kokugen.run import RunWork
@@ -33,8 +34,8 @@ class Reference(Struct, frozen=True, array_like=True):
 
 def reference_of(work: RunWork) -> Reference:
     """Return where another process finds this work. Raises OptionError where it would not find this very function."""
-    if work.is_async:
-        raise OptionError(f"work {work.id!r} is async, and another process runs sync work: let it call asyncio.run")
+    if isinstance(work, SealedWork):
+        work = work.inner
     fn = work.fn if isinstance(work, Work) else None
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
     found = _found(sys.modules.get(module or ""), name or "")

@@ -12,13 +12,13 @@ from kokugen.clock import SECOND_US, duration_us
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.lane import Lane, Load, Party
 from kokugen.engine.timer import Timer
+from kokugen.options import stored_options
 from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
 from kokugen.repository.rows import Claimed
 from kokugen.run import Run, Signal
 from kokugen.settings import Settings
 from kokugen.task import queue_at
-from kokugen.task_storage.settlement import stored_options
 
 logger = logging.getLogger("kokugen")
 

@@ -51,6 +51,15 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
         return self.paused_at is not None
 
 
+class PutSchedule(Struct, frozen=True, kw_only=True):
+    """What became of a schedule that was put into a store: whether it was made, or changed, or was like this."""
+
+    info: ScheduleInfo
+    made: bool
+    changed: bool
+    """Whether anything was: true of one that was made, too."""
+
+
 def info_of(row: ScheduleRow, definition: Definition) -> ScheduleInfo:
     """Return what is known of a schedule."""
     return ScheduleInfo(

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from importlib.resources import files
 
 from msgspec import Struct
 
-from kokugen.task import NodeInfo
+from kokugen.clock import SECOND_US
+from kokugen.task import AT, NodeInfo
 
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+)")
+
+WAIT_US_MAX = 60 * SECOND_US
+"""How long a due task may wait for its place."""
 
 
 class Level(StrEnum):
@@ -89,6 +93,18 @@ def index_finding(package: str, version: int, present: set[str], invalid: set[st
     if bad := sorted(needed & invalid):
         return problem("indexes", f"not valid: {', '.join(bad)}", "REINDEX them")
     return ok("indexes", f"all {len(needed)} are there")
+
+
+def places_finding(waiting: Iterable[tuple[str, int, int]], now_us: int) -> Finding:
+    """Return whether tasks wait for a place that nobody seems to offer: of each queue how many are due, since when."""
+    told = [
+        f"{count:,} due at {queue.partition(AT)[2]!r}, the first for {(now_us - since_us) // SECOND_US:,} s"
+        for queue, count, since_us in sorted(waiting)
+        if now_us - since_us > WAIT_US_MAX
+    ]
+    if not told:
+        return ok("places", "no task waits for one")
+    return warning("places", "; ".join(told), "run a worker whose scheduler offers the place, or more of them")
 
 
 def scripts(package: str) -> list[str]:

@@ -2,8 +2,9 @@
 
 `RepositorySuite` is the contract of a repository as tests, `DispatcherSuite` that of a dispatcher; `ManualClock` is a
 clock that stands still. `run_virtual` runs code in virtual time, where a month passes in a moment; `VirtualScheduler`
-is a scheduler there, and `InlineDispatcher` runs its work without threads. `FaultyRepository` is a store that refuses
-calls, or does not answer them.
+is a scheduler there, and `InlineDispatcher` runs its work without threads. `Stage` does the same for plain test
+functions and for the schedulers of an application; `Recorder` takes the place of the work, and `assert_scheduled` looks
+what waits. `FaultyRepository` is a store that refuses calls, or does not answer them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ pytest.register_assert_rewrite("kokugen.testing.suite", "kokugen.testing.dispatc
 
 from kokugen.testing.clock import ManualClock  # noqa: E402 - asserts are rewritten from here on
 from kokugen.testing.dispatcher_suite import DispatcherSuite  # noqa: E402
+from kokugen.testing.expectations import assert_not_scheduled, assert_scheduled, scheduled  # noqa: E402
 from kokugen.testing.faulty_repository import Fault, FaultyRepository, RandomFaults  # noqa: E402
 from kokugen.testing.inline_dispatcher import InlineDispatcher  # noqa: E402
+from kokugen.testing.recorder import RecordedRun, Recorder  # noqa: E402
 from kokugen.testing.repository_suite import RepositorySuite  # noqa: E402
+from kokugen.testing.stage import Stage, StageClock  # noqa: E402
 from kokugen.testing.virtual_scheduler import VirtualScheduler  # noqa: E402
 from kokugen.testing.virtual_time import VirtualClock, VirtualTimeLoop, run_virtual  # noqa: E402
 
@@ -31,9 +35,16 @@ __all__ = [
     "InlineDispatcher",
     "ManualClock",
     "RandomFaults",
+    "RecordedRun",
+    "Recorder",
     "RepositorySuite",
+    "Stage",
+    "StageClock",
     "VirtualClock",
     "VirtualScheduler",
     "VirtualTimeLoop",
+    "assert_not_scheduled",
+    "assert_scheduled",
     "run_virtual",
+    "scheduled",
 ]

@@ -25,6 +25,7 @@ from kokugen.middleware.base import Middleware, work_chain
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.reply import Reply
 from kokugen.repository.rows import CancelAnswer
+from kokugen.run import Run
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, TaskInfo
 from kokugen.testing.inline_dispatcher import InlineDispatcher
@@ -92,14 +93,22 @@ class VirtualScheduler(AsyncScheduler):
     def _dispatcher(self, name: str = InlineDispatcher.name) -> TellingDispatcher:
         middleware = self._front.parts.middleware
         dispatcher = TellingDispatcher(
-            self._tell,
+            self._over,
             self._workers,
             clock=self._front.parts.clock,
-            chain=work_chain(middleware, call_work, is_async=True),
-            sync_chain=work_chain(middleware, call_work, is_async=False),
+            chain=work_chain(middleware, self._call, is_async=True),
+            sync_chain=work_chain(middleware, self._call, is_async=False),
         )
         dispatcher.name = name
         return dispatcher
+
+    def _call(self, run: Run) -> Any:
+        """Call the work: the innermost step of the chain."""
+        return call_work(run)
+
+    def _over(self, _outcome: Outcome) -> None:
+        """Hear of a run that is over."""
+        self._tell()
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -143,8 +152,7 @@ class VirtualScheduler(AsyncScheduler):
         """Wait for news, or so long; then, without any time passing, until what happens at this instant is written."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), wait_s)
-        for _ in range(SETTLE_MAX):
-            await asyncio.sleep(0)
+        await settle()
 
     async def cancel(
         self, *task_ids: str, reason: str | None = None, force: bool = False, by: str | None = None
@@ -162,17 +170,23 @@ class VirtualScheduler(AsyncScheduler):
         return await ask()
 
 
-class TellingDispatcher(InlineDispatcher):
-    """Tells whenever a run is over."""
+async def settle() -> None:
+    """Let happen whatever happens at this instant."""
+    for _ in range(SETTLE_MAX):
+        await asyncio.sleep(0)
 
-    def __init__(self, told: Callable[[], object], workers: int, **about: Any) -> None:
+
+class TellingDispatcher(InlineDispatcher):
+    """Tells of each run that is over."""
+
+    def __init__(self, told: Callable[[Outcome], object], workers: int, **about: Any) -> None:
         super().__init__(workers, **about)
         self._told = told
 
     def start(self, deliver: Deliver) -> None:
         def deliver_and_tell(outcome: Outcome) -> None:
             deliver(outcome)
-            self._told()
+            self._told(outcome)
 
         super().start(deliver_and_tell)
 

@@ -19,6 +19,7 @@ from kokugen.repository.checkup import (
     Patience,
     index_finding,
     ok,
+    places_finding,
     problem,
     schema_finding,
     warning,
@@ -139,6 +140,10 @@ def _wraparound(facts: Facts) -> Finding:
     return warning("transaction ids", said, advice) if age > XID_WARNING else ok("transaction ids", said)
 
 
+def _places(facts: Facts) -> Finding:
+    return places_finding(map(tuple, json.loads(facts["places"])), int(facts["now"]))
+
+
 def _connections(facts: Facts) -> Finding:
     most = int(json.loads(facts["settings"])["max_connections"])
     said = f"{facts['connections']:,} of {most:,}"
@@ -167,6 +172,7 @@ def _rights(facts: Facts) -> Finding:
 CHECKS: tuple[Callable[[Facts], Finding], ...] = (
     _version,
     _schema,
+    _places,
     _durability,
     _checksums,
     _autovacuum,

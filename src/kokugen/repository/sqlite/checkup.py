@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from kokugen.clock import SystemClock
 from kokugen.errors import RepositoryError
 from kokugen.repository.checkup import (
     Checkup,
@@ -18,6 +19,7 @@ from kokugen.repository.checkup import (
     Patience,
     index_finding,
     ok,
+    places_finding,
     problem,
     schema_finding,
     warning,
@@ -25,7 +27,7 @@ from kokugen.repository.checkup import (
 from kokugen.repository.sqlite.connection import check_place, connect, explain, file_system, one, schema_version
 from kokugen.repository.sqlite.library import FAULTS, WAL_SINCE, Connection, Library
 from kokugen.repository.sqlite.reading import nodes
-from kokugen.task import NodeInfo
+from kokugen.task import AT, NodeInfo
 
 FREE_MIN, FREE_LAST = 200 * 1024 * 1024, 16 * 1024 * 1024
 WAL_MAX = 256 * 1024 * 1024
@@ -71,6 +73,7 @@ def _checks(
     yield "journal", lambda: _journaling(library, before)
     yield "durability", lambda: _durability(db)
     yield "oldest snapshot", lambda: _snapshot(path)
+    yield "places", lambda: _places(db)
     yield "indexes", lambda: index_finding(__package__, schema_version(db), _indexes(db), set())
     yield "integrity", lambda: _integrity(db, patience)
 
@@ -91,6 +94,15 @@ def _nodes(db: Connection) -> list[NodeInfo]:
         return nodes(db)
     except UNREADABLE:
         return []
+
+
+def _places(db: Connection) -> Finding:
+    now_us = SystemClock().wall_us()
+    sql = (
+        "SELECT queue, count(*), min(due_at) FROM task WHERE state = 0 AND hold IS NULL AND due_at < ?"
+        " AND instr(queue, ?) GROUP BY queue"
+    )
+    return places_finding([(str(row[0]), int(row[1]), int(row[2])) for row in db.execute(sql, (now_us, AT))], now_us)
 
 
 # -- The library

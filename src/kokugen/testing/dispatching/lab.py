@@ -73,13 +73,20 @@ class DispatchLab:
         dispatcher.start(self.outcomes)
         return dispatcher
 
-    def run(self, work: Callable[..., Any], *args: Any, param: str | None = None, **about: Any) -> Run:
+    def run(self, work: Callable[..., Any], *args: Any, **given: Any) -> Run:
         """Return a run of a function of `works`, in the form that this dispatcher takes."""
+        work_id = work.__name__
         if self._is_async:
             work = getattr(works, f"{work.__name__}_async", None) or works.in_loop(work)
         number = next(self._numbers)
-        param = encode_params(Params(args, {})) if param is None else param
-        return run_of(work, param=param, task_id=f"task-{number}", fence=number, stopping=self.stopping, **about)
+        usual: dict[str, Any] = {
+            "work_id": work_id,
+            "param": encode_params(Params(args, {})),
+            "task_id": f"task-{self.folder.name}-{number}",
+            "fence": number,
+            "stopping": self.stopping,
+        }
+        return run_of(work, **(usual | given))
 
     def sent(self, dispatcher: Dispatcher, *runs: Run) -> list[Outcome]:
         """Return the outcomes of runs, in the order in which they were given."""
@@ -114,9 +121,12 @@ def run_of(
     work_id: str = "work",
     task_id: str = "task",
     fence: int = 1,
+    attempt: int = 1,
+    lost: int = 0,
     stopping: Signal | None = None,
     start_before_us: int | None = None,
     tags: Sequence[str] = (),
+    options: str | None = None,
 ) -> Run:
     """Return a run of `fn` that is due, unless told otherwise."""
     task = Claimed(
@@ -127,18 +137,18 @@ def run_of(
         mode=0,
         scheduled_time=due_at,
         due_at=due_at,
-        attempt=1,
+        attempt=attempt,
         max_attempts=1,
-        lost=0,
+        lost=lost,
         max_lost=3,
         fence=fence,
         tags=encode_tags(tags),
-        options=None,
+        options=options,
     )
     run = Run(
         task,
         f"claim-{fence}",
-        make_work("work", fn),
+        make_work(work_id, fn),
         stopping=Signal() if stopping is None else stopping,
         trusted_until_s=trusted_until_s,
         not_before_us=not_before_us,

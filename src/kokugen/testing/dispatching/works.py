@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from kokugen.registry.functions import FunctionRegistry
+from kokugen.registry.work import make_work
 from kokugen.run import Cancel, RetryAfter, Snooze, current_run
 
 PATIENCE_S = 30.0
@@ -56,6 +58,11 @@ def fail(how: str) -> None:
     """Raise what `ERRORS` calls so."""
     error = ERRORS[how]()
     raise error
+
+
+def progress(fraction: float, text: str) -> None:
+    """Say how far it is."""
+    current_run().progress(fraction, text)
 
 
 def tell() -> dict[str, Any]:
@@ -113,6 +120,18 @@ def go_on(folder: str) -> None:
     Event().wait(PATIENCE_S)
 
 
+def go_until(folder: str) -> str:
+    """Say which run it is, and go on until there is a file `enough`, or it is asked to stop; return which it was."""
+    run = current_run()
+    _arrive(folder, f"running-{run.fence}")
+    for _ in range(TRIES):
+        if Path(folder, "enough").exists():
+            return f"fence {run.fence}"
+        if run.cancelled.wait(timedelta(milliseconds=10)):
+            return "stopped"
+    return "forgotten"
+
+
 def die(how: str) -> None:
     """End this process: by `exit`, or by a signal that nothing can catch."""
     if how == "exit":
@@ -154,6 +173,17 @@ def _arrive(folder: str, name: str) -> int:
 
 def _present(folder: str) -> int:
     return len(list(Path(folder).iterdir()))
+
+
+def registry() -> FunctionRegistry:
+    """Return this sync work as a registry, for what finds work by its id."""
+    found = FunctionRegistry()
+    for work in (
+        *(nothing, echo, later, fail, tell, complete, not_plain),
+        *(wait_to_stop, wait_to_end, go_on, go_until, die, hoard, meet),
+    ):
+        found.add(make_work(work.__name__, work))
+    return found
 
 
 def in_loop(work: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:

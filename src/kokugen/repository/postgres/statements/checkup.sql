@@ -34,4 +34,9 @@ SELECT current_setting('server_version') AS version,
        (SELECT coalesce(json_agg(c.relname || ' ' || right_name ORDER BY c.relname, right_name), '[]')::text
           FROM pg_class c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS right_name
          WHERE c.relnamespace = :schema::text::regnamespace AND c.relkind = 'r' AND c.relname <> 'meta'
-           AND NOT has_table_privilege(c.oid, right_name)) AS denied
+           AND NOT has_table_privilege(c.oid, right_name)) AS denied,
+       (SELECT coalesce(json_agg(json_build_array(queue, due, since)), '[]')::text
+          FROM (SELECT t.queue, count(*) AS due, min(t.due_at) AS since FROM kokugen.task t
+                 WHERE t.state = 0 AND t.hold IS NULL AND strpos(t.queue, '@') > 0
+                   AND t.due_at < (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+                 GROUP BY t.queue) AS w) AS places
