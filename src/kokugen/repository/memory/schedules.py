@@ -118,11 +118,13 @@ class MemorySchedules(MemoryStore):
         with self._lock:
             for kept in self._schedules.ledger.values():
                 old = [row for row in kept if row.last < before_us][:left]
-                kept[:] = [row for row in kept if all(row is not one for one in old)]
+                if old:
+                    kept[:] = [row for row in kept if all(row is not one for one in old)]
                 left -= len(old)
             for ends in self._table.occurrences.ends.values():
                 gone = [end for end in ends if end.nominal < before_us][:left]
-                ends[:] = [end for end in ends if all(end is not one for one in gone)]
+                if gone:
+                    ends[:] = [end for end in ends if all(end is not one for one in gone)]
                 left -= len(gone)
         return Reply.of(limit - left)
 
