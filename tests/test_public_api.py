@@ -38,6 +38,7 @@ AT_ONCE = {
     "on_late",
     "on_quarantined",
     "on_superseded",
+    "ping",
     "remove_workers",
     "schedule_request",
     "within",

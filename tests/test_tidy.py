@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "datetime.date.today": set(),
     "random": {"kokugen.ids"},
     "secrets": {"kokugen.ids"},
-    "os.urandom": {"kokugen.ids"},
+    "os.urandom": {"kokugen.ids", "kokugen.middleware.encrypt"},
     "uuid.uuid1": set(),
     "uuid.uuid4": set(),
     "uuid.uuid7": {"kokugen.ids"},
@@ -42,6 +42,17 @@ ALLOWED: dict[str, set[str]] = {
     "asyncpg": {"kokugen.repository.postgres"},
     "apsw": {"kokugen.repository.sqlite.library", "kokugen.repository.sqlite.borrowed"},  # which opens none
     "sqlite3": {"kokugen.repository.sqlite.library", "kokugen.repository.sqlite.borrowed"},
+    # What is an extra is imported by its one module alone, so that `import kokugen` stays light.
+    "opentelemetry": {"kokugen.middleware.trace"},
+    "prometheus_client": {"kokugen.middleware.metrics"},
+    "cryptography": {"kokugen.middleware.encrypt"},
+    "flask": {"kokugen.integrations.flask"},
+    "fastapi": set(),
+    "django": {"kokugen.integrations.django", "kokugen.middleware.connections"},
+    "django_tasks": {"kokugen.integrations.django"},
+    "sqlalchemy": set(),
+    "sentry_sdk": set(),
+    "starlette": set(),
     # What is stored never names a Python object and is never run.
     "pickle": set(),
     "marshal": set(),
@@ -52,7 +63,10 @@ ALLOWED: dict[str, set[str]] = {
     "builtins.__import__": set(),
     "pkgutil.resolve_name": set(),
     "runpy": set(),
-    "importlib.import_module": {"kokugen.cli"},  # for `kokugen worker MODULE:SCHEDULER`
+    "importlib.import_module": {
+        "kokugen.cli",  # for `kokugen worker MODULE:SCHEDULER`
+        "kokugen.dispatcher.reference",  # for a process that a node runs work in: only the node says what
+    },
     "importlib.reload": set(),
     "importlib.util": set(),
     "importlib.machinery": set(),

@@ -11,18 +11,19 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from kokugen.clock import duration_us, to_us
+from kokugen.clock import YEARS, duration_us, to_us
 from kokugen.codec import encode_params
+from kokugen.dispatcher.place import Place
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.middleware.base import ScheduleRequest
-from kokugen.options import Options, StoredOptions, check_name
+from kokugen.middleware.payloads import Payloads
+from kokugen.options import Options, StoredOptions, check_headers, check_name, check_place
 from kokugen.registry import work as made
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import NewTask
 from kokugen.retry import StoredRetry
-from kokugen.task import QUEUE_DEFAULT, Params, TaskParam
+from kokugen.task import QUEUE_DEFAULT, Params, TaskParam, queue_at
 
-YEARS = range(1970, 9000)
 DELAY_MAX = timedelta(days=366 * 1000)
 QUEUES_MAX = 100
 LABEL_MAX = 200
@@ -94,18 +95,44 @@ def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     )
 
 
-def row_of(request: ScheduleRequest, task_id: str, work: Work | None) -> NewTask:
-    """Return the row to add. Arguments are checked against the work's signature where the work is known here."""
+def row_of(
+    request: ScheduleRequest,
+    task_id: str,
+    work: Work | None,
+    declared: Options | None,
+    *,
+    payloads: Payloads | None,
+    given: str | None = None,
+) -> NewTask:
+    """Return the row to add. Arguments are checked against the work's signature where the work is known here.
+
+    `declared` is what every node knows of the work; what the request has besides is stored with the task. `given` names
+    an argument that the task gets later.
+    """
     params, options = request.params, request.options
-    text = work.encode(params.args, params.kwargs) if work and not request.freed else encode_params(params)
-    return new_task(request, task_id, text, options, work.declared if work is not None else None)
+    if work is None or request.freed or (given is not None and not isinstance(work, made.Work)):
+        text = encode_params(params)
+    elif given is not None and isinstance(work, made.Work):
+        text = work.encode_but(given, params.args, params.kwargs)
+    else:
+        text = work.encode(params.args, params.kwargs)
+    return new_task(request, task_id, text, options, declared, payloads)
 
 
-def new_task(request: ScheduleRequest, task_id: str, param: str, options: Options, declared: Options | None) -> NewTask:
-    """Return the row of a request whose arguments are encoded."""
-    us = request.scheduled_time_us
+def new_task(
+    request: ScheduleRequest,
+    task_id: str,
+    param: str,
+    options: Options,
+    declared: Options | None,
+    payloads: Payloads | None,
+) -> NewTask:
+    """Return the row of a request whose arguments are encoded; `payloads` seals them."""
+    us, task_id = request.scheduled_time_us, options.id or task_id
+    if payloads is not None and not request.freed:
+        param = payloads.seal_param(task_id, request.work_id, param)
     return NewTask(
-        id=options.id or task_id,
+        id=task_id,
         work_id=request.work_id,
         due_at=us,
         scheduled_time=us,
@@ -113,26 +140,34 @@ def new_task(request: ScheduleRequest, task_id: str, param: str, options: Option
         start_deadline=None if options.start_within is None else us + duration_us(options.start_within),
         zone=request.zone,
         local_time=request.local_time,
-        **_columns(options, declared),
+        **_columns(options, declared, request.headers),
     )
 
 
 class Intake:
     """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
 
-    def __init__(self, work_of: Callable[[str], Work | None], task_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        work_of: Callable[[str], Work | None],
+        task_id: Callable[[], str],
+        rows_of: Callable[[ScheduleRequest], list[NewTask]],
+        payloads: Payloads | None,
+    ) -> None:
         self._work_of = work_of
         self._task_id = task_id
+        self._rows_of = rows_of
+        self._payloads = payloads
         self._kinds: dict[str, _Kind] = {}
 
-    def row(self, param: TaskParam) -> NewTask:
-        """Return what `row_of` returns for the request of `param`."""
+    def rows(self, param: TaskParam) -> list[NewTask]:
+        """Return what `rows_of` returns for the request of `param`."""
         kind = self._kinds.get(check_param(param).work_id) or self._learn(param.work_id)
         if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
-            return row_of(request_of(param, kind.declared), self._task_id(), kind.work)
+            return self._rows_of(request_of(param, kind.declared))
         us, zone, local = check_time(param.scheduled_time)
         params = Params.of(param.param)
-        return NewTask(
+        row = NewTask(
             id=self._task_id(),
             work_id=param.work_id,
             due_at=us,
@@ -142,13 +177,14 @@ class Intake:
             local_time=local,
             **kind.columns,
         )
+        return [row]
 
     def _learn(self, work_id: str) -> _Kind:
         work = self._work_of(check_name("work id", work_id))
         declared = None if work is None else work.declared
         options = declared or Options()
-        timed = options.start_within is not None
-        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared))
+        differ = options.start_within is not None or options.then
+        kind = self._kinds[work_id] = _Kind(work, declared, None if differ else _columns(options, declared, {}))
         return kind
 
 
@@ -160,30 +196,31 @@ class _Kind(Struct, frozen=True):
     columns: dict[str, Any] | None
 
 
-def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
-    """Return the columns that depend on nothing but the options."""
+def _columns(options: Options, declared: Options | None, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the columns that depend on nothing but the options and headers."""
     return {
-        "queue": options.queue,
+        "queue": queue_at(options.queue, options.on),
         "rank": -options.priority,
         "mode": options.mode,
         "max_attempts": options.max_attempts,
         "max_lost": options.max_lost,
         "unique_key": options.unique,
         "tags": _json(options.tags) if options.tags else None,
-        "options": _own(options, declared),
+        "options": _own(options, declared, headers),
     }
 
 
-def _own(options: Options, declared: Options | None) -> str | None:
+def _own(options: Options, declared: Options | None, headers: dict[str, str]) -> str | None:
     """Return what this task was given besides its work's declaration, to be stored with it."""
     retry = options.retry if declared is None or options.retry != declared.retry else None
     timeout = options.timeout if declared is None or options.timeout != declared.timeout else None
-    if retry is None and timeout is None:
+    if retry is None and timeout is None and not headers:
         return None
     return _json(
         StoredOptions(
             retry=None if retry is None else StoredRetry.of(retry),
             timeout_us=None if timeout is None else duration_us(timeout),
+            headers=check_headers(headers),
         )
     )
 
@@ -231,6 +268,18 @@ def check_param(param: TaskParam) -> TaskParam:
     if not isinstance(param, TaskParam):
         raise OptionError(f"{param!r} is no TaskParam: use TaskParam(work_id=…, scheduled_time=…, param=…)")
     return param
+
+
+def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return the places that a scheduler offers. Raises OptionError for what is none, or for two of one name."""
+    names: set[str] = set()
+    for place in places:
+        if not isinstance(place, Place):
+            raise OptionError(f"places={places!r}: use a list of places, such as [Processes(workers=4)]")
+        if check_place(place.name) in names:
+            raise OptionError(f"two places are called {place.name!r}: give one of them another name")
+        names.add(place.name)
+    return tuple(places)
 
 
 def check_workers(name: str, value: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
 from kokugen.filters import PAGE, task_query
@@ -24,7 +25,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
-from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.scheduler import ANSWER_S
 from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
@@ -51,6 +52,7 @@ class AsyncScheduler(AsyncRecurring):
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -68,6 +70,7 @@ class AsyncScheduler(AsyncRecurring):
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,
@@ -199,16 +202,21 @@ class AsyncScheduler(AsyncRecurring):
 
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.parts.clock
         wait_s = check_wait("timeout", timeout)
-        end = None if wait_s is None else clock.boot_s() + wait_s
-        pause_s = WAIT_MIN_S
-        while not (info := await self.get(task_id)).state.terminal:
-            if end is not None and clock.boot_s() >= end:
-                raise WaitTimeoutError(f"task {task_id} is {info.state.label} still, after {timeout}")
-            await asyncio.sleep(pause_s)
-            pause_s = min(WAIT_MAX_S, pause_s * 1.5)
-        return info
+        info = await self.get(task_id)
+        if info.state.terminal:
+            return info
+        ended = self._front.waits.wait(task_id)
+        try:
+            async with asyncio.timeout(wait_s):
+                return await ended
+        except TimeoutError as error:
+            if ended.done():  # it came at the last moment
+                return ended.peek()
+            label = (await self.get(task_id)).state.label
+            raise WaitTimeoutError(f"task {task_id} is {label} still, after {timeout}") from error
+        finally:
+            self._front.waits.forget(task_id, ended)
 
     async def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
         """Wait until a task is over and return what its work returned. Raises TaskFailedError, WaitTimeoutError."""
@@ -237,6 +245,12 @@ class AsyncScheduler(AsyncRecurring):
         due_at = None if when is None else check_time(when)[0]
         front = await self._opened()
         return await _answer(front.parts.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+
+    async def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
+        """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
+        ids = [info.id async for info in self.tasks(**{"state": "Failed", **filters})]
+        batches = [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]
+        return sum([len(await self.revive(*batch, when=when, by=by)) for batch in batches])
 
     async def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
@@ -314,6 +328,13 @@ class AsyncScheduler(AsyncRecurring):
     def active(self) -> int:
         """Return how many runs are under way in this process."""
         return self._front.runner.active
+
+    def ping(self, heard: Callable[[], object]) -> None:
+        """Have `heard()` called by the engine in a moment, on its own thread: for a watchdog. One that hangs does not.
+
+        Where no work runs in this process nothing is called.
+        """
+        self._front.runner.ping(heard)
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""

@@ -126,6 +126,10 @@ class UndecodableError(CodecError):
     """The stored arguments cannot be read by the work that is declared here: it was not called, the task is kept."""
 
 
+class SealError(CodecError):
+    """What is stored was not sealed here, was changed, or was moved from another task: it is not read."""
+
+
 class LimitExceededError(CodecError):
     """A value is larger than its documented limit; nothing was stored."""
 
@@ -173,6 +177,19 @@ class RecoveredError(KokugenError, RuntimeError):
     def __init__(self, original: BaseException) -> None:
         super().__init__(f"the work raised {type(original).__name__}: {original}")
         self.original = original
+
+
+class WorkerDiedError(KokugenError, RuntimeError):
+    """The process that ran the work ended, or was killed, before the work was over. No other run is touched by it."""
+
+
+class RemoteWorkError(KokugenError, RuntimeError):
+    """Work that ran in another process raised an exception that cannot be made here; `kind` names its class."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind.replace(':', '.')}: {text.strip().rpartition(chr(10))[2]}")
+        self.kind = kind
+        self.text = text
 
 
 class OtherNodeWorkingError(KokugenError, RuntimeError):

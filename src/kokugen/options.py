@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, TypedDict, Unpack
 
 import msgspec
 from msgspec import Meta, Struct
 
 from kokugen.clock import duration_us
-from kokugen.errors import OptionError
+from kokugen.errors import LimitExceededError, OptionError
 from kokugen.retry import Retry, StoredRetry
 from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
+from kokugen.then import Then
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
 UNIQUE_MAX = 200
+KINDS = ("threads", "asyncio")
+"""Where work runs that names no place."""
 TIMEOUT_MAX = timedelta(days=30)
+HEADERS_MAX = 8 * 1024
+"""Bytes of a task's headers, as JSON."""
 
 
 class DeclaredOptions(TypedDict, total=False):
@@ -33,6 +40,8 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    then: Then | tuple[Then, ...] | None
+    on: str | None
 
 
 class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
@@ -46,7 +55,9 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison).
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
+    it runs, such as `processes`; None: on a thread, or async work on an event loop. `then`
+    says which tasks follow its end.
     """
 
     id: str | None = None
@@ -59,6 +70,8 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    then: tuple[Then, ...] = ()
+    on: str | None = None
     schedule: ScheduleOptions | None = None
     """What was said of a schedule; a task has no use for it."""
 
@@ -80,6 +93,8 @@ class Options(Struct, frozen=True, kw_only=True):
             values["mode"] = _mode(values["mode"])
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
+        if "then" in values:
+            values["then"] = _then(values["then"])
         merged: Options = msgspec.structs.replace(self, **values)
         _check(merged)
         return merged
@@ -95,10 +110,36 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
 
     retry: StoredRetry | None = None
     timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
+    headers: dict[str, str] = {}
+    """What middleware sends along from the scheduling to the runs."""
     serial: bool = False
     """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
     reports: bool = False
     """Whether its schedule is to be looked at again once it ends."""
+
+
+@lru_cache(maxsize=256)
+def stored_options(text: str | None) -> StoredOptions:
+    """Return what the task alone has; unreadable text counts as nothing, for options must never stop a task."""
+    if text is None:
+        return StoredOptions()
+    try:
+        return msgspec.json.decode(text, type=StoredOptions)
+    except (msgspec.MsgspecError, RecursionError):
+        return StoredOptions()
+
+
+def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers as they are stored. Raises OptionError unless they are text, LimitExceededError."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise OptionError(f"header {name!r}: {value!r}: use text for both; JSON holds anything else")
+    size = len(msgspec.json.encode(dict(headers)))
+    if size > HEADERS_MAX:
+        raise LimitExceededError(
+            f"the headers {', '.join(sorted(headers))} take {size:,} bytes, more than {HEADERS_MAX:,}: send less along"
+        )
+    return dict(headers)
 
 
 def check_name(what: str, name: str) -> str:
@@ -106,6 +147,13 @@ def check_name(what: str, name: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise OptionError(f"{what} {name!r} is not allowed: use 1 to 200 of the characters A-Z a-z 0-9 _ . : -")
     return name
+
+
+def check_place(name: str) -> str:
+    """Return the name of a place. Raises OptionError."""
+    if name in KINDS:
+        raise OptionError(f"on={name!r}: work runs there by its kind, sync work on threads and async work on asyncio")
+    return check_name("place", name)
 
 
 def _priority(value: object) -> Priority:
@@ -133,10 +181,21 @@ def _tags(value: object) -> tuple[str, ...]:
     return tags
 
 
+def _then(value: object) -> tuple[Then, ...]:
+    if value is None:
+        return ()
+    followers = (value,) if isinstance(value, Then) else value
+    if not isinstance(followers, tuple | list) or not all(isinstance(one, Then) for one in followers):
+        raise OptionError(f"then={value!r}: use Then(work, …), or a tuple of those")
+    return tuple(followers)
+
+
 def _check(options: Options) -> None:
     check_name("queue", options.queue)
     if options.id is not None:
         check_name("task id", options.id)
+    if options.on is not None:
+        check_place(options.on)
     if options.unique is not None and not (
         isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
     ):

@@ -11,6 +11,7 @@ from kokugen.engine.hooks import Hooks
 from kokugen.errors import OptionError
 from kokugen.ids import IdSource, system_random
 from kokugen.middleware.base import Middleware
+from kokugen.middleware.payloads import payloads_of
 from kokugen.options import check_name
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.protocol import Work, WorkRegistry
@@ -49,9 +50,10 @@ class Parts:
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
         self.middleware = tuple(middleware)
+        self.payloads = payloads_of(self.middleware, lambda: self.repository.namespace)
         self._repository = repository
         self._url = None if url is None else _checked("url", url, str)
-        self._namespace = check_name("namespace", namespace)
+        self.namespace = check_name("namespace", namespace)
 
     @property
     def repository(self) -> DurableRepository:
@@ -60,7 +62,7 @@ class Parts:
             url = self._url or os.environ.get("KOKUGEN_URL")
             if not url:
                 raise OptionError("no store: give Scheduler('sqlite:///file.db') a URL, or set KOKUGEN_URL")
-            self._repository = open_repository(url, namespace=self._namespace, clock=self.clock)
+            self._repository = open_repository(url, namespace=self.namespace, clock=self.clock)
             self.clock = clock_of(self._repository, self.clock)
         return self._repository
 

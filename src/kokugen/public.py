@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokugen.async_scheduler import AsyncScheduler
+from kokugen.dispatcher.processes import Processes
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.middleware.base import Middleware
@@ -15,6 +16,7 @@ from kokugen.run import Cancel, RetryAfter, Run, Snooze, current_run
 from kokugen.scheduler import Scheduler
 from kokugen.settings import Settings
 from kokugen.task import Mode, Params, Priority, TaskInfo, TaskParam, TaskState
+from kokugen.then import Then
 from kokugen.within import AsyncTransaction, Transaction
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Occurrence",
     "Params",
     "Priority",
+    "Processes",
     "Retry",
     "RetryAfter",
     "Run",
@@ -40,6 +43,7 @@ __all__ = [
     "TaskInfo",
     "TaskParam",
     "TaskState",
+    "Then",
     "Transaction",
     "Work",
     "current_run",

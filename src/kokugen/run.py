@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from enum import Enum
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import msgspec
 
 from kokugen.clock import Clock, from_us
 from kokugen.errors import KokugenError, OptionError, TransactionError
-
-if TYPE_CHECKING:
-    from kokugen.options import Options
+from kokugen.options import Options, stored_options
 
 DELAY_MAX = timedelta(days=3650)
+PROGRESS_MAX = 500
+"""Characters of what a run says of its progress."""
 
 logger = logging.getLogger("kokugen")
 
@@ -57,6 +58,10 @@ class RunTask(Protocol):
     def tags(self) -> str | None: ...
     @property
     def options(self) -> str | None: ...
+    @property
+    def chained(self) -> bool: ...
+    @property
+    def follows(self) -> str | None: ...
 
 
 class RunWork(Protocol):
@@ -169,6 +174,7 @@ class Run:
     `fence` grows with every claim of the task: hand it to outside systems so that they can refuse a stale run.
     `start_before_us` is from when on it is too late to start, `timeout_us` how long it may take before it is asked to
     stop; None: never, and as long as it likes.
+    `conceals` is whether the texts of its errors, which may quote its arguments, are not to be stored.
     `completing` is set once `complete` wrote, or may have: then a transaction of the work's decides how the run ends.
     """
 
@@ -179,10 +185,13 @@ class Run:
         "claim",
         "completer",
         "completing",
+        "conceals",
         "interrupt",
         "not_before_us",
         "on_interrupt",
         "param",
+        "reporter",
+        "said",
         "start_before_us",
         "started_us",
         "stopping",
@@ -216,6 +225,9 @@ class Run:
         self.on_interrupt: Callable[[Run], object] | None = None
         self.completer: Callable[[Run, object, Any], Any] | None = None
         self.completing = False
+        self.conceals = False
+        self.said: tuple[float | None, str | None] = (None, None)
+        self.reporter: Callable[[Run], object] | None = None
         self._cancelled: Signal | None = None
         self._lock = Lock()
         self._begun = Lock()
@@ -269,8 +281,18 @@ class Run:
         return self.task.id
 
     @property
+    def follows(self) -> str | None:
+        """Return the id of the task whose end let this one go (the option `then`), or None."""
+        return self.task.follows
+
+    @property
     def tags(self) -> tuple[str, ...]:
         return tuple(msgspec.json.decode(self.task.tags)) if self.task.tags else ()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return what middleware sent along when the task was scheduled."""
+        return MappingProxyType(stored_options(self.task.options).headers)
 
     @property
     def is_async(self) -> bool:
@@ -325,6 +347,22 @@ class Run:
         if self.completer is None:
             raise TransactionError("this run is of a store that takes part in no transaction of yours")
         return self.completer(self, connection, result)
+
+    def progress(self, fraction: float | None = None, text: str | None = None) -> None:
+        """Say how far this run is: from 0 to 1, in a few words, or both. Others see it in `TaskInfo.progress`.
+
+        Say it as often as you like: it costs nearly nothing, waits for nothing, and about once a second what was said
+        last is stored. A longer text than 500 characters is cut. Raises OptionError for a fraction that is not from 0
+        to 1.
+        """
+        if fraction is not None and (not isinstance(fraction, int | float) or not 0 <= fraction <= 1):
+            raise OptionError(f"fraction={fraction!r}: use a number from 0 to 1")
+        if text is not None and not isinstance(text, str):
+            raise OptionError(f"text={text!r}: use a text")
+        plain = None if text is None else text[:PROGRESS_MAX].replace("\0", "\\0").encode(errors="replace").decode()
+        self.said = (None if fraction is None else float(fraction), plain)
+        if self.reporter is not None:
+            self.reporter(self)
 
     def begin(self) -> bool:
         """Take the one right to start this run, or to drop it before it starts; True for the first caller alone."""

@@ -11,6 +11,7 @@ from kokugen.errors import OptionError
 
 CatchupName = Literal["skip", "one", "all"]
 OverlapName = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
+YEARS = range(1970, 9000)
 SPAN_MAX = timedelta(days=366 * 10)
 NAME_MAX = 200
 RATE_MAX = 1e6
@@ -81,8 +82,10 @@ def _check_text(what: str, value: Any) -> None:
 
 
 def _check_instant(what: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
-        raise OptionError(f"{what}={value!r}: use an aware datetime")
+    if value is None:
+        return
+    if not isinstance(value, datetime) or value.utcoffset() is None or value.year not in YEARS:
+        raise OptionError(f"{what}={value!r}: use an aware datetime of the years 1970 to 8999")
 
 
 def _check_span(what: str, value: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
 from kokugen.filters import PAGE, task_query
@@ -35,7 +36,6 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 ANSWER_S = 60.0
-WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
 class Scheduler(Recurring):
@@ -57,6 +57,7 @@ class Scheduler(Recurring):
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -74,6 +75,7 @@ class Scheduler(Recurring):
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,
@@ -213,16 +215,20 @@ class Scheduler(Recurring):
 
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.parts.clock
         wait_s = check_wait("timeout", timeout)
-        end = None if wait_s is None else clock.boot_s() + wait_s
-        pause_s = WAIT_MIN_S
-        while not (info := self.get(task_id)).state.terminal:
-            if end is not None and clock.boot_s() >= end:
-                raise WaitTimeoutError(f"task {task_id} is {info.state.label} still, after {timeout}")
-            threading.Event().wait(pause_s)
-            pause_s = min(WAIT_MAX_S, pause_s * 1.5)
-        return info
+        info = self.get(task_id)
+        if info.state.terminal:
+            return info
+        ended = self._front.waits.wait(task_id)
+        try:
+            return ended.result(wait_s)
+        except TimeoutError as error:
+            if ended.done():  # it came at the last moment
+                return ended.peek()
+            label = self.get(task_id).state.label
+            raise WaitTimeoutError(f"task {task_id} is {label} still, after {timeout}") from error
+        finally:
+            self._front.waits.forget(task_id, ended)
 
     def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
         """Block until a task is over and return what its work returned. Raises TaskFailedError, WaitTimeoutError."""
@@ -250,6 +256,12 @@ class Scheduler(Recurring):
         """Make ended tasks wait again; return the ids of those that do."""
         due_at = None if when is None else check_time(when)[0]
         return _answer(self.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+
+    def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
+        """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
+        ids = [info.id for info in self.tasks(**{"state": "Failed", **filters})]
+        batches = [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]
+        return sum([len(self.revive(*batch, when=when, by=by)) for batch in batches])
 
     def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
@@ -337,6 +349,13 @@ class Scheduler(Recurring):
     def active(self) -> int:
         """Return how many runs are under way in this process."""
         return self._front.runner.active
+
+    def ping(self, heard: Callable[[], object]) -> None:
+        """Have `heard()` called by the engine in a moment, on its own thread: for a watchdog. One that hangs does not.
+
+        Where no work runs in this process nothing is called.
+        """
+        self._front.runner.ping(heard)
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from kokugen import Scheduler
-from kokugen.options import StoredOptions
+from kokugen.options import StoredOptions, stored_options
 from kokugen.retry import StoredRetry
 from kokugen.task import Params, Priority, TaskState
-from kokugen.task_storage.settlement import stored_options
 
 from .conftest import CommandLine
 

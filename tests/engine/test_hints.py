@@ -8,7 +8,7 @@ import os
 import pytest
 
 from kokugen.engine.hints import Hints
-from kokugen.engine.lane import Lane, Party
+from kokugen.engine.lane import Lane, Load, Party
 from kokugen.engine.timer import Timer
 from kokugen.reply import Reply
 from kokugen.settings import Settings
@@ -25,7 +25,9 @@ class Ear:
         self.clock = ManualClock()
         self.heard: list[int] = []
         self.asked: list[Asked] = []
-        self.party: Party = (Lane((), Timer(ahead_us=20_000), buffer_s=0.05, buffer_max=16),)
+        self.party: Party = (
+            Lane((), Timer(ahead_us=20_000), queues=("default",), load=Load(), buffer_s=0.05, buffer_max=16),
+        )
         self.hints = Hints(self.heard.append, self._ask, clock=self.clock, settings=SETTINGS)
         self.hints.open(asyncio.get_running_loop())
         self.end = asyncio.get_running_loop().create_future()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+
+from kokugen.cli.worker import LOOK_S
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAID = {
@@ -17,7 +21,11 @@ SAID = {
     "commands.py": ["Hello Ann", "refused: argument 'who'"],
     "seed_repository.py": ["Ann: Tea!", "Bob: Tea!", "Done: 2"],
 }
-SERVED = {"web.py": "tests/integration/test_gunicorn.py"}
+SERVED = {
+    "web.py": "tests/integration/test_gunicorn.py",
+    "fastapi_app.py": "tests/integrations/test_asgi.py",
+    "flask_app.py": "tests/integrations/test_flask.py",
+}
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -29,5 +37,37 @@ def test_an_example_runs_to_its_end(name: str, tmp_path: Path) -> None:
         assert words in ended.stdout
 
 
+def test_the_unit_for_systemd_is_the_one_of_the_guide_and_has_what_a_worker_needs() -> None:
+    unit = (EXAMPLES / "shop-worker.service").read_text(encoding="utf-8")
+    guide = (EXAMPLES.parent / "docs" / "how-to" / "workers.md").read_text(encoding="utf-8")
+    assert unit in guide
+    parsed = ConfigParser(interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment, method-assign] # the names of systemd have capitals
+    parsed.read_string(unit)
+    service = parsed["Service"]
+    assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
+    grace_s = int(service["ExecStart"].rpartition("--grace ")[2].removesuffix("s"))
+    assert int(service["TimeoutStopSec"]) > grace_s
+    assert int(service["WatchdogSec"]) >= 2 * LOOK_S
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd is not here: install it to have units verified"
+)
+def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
+    here = (
+        (EXAMPLES / "shop-worker.service")
+        .read_text(encoding="utf-8")
+        .replace("/srv/shop/env/bin/kokugen", sys.executable)
+    )
+    (tmp_path / "shop-worker.service").write_text(here, encoding="utf-8")
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "shop-worker.service")]
+    verified = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "shop-worker.service:" not in verified.stderr
+
+
 def test_every_example_is_run() -> None:
+    root = EXAMPLES.parent
+    idle = [name for name, test in SERVED.items() if Path(name).stem not in (root / test).read_text(encoding="utf-8")]
+    assert idle == []
     assert {path.name for path in EXAMPLES.glob("*.py")} == SAID.keys() | SERVED.keys()

@@ -10,13 +10,22 @@ import pytest
 from kokugen.dispatcher.call import call_async, call_sync, call_work
 from kokugen.dispatcher.protocol import Ending
 from kokugen.errors import MiddlewareOrderError
-from kokugen.middleware.base import Middleware, ScheduleNext, ScheduleRequest, WorkNext, schedule_chain, work_chain
+from kokugen.middleware.base import (
+    Middleware,
+    ScheduleNext,
+    ScheduleRequest,
+    Surround,
+    WorkNext,
+    schedule_chain,
+    work_chain,
+)
 from kokugen.options import Options
 from kokugen.reply import Reply
 from kokugen.run import Run
 from kokugen.task import Params
 from kokugen.testing import ManualClock
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
+from tests.middleware.calls import call
 
 
 class Named(Middleware):
@@ -119,3 +128,8 @@ def test_middleware_may_change_the_stored_arguments_before_they_are_read() -> No
     chain = work_chain([Decipher()], call_work, is_async=False)
     outcome = call_sync(run_of(lambda a: a, param='{"args":[12]}'[::-1]), chain, ManualClock())
     assert outcome.result == "12"
+
+
+def test_a_surround_without_around_says_so() -> None:
+    outcome = call(Surround(), int)
+    assert "Surround has no around()" in str(outcome.error)

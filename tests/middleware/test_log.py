@@ -9,7 +9,7 @@ import pytest
 
 from kokugen.clock import duration_us
 from kokugen.dispatcher.protocol import Ending
-from kokugen.middleware.log import LogMiddleware, printable
+from kokugen.middleware.log import LogMiddleware, RunFilter, printable
 from kokugen.run import Snooze
 from kokugen.testing import ManualClock
 from tests.middleware.calls import both, call
@@ -78,3 +78,30 @@ def test_control_characters_cannot_forge_a_line(caplog: pytest.LogCaptureFixture
 def test_it_writes_to_the_logger_that_it_was_given(caplog: pytest.LogCaptureFixture) -> None:
     call(LogMiddleware(logging.getLogger("mine")), int)
     assert only(caplog).name == "mine"
+
+
+# -- The task on every record
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[object, object]]:
+    return [(vars(record)["task_id"], vars(record)["attempt"]) for record in caplog.records]
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["sync", "async"])
+def test_what_the_work_logs_names_its_task(caplog: pytest.LogCaptureFixture, kind: int) -> None:
+    caplog.handler.addFilter(filter_ := RunFilter())
+    try:
+        logging.getLogger("shop").warning("before")
+        call(LogMiddleware(), both(lambda: logging.getLogger("shop").warning("within"))[kind])
+    finally:
+        caplog.handler.removeFilter(filter_)
+    assert lines(caplog) == [(None, None), ("task", 1), ("task", 1)]
+
+
+def test_a_field_that_the_work_gave_a_record_itself_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.addFilter(filter_ := RunFilter())
+    try:
+        call(LogMiddleware(), lambda: logging.getLogger("shop").warning("x", extra={"queue": "mine"}))
+    finally:
+        caplog.handler.removeFilter(filter_)
+    assert vars(caplog.records[0])["queue"] == "mine"

@@ -30,7 +30,8 @@ def test_each_run_comes_a_fixed_delay_after_the_end_of_the_one_before() -> None:
         info = await bench.scheduler.every(After(HOUR), bench.note)
         assert (info.trigger, info.next_time) == (After(HOUR), START + HOUR)
         await bench.sleep(HOUR + 5 * MINUTE)
-        assert (await bench.scheduler.schedule_of("note")).next_time is None
+        info = await bench.scheduler.schedule_of("note")
+        assert (info.next_time, info.over) == (None, False)
         said = await bench.scheduler.why("note")
         assert "Schedule 'note' comes again 1:00:00 after the end of its run." in said
         assert "runs since 2026-01-01T01:00:00+00:00" in said
@@ -157,6 +158,7 @@ def test_a_schedule_with_a_delay_starts_ends_and_counts() -> None:
         await bench.sleep(DAY)
         infos = await bench.scheduler.schedules()
         assert [(info.name, info.next_time, info.runs) for info in infos] == [("a", None, 2), ("b", None, 2)]
+        assert all(info.over for info in infos)
         assert "over: it was to run 2 times" in await bench.scheduler.why("a")
         assert "over" in await bench.scheduler.why("b")
 

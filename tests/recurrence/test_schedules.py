@@ -453,3 +453,23 @@ def test_a_run_of_times_past_retention_is_told_as_one() -> None:
         assert sum(one.count or 0 for one in found) == 720
 
     play(story)
+
+
+def test_a_start_holds_for_a_schedule_that_is_edited() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note)
+        await bench.scheduler.edit("note", start=START + 5 * HOUR)
+        await bench.sleep(6.5 * HOUR)
+
+    assert play(story).nominals == [START + 5 * HOUR, START + 6 * HOUR]
+
+
+def test_a_start_holds_for_a_schedule_that_was_paused_before_it() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(start=START + 5 * HOUR))
+        await bench.scheduler.pause("note")
+        await bench.sleep(HOUR / 2)
+        await bench.scheduler.resume("note")
+        await bench.sleep(5 * HOUR)
+
+    assert play(story).nominals == [START + 5 * HOUR]

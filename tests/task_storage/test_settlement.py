@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from kokugen.dispatcher.protocol import Ending, Outcome
+from kokugen.options import stored_options
 from kokugen.registry.work import make_work
 from kokugen.run import Interrupt, NotCalled, Run, Signal
 from kokugen.task import Mode, TaskState
-from kokugen.task_storage.settlement import settle, stored_options
-from tests.dispatcher.runs import run_of
+from kokugen.task_storage.settlement import settle
+from kokugen.testing.dispatching.lab import run_of
 
 NOW_US = 1_000_000_000
 

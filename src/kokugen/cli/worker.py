@@ -11,36 +11,72 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from kokugen.cli import console, times
 from kokugen.cli.application import find_scheduler
+from kokugen.cli.notify import Notifier
 from kokugen.errors import KokugenError
 
 if TYPE_CHECKING:
     from kokugen import AsyncScheduler, Scheduler
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 STILL_RUNNING = BROKEN = 1
 LOOK_S = 1.0
 
 
+def worker_options(command: F) -> F:
+    """Add the options of a worker; the values are what `serve` takes."""
+    command = click.option("--grace", metavar="SPAN", help="How long runs may take to end, such as 30s.")(command)
+    command = click.option("--queues", metavar="NAME,NAME", help="Serve these queues, not the scheduler's own.")(
+        command
+    )
+    return click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="Threads for sync work.")(
+        command
+    )
+
+
 @click.command("worker")
 @click.argument("target", metavar="MODULE:SCHEDULER")
-@click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="Threads for sync work.")
-@click.option("--queues", metavar="NAME,NAME", help="Serve these queues, not the scheduler's own.")
-@click.option("--grace", metavar="SPAN", help="How long runs may take to end, such as 30s.")
+@worker_options
 def worker_command(target: str, workers: int | None, queues: str | None, grace: str | None) -> None:
     """Run the work of MODULE:SCHEDULER until SIGTERM or SIGINT.
 
     MODULE is imported as Python would from here, and SCHEDULER is the name of its Scheduler or AsyncScheduler. The
-    first signal lets runs end within the grace period; a second one ends the process at once.
+    first signal lets runs end within the grace period; a second one ends the process at once. Under systemd it says
+    when it is ready, alive and stopping (Type=notify).
     """
+    serve(lambda: find_scheduler(target), workers, queues, grace)
+
+
+def worker_of(scheduler: Callable[[], Scheduler | AsyncScheduler], name: str) -> click.Command:
+    """Return a command that runs the work of one scheduler, for the command line of an application's framework."""
+
+    @click.command(name)
+    @worker_options
+    def command(workers: int | None, queues: str | None, grace: str | None) -> None:
+        """Run the work of this application until SIGTERM or SIGINT."""
+        try:
+            serve(scheduler, workers, queues, grace)
+        except KokugenError as error:
+            raise click.UsageError(str(error)) from error
+
+    return command
+
+
+def serve(
+    find: Callable[[], Scheduler | AsyncScheduler], workers: int | None, queues: str | None, grace: str | None
+) -> None:
+    """Find a scheduler and run its work until asked to stop. Raises UsageError, KokugenError."""
     span = None if grace is None else times.parse_span(grace, "--grace")
-    scheduler = find_scheduler(target)
+    scheduler = find()
     scheduler.configure(workers=workers, queues=None if queues is None else queues.split(","))
     asked = stop_signals()
     run(scheduler, asked, span)
@@ -67,12 +103,13 @@ def run(scheduler: Scheduler | AsyncScheduler, asked: threading.Event, grace: ti
     if isinstance(scheduler, AsyncScheduler):
         asyncio.run(run_async(scheduler, asked, grace))
         return
+    manager = Notifier()
     scheduler.start()
-    announce(scheduler)
-    while scheduler.running and not asked.wait(LOOK_S):
-        pass
+    announce(scheduler, manager)
+    while scheduler.running and not asked.wait(manager.look_s(LOOK_S)):
+        manager.alive(scheduler)
     end_if_broken(asked)
-    announce_stop()
+    announce_stop(manager)
     if not scheduler.stop(grace):
         with suppress(KokugenError):  # it ends all the same, and is found out later
             scheduler.abandon()
@@ -85,12 +122,13 @@ async def run_async(scheduler: AsyncScheduler, asked: threading.Event, grace: ti
 
     It too ends the process by itself: asyncio would first wait for the coroutines that would not stop.
     """
+    manager = Notifier()
     await scheduler.start()
-    announce(scheduler)
-    while scheduler.running and not await asyncio.to_thread(asked.wait, LOOK_S):
-        pass
+    announce(scheduler, manager)
+    while scheduler.running and not await asyncio.to_thread(asked.wait, manager.look_s(LOOK_S)):
+        manager.alive(scheduler)
     end_if_broken(asked)
-    announce_stop()
+    announce_stop(manager)
     if not await scheduler.stop(grace):
         with suppress(KokugenError):
             await scheduler.abandon()
@@ -105,13 +143,15 @@ def end_if_broken(asked: threading.Event) -> None:
         end_hard(BROKEN)
 
 
-def announce(scheduler: Scheduler | AsyncScheduler) -> None:
-    """Say on stderr that work runs from now on."""
+def announce(scheduler: Scheduler | AsyncScheduler, manager: Notifier) -> None:
+    """Say on stderr, and to the service manager, that work runs from now on."""
     click.echo(console.escaped(f"kokugen: process {os.getpid()} runs the work due in {scheduler.url}"), err=True)
+    manager.ready()
 
 
-def announce_stop() -> None:
-    """Say on stderr that the signal was heard."""
+def announce_stop(manager: Notifier) -> None:
+    """Say on stderr, and to the service manager, that the signal was heard."""
+    manager.stopping()
     click.echo("kokugen: stops when its work has ended; a second signal ends it at once", err=True)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from traceback import TracebackException
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 from kokugen.clock import Clock, duration_us
 from kokugen.codec import cut_error
 from kokugen.dispatcher.protocol import Ending, Outcome
-from kokugen.errors import CodecError, UndecodableError
+from kokugen.errors import CodecError, SealError, UndecodableError
 from kokugen.middleware.base import WorkNext
 from kokugen.run import Cancel, Interrupt, RetryAfter, Run, Snooze, bind_run, unbind_run
 
+CONCEALED = "the text is not stored, for the payloads of this store are encrypted"
 PACKAGE = f"{Path(__file__).parent.parent}{os.sep}"
 
 Steering = RetryAfter | Snooze | Cancel | UndecodableError
@@ -101,7 +103,7 @@ def ended(run: Run, error: BaseException) -> Outcome:
 
 
 def _steered(run: Run, error: Steering) -> Outcome:
-    text = cut_error(str(error))
+    text = cut_error(_reason(run, error))
     if isinstance(error, RetryAfter):
         delay_us = duration_us(error.delay)
         return Outcome(run=run, ending=Ending.RETRY_AFTER, error=error, text=text, delay_us=delay_us)
@@ -114,7 +116,7 @@ def _steered(run: Run, error: Steering) -> Outcome:
 
 def _raised(run: Run, error: BaseException) -> Outcome:
     ending = Ending.INTERRUPTED if _obeyed(run, error) else Ending.RAISED
-    return Outcome(run=run, ending=ending, error=error, text=error_text(error))
+    return Outcome(run=run, ending=ending, error=error, text=error_text(error, told=not run.conceals))
 
 
 def _obeyed(run: Run, error: BaseException) -> bool:
@@ -132,11 +134,46 @@ def loop_is_ending() -> bool:
     return all(task.cancelling() for task in asyncio.all_tasks())
 
 
-def error_text(error: BaseException) -> str:
-    """Return the traceback, for people, without kokugen's own frames and cut to its limit. It holds no variables."""
-    told = TracebackException.from_exception(error)
-    _strip(told, set())
-    return cut_error("".join(told.format()).rstrip())
+def _reason(run: Run, error: Steering) -> str:
+    """Return why: the work's own words; where arguments cannot be read, ours, which may quote them."""
+    if run.conceals and isinstance(error, UndecodableError) and not isinstance(error.__cause__, SealError):
+        return f"the stored arguments do not fit what the work declares; {CONCEALED}"
+    return str(error)
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an error that was raised in another process."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def error_text(error: BaseException, *, told: bool = True) -> str:
+    """Return the traceback, for people, without kokugen's own frames and cut to its limit. It holds no variables.
+
+    Of an error that was raised elsewhere it is the one from there. Where its errors are not to be told, their classes
+    are, and where they were raised.
+    """
+    if told and isinstance(error.__cause__, RemoteTraceback):
+        return cut_error(error.__cause__.text)
+    whole = TracebackException.from_exception(error)
+    _strip(whole, set())
+    lines = whole.format() if told else _concealed(error, whole, set())
+    return cut_error("".join(lines).rstrip())
+
+
+def _concealed(error: BaseException, told: TracebackException, seen: set[int]) -> Iterator[str]:
+    """Yield the places of an error and of what it came of, and the names of their classes."""
+    seen.add(id(error))
+    cause, before = error.__cause__ or error.__context__, told.__cause__ or told.__context__
+    if cause is not None and before is not None and id(cause) not in seen and not isinstance(cause, RemoteTraceback):
+        yield from _concealed(cause, before, seen)
+        yield "\nand of that came\n\n"
+    yield "Traceback (most recent call last):\n"
+    yield from told.stack.format()
+    kind = type(error)
+    yield f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.") + f": {CONCEALED}\n"
 
 
 def _strip(told: TracebackException, seen: set[int]) -> None:

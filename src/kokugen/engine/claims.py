@@ -43,7 +43,6 @@ class Claims:
         lanes: Lanes,
         dispatch: Dispatch,
         *,
-        queues: tuple[str, ...],
         clock: Clock,
         random: Random,
         settings: Settings,
@@ -53,7 +52,6 @@ class Claims:
         self._storage = storage
         self._lanes = lanes
         self._dispatch = dispatch
-        self._queues = queues
         self._clock = clock
         self._random = random
         self._settings = settings
@@ -68,7 +66,7 @@ class Claims:
         """Claim until the stop; call `settled()` whenever all that was asked for has been answered and handed out."""
         while not stop.is_set():
             self._lanes.share_works()
-            self._skip = {work_id for work_id in self._skip if self._lanes.load(work_id) is None}
+            self._skip = {work_id for work_id in self._skip if not self._lanes.runs(work_id)}
             ready = [lane for lane in self._lanes if self._is_ready(lane)]
             answers = await (self._claim_all(ready) if ready else self._rest())
             if answers and not self._put_off({party: error for party, error in answers.items() if error is not None}):
@@ -214,7 +212,7 @@ class Claims:
             slots=slots,
             buffer=min(lane.room for lane in party) - slots,
             lost_max=lost_max,
-            queues=self._queues,
+            queues=party[0].queues,
             only=_works_of(party),
             skip=frozenset(self._skip),
             strict=frozenset(self._strict),

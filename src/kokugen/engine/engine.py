@@ -20,18 +20,21 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
 from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
-from kokugen.engine.lane import Lane, Party, place_of
+from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
+from kokugen.engine.reports import Reports
 from kokugen.errors import KokugenError, RepositoryError
+from kokugen.middleware.payloads import Payloads
+from kokugen.options import stored_options
 from kokugen.registry.protocol import WorkRegistry
-from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.protocol import ENDED, STOP_ASKED
 from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import give_back, settle, stored_options
+from kokugen.task_storage.settlement import give_back, settle
 
 logger = logging.getLogger("kokugen")
 
@@ -63,20 +66,23 @@ class Engine:
         registry: WorkRegistry,
         *,
         queues: tuple[str, ...],
+        places: Sequence[Dispatcher] = (),
         clock: Clock,
         random: Random,
         settings: Settings,
         hooks: Hooks,
+        payloads: Payloads | None = None,
         services: Sequence[Service] = (),
     ) -> None:
         self.storage = storage
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
-        self._dispatchers = dispatchers
+        self._dispatchers = (*dispatchers, *places)
         self._clock = clock
         self._random = random
         self._settings = settings
         self._hooks = hooks
+        self._payloads = payloads
         self._services = services
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
@@ -89,19 +95,20 @@ class Engine:
         self._settled = asyncio.Event()
         self._settled.set()
         storage.refused_late = self._refused_late
-        self._lanes = Lanes(dispatchers, registry, settings)
+        self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
+        self._reports = Reports(storage, clock)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
-        self._claims = Claims(
-            storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
-        )
+        self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
 
     # -- From any thread
 
     def hint(self, due_us: int) -> None:
         """Take note that a task due then may have come, or that runs may have been asked to stop (`STOP_ASKED`)."""
+        if due_us == ENDED:
+            return
         if due_us > STOP_ASKED:
             self._claims.hints.hint(due_us)
         elif self._loop is not None and self.runs and not self._keeper.told:
@@ -162,6 +169,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            asyncio.create_task(self._reports.run(), name="reports"),
             *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
@@ -208,7 +216,7 @@ class Engine:
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
-            place = place_of(work, party) if work is not None else None
+            place = self._lanes.place_of(work, party) if work is not None else None
             if work is None or place is None:
                 self._leave(task, answer.claim)
                 continue
@@ -224,7 +232,9 @@ class Engine:
                 trusted_until_s=trusted_until_s,
                 skew_us=self.storage.skew_us,
             )
-            run.completer = self.storage.completer
+            run.completer, run.reporter = self.storage.completer, self._reports.say
+            if self._payloads is not None:
+                run.work, run.conceals = self._payloads.work_of(task, work), self._payloads.conceals
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
@@ -263,6 +273,7 @@ class Engine:
         skew_us = self.storage.skew_us
         now = self._clock.wall_us() - skew_us
         settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
+        serial = {self._lane_of.get(Lease(one.run.task.id, one.run.claim)) for one in outcomes if _is_serial(one)}
         writing = self.storage.finish([one.row for _, one in settled])
         task = asyncio.ensure_future(writing)
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
@@ -272,7 +283,7 @@ class Engine:
         self._keep_unwritten(outcomes)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried) + skew_us)
-        self._tell_of_ends(outcomes)
+        self._tell_of_ends(outcomes, serial)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
 
@@ -289,13 +300,14 @@ class Engine:
             if (outcome := self._unwritten.pop(Lease(row.id, row.claim), None)) is not None:
                 self._hooks.tell_refused(outcome)
 
-    def _tell_of_ends(self, outcomes: list[Outcome]) -> None:
-        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it."""
-        told = {one.run.task.options for one in outcomes if one.run.task.options}
-        options = [stored_options(text) for text in told]
-        if any(one.serial for one in options):
+    def _tell_of_ends(self, outcomes: list[Outcome], serial: set[Lane | None]) -> None:
+        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it.
+
+        `serial` are the lanes in which those ran that others may have waited for.
+        """
+        if any(lane is None or not lane.behind for lane in serial):  # one that is behind claims anyway
             self._claims.hint(0)
-        if any(one.reports for one in options):
+        if any(stored_options(text).reports for text in {one.run.task.options for one in outcomes}):
             for service in self._services:
                 service.hint()
 
@@ -424,3 +436,9 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
+
+
+def _is_serial(outcome: Outcome) -> bool:
+    """Return whether another task may have waited for this one's end."""
+    options = outcome.run.task.options
+    return options is not None and stored_options(options).serial

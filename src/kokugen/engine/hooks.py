@@ -42,6 +42,11 @@ class Hooks:
         """Call `hook` with every event of this name from now on."""
         self._hooks.setdefault(name, []).append(hook)
 
+    def learn(self, other: Hooks) -> None:
+        """Call the hooks that another has now, too."""
+        for name, hooks in other._hooks.items():
+            self._hooks.setdefault(name, []).extend(hooks)
+
     def wants(self, name: str) -> bool:
         return name in self._hooks
 

@@ -10,23 +10,43 @@ from collections.abc import Sequence
 
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.timer import Timer
-from kokugen.registry.protocol import Work
 
 BUFFER_MIN = 16
 
 
+class Load:
+    """How many runs of a lane, or of lanes that share their dispatchers, were claimed and are not over."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+
 class Lane:
-    """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`.
+    """Counts what was claimed from its queues and is not over. The buffer is what the rate starts in `buffer_s`.
 
     It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over. It is
-    `behind` when more was due than the last claim took.
+    `behind` when more was due than the last claim took. One that is `alone` claims with no other.
     """
 
-    def __init__(self, dispatchers: Sequence[Dispatcher], timer: Timer, *, buffer_s: float, buffer_max: int) -> None:
+    def __init__(
+        self,
+        dispatchers: Sequence[Dispatcher],
+        timer: Timer,
+        *,
+        queues: tuple[str, ...],
+        load: Load,
+        alone: bool = False,
+        buffer_s: float,
+        buffer_max: int,
+    ) -> None:
         self.dispatchers = dispatchers
         self.timer = timer
+        self.queues = queues
+        self.alone = alone
         self.only: frozenset[str] | None = None
-        self.outstanding = 0
+        self._load = load
         self.crowded = False
         self.behind = False
         self._slow = False
@@ -35,6 +55,10 @@ class Lane:
         self._rate = 0.0
         self._ended = 0
         self._since_s = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        return self._load.runs
 
     @property
     def capacity(self) -> int:
@@ -75,11 +99,11 @@ class Lane:
             self.timer.rest()
 
     def took(self, count: int) -> None:
-        self.outstanding += count
+        self._load.runs += count
 
     def ended(self, count: int, ran: int, now_s: float) -> None:
         """Take note of runs that are over, and of how many of them had started: the rate, over 20 ms or more."""
-        self.outstanding -= count
+        self._load.runs -= count
         assert self.outstanding >= 0, "more runs ended than were claimed"
         self._ended += ran
         span = now_s - self._since_s
@@ -100,16 +124,12 @@ Party = tuple[Lane, ...]
 
 
 def parties_of(lanes: Sequence[Lane]) -> list[Party]:
-    """Return who claims together: all, unless one has no slot or lags behind. It would narrow the others' claim."""
-    if any(lane.behind or not lane.slots for lane in lanes):
-        return [(lane,) for lane in lanes]
-    return [tuple(lanes)] if lanes else []
+    """Return who claims together: all that may, unless one has no slot or lags behind.
 
-
-def place_of(work: Work, party: Party) -> tuple[Lane, Dispatcher] | None:
-    """Return the dispatcher among these lanes that runs this kind of work, with its lane."""
-    for lane in party:
-        for dispatcher in lane.dispatchers:
-            if dispatcher.accepts(is_async=work.is_async):
-                return lane, dispatcher
-    return None
+    It would narrow the others' claim.
+    """
+    alone: list[Party] = [(lane,) for lane in lanes if lane.alone]
+    others = [lane for lane in lanes if not lane.alone]
+    if any(lane.behind or not lane.slots for lane in others):
+        return [*((lane,) for lane in others), *alone]
+    return [tuple(others), *alone] if others else alone

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
@@ -30,6 +31,10 @@ class ScheduleRequest(Struct, frozen=True, kw_only=True):
     local_time: str | None = None
     freed: bool = False
     """Whether `params` were left out on purpose, to be loaded right before the work; then nothing checks them."""
+    headers: dict[str, str] = {}
+    """What to send along to the task's runs, as `Run.headers`: text by names of yours, 8 KiB at most."""
+    template: bool = False
+    """Whether it is for a schedule, whose tasks all get what it has: the same each time the code declares it."""
     restored: bool = False
     """Whether it comes from a repository that has it waiting: then an end of it here does not count any more."""
 
@@ -64,6 +69,27 @@ class Middleware:
         An `async def work` is for async work alone. One that serves both branches on `run.is_async`.
         """
         return call_next(run)
+
+
+class Surround(Middleware):
+    """Runs each work inside of a context manager, sync and async work alike: override `around` alone."""
+
+    def around(self, run: Run) -> AbstractContextManager[object]:
+        """Return what the call of the work goes on inside of. Raising before it fails the run; the work is not called.
+
+        It enters and leaves where the work runs: for async work on the loop, so that it must not block.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no around()")
+
+    def work(self, run: Run, call_next: WorkNext) -> Any:
+        if run.is_async:
+            return self._work_async(run, call_next)
+        with self.around(run):
+            return call_next(run)
+
+    async def _work_async(self, run: Run, call_next: WorkNext) -> Any:
+        with self.around(run):
+            return await call_next(run)
 
 
 def schedule_chain(middleware: Sequence[Middleware], last: ScheduleNext) -> ScheduleNext:

@@ -45,7 +45,7 @@ class Decision:
         """Whether everything until then is decided; else another decision goes on from here."""
         self._before = row
         self._after_us = duration_us(trigger.delay) if isinstance(trigger, After) else None
-        self._trigger = trigger if self._after_us is None else _awaited(row)
+        self._trigger = trigger if self._after_us is None else awaited(row)
         self._policy = policy if self._after_us is None else replace(policy, misfire_us=NEVER_US)  # it is never missed
         self._now = now
         self._horizon = until
@@ -176,7 +176,7 @@ class Decision:
                 self._make(nominal, nominal)
                 continue
             due_at = max(self._spaced or 0, self._now)
-            if due_at > self._until:
+            if due_at > self._horizon:
                 return False
             self._spaced = due_at + max(1, round(SECOND_US / rate))
             self._make(nominal, due_at)
@@ -191,7 +191,7 @@ class Decision:
             following = self._trigger.next_us(nominal)
             self._make(nominal, nominal + self._delay(nominal, following))
             nominal = following
-        if self._after_us is None:  # else the next may be any time after this one
+        if self._after_us is None or self._until < self._horizon:  # else the next may be any time after this one
             self._decided = max(self._decided, self._until)
         return True
 
@@ -248,7 +248,7 @@ class Decision:
         )
 
 
-def _awaited(row: ScheduleRow) -> Trigger:
+def awaited(row: ScheduleRow) -> Trigger:
     """Return the times of a schedule whose next depends on the end of its last run: that one, once it is known."""
     return NO_TIMES if row.next_at is None else Instants((from_us(row.next_at),))
 

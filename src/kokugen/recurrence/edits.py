@@ -72,11 +72,15 @@ class Unsettled(Exception):
         self.change = change
 
 
-def create(schedule_id: str, draft: Draft, definition: Definition, act: Act) -> ScheduleChange:
-    """Make a schedule. Its times count from its start, else from now on."""
+def create(
+    schedule_id: str, draft: Draft, definition: Definition, act: Act, paused: str | None = None
+) -> ScheduleChange:
+    """Make a schedule, paused where there is a note why. Its times count from its start, else from now on."""
     start = definition.policy.start_us
     row = replace(row_of(schedule_id, draft, act.now), decided=act.now if start is None else start - 1)
     row = replace(row, **_of_ends(definition, act, None))
+    if paused is not None:
+        row = replace(row, paused_at=act.now, paused_note=paused, paused_by=act.by)
     decision = Decision(row, definition.trigger, definition.policy, now=act.now, until=act.until)
     return ScheduleChange(
         row=replace(decision.row, rev=1),
@@ -89,7 +93,7 @@ def create(schedule_id: str, draft: Draft, definition: Definition, act: Act) -> 
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)
-    changed = _next_edition(settled.row, act, decided=min(settled.row.decided, act.now), spaced=None)
+    changed = _next_edition(settled.row, act, decided=_reopened(settled.row, after, act), spaced=None)
     changed = replace(changed, gen=row.gen + 1, failures=0, **_fields(draft))
     awaited = _next_of(row, settled, before, changed.decided)
     ended = None if awaited is None or before.delay_us is None else awaited - before.delay_us
@@ -129,9 +133,8 @@ def pause(row: ScheduleRow, definition: Definition, act: Act, until: int | None)
         again = replace(_next_edition(row, act), **about)
         return ScheduleChange(row=again, expected=row.rev, audit=_pausing(row, act, "pause", again))
     settled = _settled(row, definition, act)
-    paused = replace(
-        _next_edition(settled.row, act, decided=min(settled.row.decided, act.now)), paused_at=act.now, **about
-    )
+    reopened = _reopened(settled.row, definition, act)
+    paused = replace(_next_edition(settled.row, act, decided=reopened), paused_at=act.now, **about)
     paused = replace(paused, rev=row.rev + 1, next_at=_next_of(row, settled, definition, paused.decided))
     return ScheduleChange(
         row=paused,
@@ -231,6 +234,13 @@ def _settled(row: ScheduleRow, definition: Definition, act: Act) -> Decision:
     if not decision.whole and row.paused_at is None and decision.made and decision.row.next_at is not None:
         raise Unsettled(decision.change(definition.template))
     return decision
+
+
+def _reopened(row: ScheduleRow, definition: Definition, act: Act) -> int:
+    """Return up to when a schedule is decided whose tasks to come are taken back: at least up to its start."""
+    start = definition.policy.start_us
+    decided = min(row.decided, act.now)
+    return decided if start is None or definition.delay_us is not None else max(decided, start - 1)
 
 
 def _next_edition(row: ScheduleRow, act: Act, **changes: object) -> ScheduleRow:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from kokugen.clock import from_us
 from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.info import next_of
+from kokugen.recurrence.info import is_over, next_of
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
 from kokugen.task import TaskState
@@ -29,15 +29,14 @@ _MEANS = {
 
 def why_text(row: ScheduleRow, definition: Definition, ledger: Ledger, now: int) -> str:
     """Return a few sentences about a schedule as it is now."""
-    open_ = any(not task.state.terminal for task in ledger.tasks)
-    said = [_state(row, definition, now, open_=open_), *_tasks(row, ledger, now)]
+    said = [_state(row, definition, now), *_tasks(row, ledger, now)]
     past = [one for one in occurrences_of(row, definition.trigger, ledger) if one.time <= from_us(now)]
     if past:
         said.append(_last(past[-1]))
     return "\n".join(said)
 
 
-def _state(row: ScheduleRow, definition: Definition, now: int, *, open_: bool) -> str:
+def _state(row: ScheduleRow, definition: Definition, now: int) -> str:
     name = f"Schedule {row.name!r}"
     if row.paused_at is not None:
         by = f" by {row.paused_by}" if row.paused_by else ""
@@ -47,7 +46,7 @@ def _state(row: ScheduleRow, definition: Definition, now: int, *, open_: bool) -
     most, next_at = definition.policy.max_runs, next_of(row, definition)
     if next_at is None and most is not None and row.runs >= most:
         return f"{name} is over: it was to run {most} times, and has."
-    if next_at is None and row.delay is not None and open_:
+    if next_at is None and row.delay is not None and not is_over(row, definition):
         return f"{name} comes again {timedelta(microseconds=row.delay)} after the end of its run."
     if next_at is None:
         return f"{name} is over: its trigger has no time after {_at(row.decided)}."

@@ -87,6 +87,9 @@ class ParamSignature(Signature):
     def misfit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         return f"{len(args)} positional and {len(kwargs)} keyword arguments are not {self}"
 
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return {"param": args[0] if args else dict(kwargs) or None}
+
     def read(self, param: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         split = split_params(param)
         if not self.fits(len(split.args), split.kwargs):

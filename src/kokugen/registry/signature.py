@@ -61,6 +61,12 @@ class Signature:
             return str(error)
         return "they do not fit"
 
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments that fit by the names of their parameters, with defaults for those not given."""
+        bound = self._inspected.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
     def read(self, param: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return stored arguments as their annotated types. Raises CodecError with path and reason."""
         if param == NO_PARAMS and not self._missing[0]:

@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kokugen.acceptance import new_task, request_of, row_of
@@ -47,6 +48,23 @@ _POLICY_OF = {
 }
 
 
+class NewSchedule(Struct, frozen=True, kw_only=True):
+    """A schedule in plain data, as `Scheduler.put_schedules` takes many of them.
+
+    The time of `param` does not matter. `paused` says why it is not to run before it is resumed, where it is new.
+    """
+
+    when: When
+    param: TaskParam
+    options: ScheduleOptions
+    paused: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what it is known by."""
+        return self.options.name or self.param.work_id
+
+
 class Drafts:
     """Makes drafts; the template of each goes through the middleware, once. `handle()` makes what that is answered."""
 
@@ -70,17 +88,20 @@ class Drafts:
             params=Params(args, kwargs),
             scheduled_time_us=0,
             options=replace(options, schedule=None),
+            template=True,
         )
         request = self._through_middleware(request)
         param = work.encode(request.params.args, request.params.kwargs)
-        task = new_task(request, "", param, request.options, self._declared_options(work))
+        task = new_task(request, "", param, request.options, self._declared_options(work), self._parts.payloads)
         return self._drafted(when, said, task, owner=owner)
 
     def of_param(self, when: When, param: TaskParam, said: ScheduleOptions) -> Draft:
         """Return a schedule of tasks in plain data; the work need not be declared here."""
         work = self._parts.work_of(param.work_id)
         request = request_of(param, None if work is None else work.declared)
-        return self._drafted(when, said, row_of(self._through_middleware(request), "", work))
+        request = self._through_middleware(replace(request, template=True))
+        declared = None if work is None else work.declared
+        return self._drafted(when, said, row_of(request, "", work, declared, payloads=self._parts.payloads))
 
     def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
         if task.unique_key is not None or task.id:
@@ -105,6 +126,8 @@ class Drafts:
         schedule_chain(self._parts.middleware, accept)(request)
         if len(seen) != 1:
             raise OptionError(f"a middleware did not pass the schedule of {request.work_id!r} on, once")
+        if seen[0].options.then:
+            raise OptionError("then=… is not for the tasks of a schedule: let its work schedule what is to follow")
         return seen[0]
 
     def _declared_options(self, work: Work) -> Options | None:
@@ -185,6 +208,12 @@ def policy_of(said: ScheduleOptions) -> Policy:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def as_put(draft: Draft, asked: NewSchedule, row: ScheduleRow | None) -> Draft:
+    """Return a draft, a bare period of which counts on from when it was first put there."""
+    counts_on = isinstance(asked.when, timedelta) and asked.options.start is None
+    return counting_on(draft, [row]) if counts_on and row is not None else draft
 
 
 def counting_on(draft: Draft, rows: list[ScheduleRow]) -> Draft:

@@ -28,6 +28,7 @@ from kokugen.repository.rows import (
     Finished,
     Lease,
     Recovered,
+    Report,
     Retention,
     Revision,
 )
@@ -206,6 +207,10 @@ class LeasedTasks:
         """Return those of the runs that are Done by their own completion. Raises RepositoryError."""
         infos = await self._answered(self.repository.get([run.task.id for run in runs]), "reading completed tasks")
         return done_by(runs, infos)
+
+    async def report(self, rows: Sequence[Report]) -> None:
+        """Write what runs say of their progress. Raises RepositoryError where the store does not answer."""
+        await self._answered(self.repository.report(rows), "telling of progress")
 
     async def announce(self) -> None:
         """Tell the store, for those who look at it, that this node is alive."""

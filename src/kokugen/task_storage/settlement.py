@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from random import Random
 
-import msgspec
 from msgspec import Struct
 
 from kokugen.dispatcher.protocol import Ending, Outcome
-from kokugen.options import StoredOptions
+from kokugen.options import stored_options
 from kokugen.repository.rows import Finish
 from kokugen.retry import ATTEMPTS_MAX, Retry
 from kokugen.run import Interrupt, NotCalled, Run
@@ -118,17 +116,6 @@ def retry_of(run: Run) -> Retry | None:
     return declared or (Retry(min(run.max_attempts, ATTEMPTS_MAX)) if run.max_attempts > 1 else None)
 
 
-@lru_cache(maxsize=256)
-def stored_options(text: str | None) -> StoredOptions:
-    """Return what the task alone has; unreadable text counts as nothing, for options must never stop a task."""
-    if text is None:
-        return StoredOptions()
-    try:
-        return msgspec.json.decode(text, type=StoredOptions)
-    except (msgspec.MsgspecError, RecursionError):
-        return StoredOptions()
-
-
 def _row(
     run: Run,
     state: TaskState,
@@ -153,4 +140,5 @@ def _row(
         reason=reason,
         error=error,
         result=result,
+        chained=run.task.chained,
     )

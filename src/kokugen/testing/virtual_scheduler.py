@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from kokugen.async_scheduler import AsyncScheduler
 from kokugen.clock import SECOND_US, to_us
 from kokugen.dispatcher.call import call_work
+from kokugen.dispatcher.place import Place
 from kokugen.dispatcher.protocol import Deliver, Outcome
 from kokugen.engine.engine import Engine
 from kokugen.engine.hooks import Hooks, RunEvent, logger
@@ -24,6 +25,7 @@ from kokugen.middleware.base import Middleware, work_chain
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.reply import Reply
 from kokugen.repository.rows import CancelAnswer
+from kokugen.run import Run
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, TaskInfo
 from kokugen.testing.inline_dispatcher import InlineDispatcher
@@ -45,7 +47,7 @@ CALM = Settings(
 class VirtualScheduler(AsyncScheduler):
     """An `AsyncScheduler` over memory whose time is virtual: `await task.wait()` on next month's task takes a moment.
 
-    Sync work runs on the loop too, one call after the other, and hooks are called at once.
+    Sync work runs on the loop too, one call after the other, that of `places` as well, and hooks are called at once.
     """
 
     def __init__(
@@ -56,13 +58,20 @@ class VirtualScheduler(AsyncScheduler):
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
         workers: int = 100,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
     ) -> None:
         super().__init__(
-            "memory://", clock=clock, works=works, middleware=middleware, queues=queues, settings=settings or CALM
+            "memory://",
+            clock=clock,
+            works=works,
+            middleware=middleware,
+            queues=queues,
+            places=places,
+            settings=settings or CALM,
         )
         self._front.parts.hooks = PromptHooks()
-        self._places = workers
+        self._workers = workers
         self._ended: asyncio.Task[bool] | None = None
         self._news = asyncio.Event()
 
@@ -78,15 +87,28 @@ class VirtualScheduler(AsyncScheduler):
             self._ended.result()
 
     def _make_engine(self) -> Engine:
+        runner = self._front.runner
+        return runner.make_engine([self._dispatcher()], [self._dispatcher(place.name) for place in runner.places])
+
+    def _dispatcher(self, name: str = InlineDispatcher.name) -> TellingDispatcher:
         middleware = self._front.parts.middleware
         dispatcher = TellingDispatcher(
-            self._tell,
-            self._places,
+            self._over,
+            self._workers,
             clock=self._front.parts.clock,
-            chain=work_chain(middleware, call_work, is_async=True),
-            sync_chain=work_chain(middleware, call_work, is_async=False),
+            chain=work_chain(middleware, self._call, is_async=True),
+            sync_chain=work_chain(middleware, self._call, is_async=False),
         )
-        return self._front.runner.make_engine([dispatcher])
+        dispatcher.name = name
+        return dispatcher
+
+    def _call(self, run: Run) -> Any:
+        """Call the work: the innermost step of the chain."""
+        return call_work(run)
+
+    def _over(self, _outcome: Outcome) -> None:
+        """Hear of a run that is over."""
+        self._tell()
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -130,8 +152,7 @@ class VirtualScheduler(AsyncScheduler):
         """Wait for news, or so long; then, without any time passing, until what happens at this instant is written."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), wait_s)
-        for _ in range(SETTLE_MAX):
-            await asyncio.sleep(0)
+        await settle()
 
     async def cancel(
         self, *task_ids: str, reason: str | None = None, force: bool = False, by: str | None = None
@@ -149,17 +170,23 @@ class VirtualScheduler(AsyncScheduler):
         return await ask()
 
 
-class TellingDispatcher(InlineDispatcher):
-    """Tells whenever a run is over."""
+async def settle() -> None:
+    """Let happen whatever happens at this instant."""
+    for _ in range(SETTLE_MAX):
+        await asyncio.sleep(0)
 
-    def __init__(self, told: Callable[[], object], workers: int, **about: Any) -> None:
+
+class TellingDispatcher(InlineDispatcher):
+    """Tells of each run that is over."""
+
+    def __init__(self, told: Callable[[Outcome], object], workers: int, **about: Any) -> None:
         super().__init__(workers, **about)
         self._told = told
 
     def start(self, deliver: Deliver) -> None:
         def deliver_and_tell(outcome: Outcome) -> None:
             deliver(outcome)
-            self._told()
+            self._told(outcome)
 
         super().start(deliver_and_tell)
 

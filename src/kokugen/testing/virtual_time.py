@@ -21,6 +21,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 RESOLUTION_S = 4e-7
 """What asyncio takes for now: below a microsecond, and above what a float can tell apart after 60 years."""
 
+PAST_S = 3e-7
+"""How far behind an instant, still the same microsecond, every timer that was set for it has fired."""
+
 PATIENCE_S = 1.0
 """How long, in real time, another thread has to wake a loop that would wait for ever."""
 
@@ -96,6 +99,14 @@ def run_virtual(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], *, start
     """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main(VirtualClock(runner.get_loop(), start)))
+
+
+async def sleep_past(span: timedelta) -> None:
+    """Let a span of virtual time pass, to the microsecond, and see that what is set for the end of it comes first."""
+    loop = asyncio.get_running_loop()
+    until_s = (round(loop.time() * SECOND_US) + duration_us(span)) / SECOND_US + PAST_S
+    while (left_s := until_s - loop.time()) > PAST_S / 3:  # noqa: ASYNC110 - for time itself, and no event
+        await asyncio.sleep(left_s)
 
 
 def _place(task: asyncio.Task[Any]) -> str:

@@ -49,6 +49,19 @@ async def get(scope: Scope, ids: Sequence[str]) -> list[TaskInfo | None]:
     return [by_id.get(task_id) for task_id in ids]
 
 
+_OVER = (
+    "SELECT coalesce(json_agg(asked.id), '[]')::text FROM unnest(:ids::text[]) AS asked (id) LEFT JOIN LATERAL"
+    " (SELECT state FROM kokugen.task WHERE namespace = :ns::text AND id = asked.id LIMIT 1) t ON true"
+    " WHERE coalesce(t.state, 2) >= 2"
+)
+
+
+async def over(scope: Scope, ids: Sequence[str]) -> list[str]:
+    """Return the ids of tasks that are over, or not there."""
+    (found,) = await scope.session.fetch(compiled(_OVER, scope.schema), scope.names | {"ids": list(ids)})
+    return msgspec.json.decode(found, type=list[str])
+
+
 async def modified_since(scope: Scope, since_us: int, limit: int) -> list[TaskInfo]:
     """Return a first part in order of change, which never ends between two changes of one instant."""
     (until,) = await scope.session.row("part_end", scope.names | {"since": since_us, "limit": limit})
@@ -82,6 +95,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
         ("queue", query.queue),
         ("unique_key", query.unique),
         ("owner", query.owner),
+        ("chain", query.chain),
     ):
         if value is not None:
             conditions.append(f"{column} = :{column}::text")

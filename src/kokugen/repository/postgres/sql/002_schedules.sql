@@ -14,7 +14,7 @@ CREATE TABLE schedule (
   skipped bigint NOT NULL,
   coalesced bigint NOT NULL,
   delay bigint,
-  failures integer NOT NULL,
+  failures integer NOT NULL DEFAULT 0,
   failures_max integer,
   namespace text COLLATE "C" NOT NULL,
   id text COLLATE "C" NOT NULL,

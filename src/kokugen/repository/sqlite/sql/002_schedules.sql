@@ -24,7 +24,7 @@ CREATE TABLE schedule (
   created_at INTEGER NOT NULL,
   modified_at INTEGER NOT NULL,
   delay INTEGER,
-  failures INTEGER NOT NULL,
+  failures INTEGER NOT NULL DEFAULT 0,
   failures_max INTEGER,
   PRIMARY KEY (namespace, id),
   CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'replace', 'allow'))
