@@ -231,6 +231,6 @@ class Cluster:
 
     def _is_settled(self) -> bool:
         judge = self.judge
-        if any(not excused(row) for row in judge.rows.values()):
+        if not self.timetable.ended or any(not excused(row) for row in judge.rows.values()):
             return False
         return not any(machine.storage.unwritten or machine.live for machine in self.healthy())

@@ -20,6 +20,8 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import CLOCKS, EVERY_SQLITE, RACES, TROUBLE_S, TROUBLES, Deed, plan_of
 from tests.simulation.play import play, shrunk
 
+pytestmark = pytest.mark.timeout(900)
+
 SEEDS = int(os.environ.get("KOKUGEN_SEEDS", "200"))
 BLOCK = 25
 ROOT = Path(__file__).parents[2]
@@ -71,7 +73,7 @@ def test_a_seed_is_the_same_history_in_every_process() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=100,
+            timeout=600,
         ).stdout
         for number in ("1", "2")
     ]

@@ -14,12 +14,13 @@ from kokugen.repository.rows import Observed, Recovered
 from tests.simulation.interleavings import BrokenOrderError, Explorer
 from tests.simulation.mutants import MUTANTS
 
+pytestmark = pytest.mark.timeout(3600)
+
 STATES = int(os.environ.get("KOKUGEN_STATES", "50000"))
 UNDER_WAY = ("a: claims", "a: claim arrives", "a: claim is answered", "a: calls again")
 RECOVER = MemoryClaims.recover
 
 
-@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("after", [(), UNDER_WAY], ids=["from the start", "with a run under way"])
 def test_no_order_of_steps_breaks_a_promise(after: tuple[str, ...]) -> None:
     explorer = Explorer()

@@ -58,6 +58,8 @@ class Timetable:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self.drafts: dict[str, Draft] = {}
+        self.ended = False
+        """Whether nothing more is made of any of them."""
         assert isinstance(cluster.wire, ScheduleRepository)
         ids = IdSource(cluster.clock, Random(cluster.random.random()))
         self._book = Book(cluster.wire, Definitions(), clock=cluster.clock, ids=ids)
@@ -108,6 +110,7 @@ class Timetable:
         """Have nothing more made of any of them."""
 
         def pause(rows: list[ScheduleRow]) -> None:
+            self.ended = not rows
             for row in rows:
                 self._cluster.ask(self._book.pause(row.name), lambda _: None)
 
