@@ -253,6 +253,9 @@ class SchedulingCases:
             created_at=from_us(plans.start),
             last_modified=from_us(plans.start),
             rev=info.rev,
+            schedule_id=row.id,
+            schedule=row.name,
+            nominal=from_us(plans.at(3)),
         )
         plans.lab.pass_time(5)
         (claimed,) = plans.lab.claim(queues=("mail",)).tasks
