@@ -93,6 +93,11 @@ def chaos(arguments: list[str]) -> None:
     become(prepared("dev").python, "-m", "tests.chaos", *arguments)
 
 
+def simulate(arguments: list[str]) -> None:
+    """Play simulated clusters in trouble, or one again (--seed N; --release: as many as a release must show)."""
+    become(prepared("dev").python, "-m", "tests.simulation", *arguments)
+
+
 def docs(arguments: list[str]) -> None:
     """Build the documentation into site/; a warning is an error."""
     become(prepared("dev").script("zensical"), "build", "--clean", "--strict", *arguments)
@@ -123,7 +128,7 @@ def wheel(arguments: list[str]) -> None:
         say(f"{built.name} installs, imports and starts on Python {sys.version.split()[0]}")
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, check, bench, chaos, docs, lock, wheel)}
+COMMANDS = {command.__name__: command for command in (demo, test, check, bench, chaos, simulate, docs, lock, wheel)}
 
 USE_THE_WHEEL = """
 import importlib.resources, kokugen
@@ -313,7 +318,7 @@ def stop(reason: str, code: int = 1) -> NoReturn:
 
 def usage() -> str:
     helps = [(name, (command.__doc__ or "").splitlines()[0]) for name, command in COMMANDS.items()]
-    lines = [f"  {name:<7}{text}" for name, text in helps]
+    lines = [f"  {name:<10}{text}" for name, text in helps]
     return "\n".join(["usage: python3 dev.py COMMAND [ARGUMENTS]", "", *lines])
 
 

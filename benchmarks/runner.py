@@ -23,6 +23,7 @@ QUESTIONS = (
     "due_now",
     "due_elsewhere",
     "idle",
+    "waiting",
     "backlog",
     "dispatch",
     "triggers",

@@ -114,6 +114,9 @@ def test_many_tasks_become_the_same_rows_as_each_alone(work_id: str, param: Any,
     param = None if work_id == "plain" else param  # it takes none
     work = works.load(work_id)
     one = TaskParam(work_id=work_id, scheduled_time=WHEN, param=param, **options)
-    alone = row_of(request_of(one, work.declared if work else None), "new", work, None)
-    intake = Intake(works.load, lambda: "new", None)
-    assert [intake.row(one), intake.row(one)] == [alone, alone]
+    declared = work.declared if work else None
+    alone = row_of(request_of(one, declared), "new", work, declared, payloads=None)
+    intake = Intake(
+        works.load, lambda: "new", lambda request: [row_of(request, "new", work, declared, payloads=None)], None
+    )
+    assert [intake.rows(one), intake.rows(one)] == [[alone], [alone]]

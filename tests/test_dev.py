@@ -85,7 +85,7 @@ def test_help_names_every_command_with_one_line(words: tuple[str, ...]) -> None:
     answer = start(DEV, *words)
     described = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if line.startswith("  "))
     assert answer.returncode == 0
-    assert set(described) == {"demo", "test", "check", "bench", "chaos", "docs", "lock", "wheel"}
+    assert set(described) == {"demo", "test", "check", "bench", "chaos", "simulate", "docs", "lock", "wheel"}
     assert all(text.endswith(".") for text in described.values())
 
 
@@ -115,6 +115,7 @@ def test_arguments_that_would_be_ignored_are_refused(command: str) -> None:
         ("docs", "zensical", ["build", "--clean", "--strict", "-x"]),
         ("bench", "python", [str(dev.ROOT / "benchmarks" / "run.py"), "-x"]),
         ("chaos", "python", ["-m", "tests.chaos", "-x"]),
+        ("simulate", "python", ["-m", "tests.simulation", "-x"]),
     ],
 )
 def test_a_command_hands_its_arguments_on(ready: list[str], command: str, program: str, words: list[str]) -> None:

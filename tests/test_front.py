@@ -317,7 +317,9 @@ def test_a_number_of_tasks_that_cannot_be_listed_is_refused(limit: Any) -> None:
 @pytest.mark.parametrize("ask", [lambda scheduler, **how: list(scheduler.tasks(**how)), Scheduler.count])
 def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object]) -> None:
     scheduler = Scheduler("memory://")
-    with pytest.raises(OptionError, match="there is no filter 'states': use state, work, queue, tag, unique, held"):
+    with pytest.raises(
+        OptionError, match="there is no filter 'states': use state, work, queue, tag, unique, chain, held"
+    ):
         ask(scheduler, states="Done")
 
 

@@ -132,6 +132,32 @@ def test_a_snooze_gives_the_attempt_back_and_a_retry_after_does_not(scheduler: S
     assert seen == [1, 1, 2]
 
 
+def test_a_timeout_of_one_call_alone_asks_its_run_to_stop(scheduler: Scheduler) -> None:
+    @scheduler.work
+    def stubborn() -> None:
+        if current_run().cancelled.wait(WITHIN):
+            raise TimeoutError("it was asked to stop")
+
+    scheduler.start()
+
+    info = scheduler.after(SOON, stubborn.options(timeout=timedelta(milliseconds=1))).wait(WITHIN)
+
+    assert (info.state, info.reason) == (TaskState.FAILED, "timeout")
+
+
+def test_a_retry_of_one_call_alone_waits_as_long_as_it_says(scheduler: Scheduler) -> None:
+    @scheduler.work
+    def fail() -> None:
+        raise ValueError("no")
+
+    retry = Retry(3, initial=timedelta(milliseconds=1), delay_max=timedelta(milliseconds=1))
+    scheduler.start()
+
+    info = scheduler.after(SOON, fail.options(retry=retry)).wait(WITHIN)
+
+    assert (info.state, info.attempt) == (TaskState.FAILED, 3)
+
+
 def test_work_may_cancel_its_own_task(scheduler: Scheduler) -> None:
     @scheduler.work(retry=Retry(5))
     def pointless() -> None:
@@ -387,6 +413,27 @@ def test_revive_makes_an_ended_task_wait_again(scheduler: Scheduler) -> None:
     assert scheduler.revive(task.id, when=datetime.now(UTC), by="ann") == [task.id]
     scheduler.start()
     assert task.wait(WITHIN).state is TaskState.DONE
+
+
+def test_all_that_failed_of_a_work_can_wait_again(scheduler: Scheduler) -> None:
+    broken = [True]
+
+    @scheduler.work
+    def fragile(number: int) -> int:
+        if broken:
+            raise ValueError("no")
+        return number
+
+    scheduler.start()
+    tasks = [scheduler.after(SOON, fragile, number) for number in range(5)]
+    for task in tasks:
+        assert task.wait(WITHIN).state is TaskState.FAILED
+    broken.clear()
+
+    assert scheduler.revive_all(work="other") == 0
+    assert scheduler.revive_all(work=fragile, by="ann") == 5
+    assert [task.result(WITHIN) for task in tasks] == [0, 1, 2, 3, 4]
+    assert [one.outcome for one in scheduler.attempts(tasks[0].id)] == ["failed"]
 
 
 def test_workers_are_added_and_removed_while_running(scheduler: Scheduler) -> None:

@@ -95,11 +95,28 @@ def request_of(param: TaskParam, declared: Options | None) -> ScheduleRequest:
     )
 
 
-def row_of(request: ScheduleRequest, task_id: str, work: Work | None, payloads: Payloads | None) -> NewTask:
-    """Return the row to add. Arguments are checked against the work's signature where the work is known here."""
+def row_of(
+    request: ScheduleRequest,
+    task_id: str,
+    work: Work | None,
+    declared: Options | None,
+    *,
+    payloads: Payloads | None,
+    given: str | None = None,
+) -> NewTask:
+    """Return the row to add. Arguments are checked against the work's signature where the work is known here.
+
+    `declared` is what every node knows of the work; what the request has besides is stored with the task. `given` names
+    an argument that the task gets later.
+    """
     params, options = request.params, request.options
-    text = work.encode(params.args, params.kwargs) if work and not request.freed else encode_params(params)
-    return new_task(request, task_id, text, options, work.declared if work is not None else None, payloads)
+    if work is None or request.freed or (given is not None and not isinstance(work, made.Work)):
+        text = encode_params(params)
+    elif given is not None and isinstance(work, made.Work):
+        text = work.encode_but(given, params.args, params.kwargs)
+    else:
+        text = work.encode(params.args, params.kwargs)
+    return new_task(request, task_id, text, options, declared, payloads)
 
 
 def new_task(
@@ -131,21 +148,26 @@ class Intake:
     """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
 
     def __init__(
-        self, work_of: Callable[[str], Work | None], task_id: Callable[[], str], payloads: Payloads | None
+        self,
+        work_of: Callable[[str], Work | None],
+        task_id: Callable[[], str],
+        rows_of: Callable[[ScheduleRequest], list[NewTask]],
+        payloads: Payloads | None,
     ) -> None:
         self._work_of = work_of
         self._task_id = task_id
+        self._rows_of = rows_of
         self._payloads = payloads
         self._kinds: dict[str, _Kind] = {}
 
-    def row(self, param: TaskParam) -> NewTask:
-        """Return what `row_of` returns for the request of `param`."""
+    def rows(self, param: TaskParam) -> list[NewTask]:
+        """Return what `rows_of` returns for the request of `param`."""
         kind = self._kinds.get(check_param(param).work_id) or self._learn(param.work_id)
         if kind.columns is None or astuple(param)[-len(OPTION_NAMES) :] != NO_OPTIONS:
-            return row_of(request_of(param, kind.declared), self._task_id(), kind.work, self._payloads)
+            return self._rows_of(request_of(param, kind.declared))
         us, zone, local = check_time(param.scheduled_time)
         params = Params.of(param.param)
-        return NewTask(
+        row = NewTask(
             id=self._task_id(),
             work_id=param.work_id,
             due_at=us,
@@ -155,13 +177,14 @@ class Intake:
             local_time=local,
             **kind.columns,
         )
+        return [row]
 
     def _learn(self, work_id: str) -> _Kind:
         work = self._work_of(check_name("work id", work_id))
         declared = None if work is None else work.declared
         options = declared or Options()
-        timed = options.start_within is not None
-        kind = self._kinds[work_id] = _Kind(work, declared, None if timed else _columns(options, declared, {}))
+        differ = options.start_within is not None or options.then
+        kind = self._kinds[work_id] = _Kind(work, declared, None if differ else _columns(options, declared, {}))
         return kind
 
 

@@ -25,7 +25,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
-from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.scheduler import ANSWER_S
 from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
@@ -58,6 +58,7 @@ class AsyncScheduler(AsyncRecurring):
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        owner: str | None = None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[AsyncTaskHandle] = Front(
@@ -76,6 +77,7 @@ class AsyncScheduler(AsyncRecurring):
             label=label,
             shared=shared,
             should_restore=should_restore,
+            owner=owner,
             task_storage=task_storage,
         )
         self._open = False
@@ -202,16 +204,21 @@ class AsyncScheduler(AsyncRecurring):
 
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.parts.clock
         wait_s = check_wait("timeout", timeout)
-        end = None if wait_s is None else clock.boot_s() + wait_s
-        pause_s = WAIT_MIN_S
-        while not (info := await self.get(task_id)).state.terminal:
-            if end is not None and clock.boot_s() >= end:
-                raise WaitTimeoutError(f"task {task_id} is {info.state.label} still, after {timeout}")
-            await asyncio.sleep(pause_s)
-            pause_s = min(WAIT_MAX_S, pause_s * 1.5)
-        return info
+        info = await self.get(task_id)
+        if info.state.terminal:
+            return info
+        ended = self._front.waits.wait(task_id)
+        try:
+            async with asyncio.timeout(wait_s):
+                return await ended
+        except TimeoutError as error:
+            if ended.done():  # it came at the last moment
+                return ended.peek()
+            label = (await self.get(task_id)).state.label
+            raise WaitTimeoutError(f"task {task_id} is {label} still, after {timeout}") from error
+        finally:
+            self._front.waits.forget(task_id, ended)
 
     async def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
         """Wait until a task is over and return what its work returned. Raises TaskFailedError, WaitTimeoutError."""
@@ -240,6 +247,12 @@ class AsyncScheduler(AsyncRecurring):
         due_at = None if when is None else check_time(when)[0]
         front = await self._opened()
         return await _answer(front.parts.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+
+    async def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
+        """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
+        ids = [info.id async for info in self.tasks(**{"state": "Failed", **filters})]
+        batches = [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]
+        return sum([len(await self.revive(*batch, when=when, by=by)) for batch in batches])
 
     async def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""

@@ -51,7 +51,7 @@ class _PlainParams(Struct, forbid_unknown_fields=True, omit_defaults=True):
     kwargs: dict[str, Any] = {}
 
 
-class RawParams(Struct, forbid_unknown_fields=True):
+class RawParams(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Arguments taken apart, each still text, to be read as its own type."""
 
     args: list[Raw] = []
@@ -79,6 +79,19 @@ def split_params(text: str) -> RawParams:
     split: RawParams = _SPLIT.read(text)
     _refuse_duplicates(text, _ANY.read(text))
     return split
+
+
+def with_argument(text: str, name: str, value: str) -> str:
+    """Return stored arguments with one more keyword argument, whose value is JSON text.
+
+    Arguments that cannot be read are returned as they are: they are refused where they are read.
+    """
+    try:
+        split: RawParams = _SPLIT.read(text)
+    except CodecError:
+        return text
+    split.kwargs[name] = Raw(value.encode())
+    return _ENCODER.encode(split).decode()
 
 
 def encode_value(value: Any, size_max: int = RESULT_MAX) -> str:

@@ -23,6 +23,7 @@ class TaskFilters(TypedDict, total=False):
     queue: str
     tag: str
     unique: str
+    chain: str
     held: bool
     due_before: datetime
     due_from: datetime
@@ -35,6 +36,7 @@ def task_query(
     queue: str | None = None,
     tag: str | None = None,
     unique: str | None = None,
+    chain: str | None = None,
     held: bool | None = None,
     due_before: datetime | None = None,
     due_from: datetime | None = None,
@@ -59,6 +61,7 @@ def task_query(
         queue=queue,
         tag=tag,
         unique=unique,
+        chain=chain,
         held=held,
         due_before=due_before,
         due_from=due_from,

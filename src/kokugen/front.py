@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
+from kokugen.chaining import Chain, batched, firsts
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.place import Place
@@ -40,6 +41,7 @@ from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
 from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
+from kokugen.waiting import Waits
 
 WORKERS = 10
 ASYNC_WORKERS = 100
@@ -74,6 +76,7 @@ class Front(Generic[H]):
         label: str | None,
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
+        owner: str | None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         if task_storage is not None:
@@ -104,9 +107,11 @@ class Front(Generic[H]):
             task_storage.durable = self.runner
         elif task_storage is not None and self.parts.payloads is not None:
             raise OptionError("a repository with the seed's methods alone gets plain arguments: nothing can guard them")
-        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
+        self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None), owner)
         self.runner.services = self.agenda.services
+        self.waits = Waits(self.parts)
         self._handle = handle
+        self._mirrored = task_storage is not None and task_storage.mirrors
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
         self._cancel_watchers = [one for one in self.parts.middleware if isinstance(one, CancelWatcher)]
 
@@ -116,7 +121,12 @@ class Front(Generic[H]):
         """Accept a task of declared work."""
         if self._chain is not None:
             return self._chain(request)
-        return self._add(row_of(request, self.parts.ids.task_id(), work, self.parts.payloads), request)
+        if request.options.then:
+            return self._add_one(request)
+        known = self.parts.work_of(work.id)  # the work in hand may have options of its own, which are to be stored
+        declared = None if known is None else known.declared
+        row = row_of(request, self.parts.ids.task_id(), work, declared, payloads=self.parts.payloads)
+        return self._add(row, request)
 
     def accept(self, request: ScheduleRequest) -> Reply[H]:
         """Accept a task, through the middleware. The caller's arguments are checked before anything is stored."""
@@ -135,9 +145,9 @@ class Front(Generic[H]):
         """
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
-        intake = Intake(self.parts.work_of, self.parts.ids.task_id, self.parts.payloads)
-        rows = list(map(intake.row, params))
-        batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+        parts = self.parts
+        intake = Intake(parts.work_of, parts.ids.task_id, lambda request: self.chain(request).rows, parts.payloads)
+        batches = batched(list(map(intake.rows, params)), BATCH)
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
     def _in_turn(self, request: ScheduleRequest) -> Reply[list[H]]:
@@ -151,14 +161,26 @@ class Front(Generic[H]):
         work = self.parts.work_of(check_param(param).work_id)
         return request_of(param, work.declared if work is not None else None)
 
-    def row(self, request: ScheduleRequest) -> NewTask:
-        """Return the row to add."""
-        work = self.parts.work_of(request.work_id)
-        return row_of(request, self.parts.ids.task_id(), work, self.parts.payloads)
+    def chain(self, request: ScheduleRequest) -> Chain:
+        """Return the row to add, and behind it those of the tasks that follow."""
+        return Chain(self.parts, request, mirrored=self._mirrored)
 
     def _add_one(self, request: ScheduleRequest) -> Reply[H]:
-        row = self.row(request)
-        return self._add(row, request) if not request.restored else self._restore(row)
+        chain = self.chain(request)
+        if request.restored:
+            return self._restore(chain.rows[0])
+        return self._add_chain(chain) if len(chain.rows) > 1 else self._add(chain.rows[0], request)
+
+    def _add_chain(self, chain: Chain) -> Reply[H]:
+        def first(handles: list[H]) -> H:
+            chain.answered(self.to_follower)
+            return handles[0]
+
+        return self._add_batch(chain.rows).then(first)
+
+    def to_follower(self, row: NewTask) -> H:
+        """Return the handle of a task that was added behind the one that it follows."""
+        return self._handle(row.id, row.work_id, row.scheduled_time, None)
 
     def _restore(self, row: NewTask) -> Reply[H]:
         """Add a task that waits elsewhere; where it is over here, from an earlier life of it, it waits again."""
@@ -178,8 +200,9 @@ class Front(Generic[H]):
         return added.and_then(lambda answers: self._handles([row], answers)).then(lambda handles: handles[0])
 
     def _add_batch(self, rows: list[NewTask]) -> Reply[list[H]]:
+        """Add tasks; those that follow others have no handle."""
         added = self.parts.repository.add(rows).on(tuple(row.id for row in rows))
-        return added.and_then(lambda answers: self._handles(rows, answers))
+        return added.and_then(lambda answers: self._handles(*firsts(rows, answers)))
 
     def _handles(self, rows: Sequence[NewTask], answers: Sequence[Added]) -> Reply[list[H]]:
         """Return the handles of tasks; those of ids that existed tell what the store has, if it can be read."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kokugen.clock import from_us
 from kokugen.repository.rows import CancelResult
-from kokugen.task import TaskInfo, TaskState
+from kokugen.task import Progress, TaskInfo, TaskState
 
 if TYPE_CHECKING:
     from kokugen.async_scheduler import AsyncScheduler
@@ -75,6 +75,10 @@ class TaskHandle(_Handle):
         """Return what the store knows of it now. Raises NoEntryError past its retention."""
         return self._learn(self._scheduler.get(self.id))
 
+    def progress(self) -> Progress | None:
+        """Return what its last run said last, as far as it is stored, or None. Raises NoEntryError."""
+        return self.info().progress
+
     def cancel(self, reason: str | None = None) -> CancelResult:
         """Cancel it: `cancelled`, `requested` where it is running, `refused` where it is over."""
         (answer,) = self._scheduler.cancel(self.id, reason=reason)
@@ -102,6 +106,10 @@ class AsyncTaskHandle(_Handle):
     async def info(self) -> TaskInfo:
         """Return what the store knows of it now. Raises NoEntryError past its retention."""
         return self._learn(await self._scheduler.get(self.id))
+
+    async def progress(self) -> Progress | None:
+        """Return what its last run said last, as far as it is stored, or None. Raises NoEntryError."""
+        return (await self.info()).progress
 
     async def cancel(self, reason: str | None = None) -> CancelResult:
         """Cancel it: `cancelled`, `requested` where it is running, `refused` where it is over."""

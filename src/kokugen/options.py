@@ -16,6 +16,7 @@ from kokugen.errors import LimitExceededError, OptionError
 from kokugen.retry import Retry, StoredRetry
 from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
+from kokugen.then import Then
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
@@ -39,6 +40,7 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    then: Then | tuple[Then, ...] | None
     on: str | None
 
 
@@ -54,7 +56,8 @@ class Options(Struct, frozen=True, kw_only=True):
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
     time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
-    it runs, such as `processes`; None: on a thread, or async work on an event loop.
+    it runs, such as `processes`; None: on a thread, or async work on an event loop. `then`
+    says which tasks follow its end.
     """
 
     id: str | None = None
@@ -67,6 +70,7 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    then: tuple[Then, ...] = ()
     on: str | None = None
     schedule: ScheduleOptions | None = None
     """What was said of a schedule; a task has no use for it."""
@@ -89,6 +93,8 @@ class Options(Struct, frozen=True, kw_only=True):
             values["mode"] = _mode(values["mode"])
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
+        if "then" in values:
+            values["then"] = _then(values["then"])
         merged: Options = msgspec.structs.replace(self, **values)
         _check(merged)
         return merged
@@ -173,6 +179,15 @@ def _tags(value: object) -> tuple[str, ...]:
     if len(tags) > TAGS_MAX:
         raise OptionError(f"{len(tags)} tags: use at most {TAGS_MAX}")
     return tags
+
+
+def _then(value: object) -> tuple[Then, ...]:
+    if value is None:
+        return ()
+    followers = (value,) if isinstance(value, Then) else value
+    if not isinstance(followers, tuple | list) or not all(isinstance(one, Then) for one in followers):
+        raise OptionError(f"then={value!r}: use Then(work, …), or a tuple of those")
+    return tuple(followers)
 
 
 def _check(options: Options) -> None:

@@ -7,7 +7,9 @@ from kokugen.dispatcher.processes import Processes
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.middleware.base import Middleware
+from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.interval import After, Every
 from kokugen.recurrence.occurrences import Occurrence
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
@@ -16,13 +18,17 @@ from kokugen.run import Cancel, RetryAfter, Run, Snooze, current_run
 from kokugen.scheduler import Scheduler
 from kokugen.settings import Settings
 from kokugen.task import Mode, Params, Priority, TaskInfo, TaskParam, TaskState
+from kokugen.then import Then
 from kokugen.within import AsyncTransaction, Transaction
 
 __all__ = [
+    "After",
     "AsyncScheduler",
     "AsyncTaskHandle",
     "AsyncTransaction",
     "Cancel",
+    "Cron",
+    "Every",
     "FunctionRegistry",
     "KokugenError",
     "Middleware",
@@ -42,6 +48,7 @@ __all__ = [
     "TaskInfo",
     "TaskParam",
     "TaskState",
+    "Then",
     "Transaction",
     "Work",
     "current_run",

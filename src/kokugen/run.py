@@ -23,6 +23,8 @@ from kokugen.errors import KokugenError, OptionError, TransactionError
 from kokugen.options import Options, stored_options
 
 DELAY_MAX = timedelta(days=3650)
+PROGRESS_MAX = 500
+"""Characters of what a run says of its progress."""
 
 logger = logging.getLogger("kokugen")
 
@@ -56,6 +58,10 @@ class RunTask(Protocol):
     def tags(self) -> str | None: ...
     @property
     def options(self) -> str | None: ...
+    @property
+    def chained(self) -> bool: ...
+    @property
+    def follows(self) -> str | None: ...
 
 
 class RunWork(Protocol):
@@ -185,6 +191,8 @@ class Run:
         "not_before_us",
         "on_interrupt",
         "param",
+        "reporter",
+        "said",
         "start_before_us",
         "started_us",
         "stopping",
@@ -219,6 +227,8 @@ class Run:
         self.completer: Callable[[Run, object, Any], Any] | None = None
         self.completing = False
         self.conceals = False
+        self.said: tuple[float | None, str | None] = (None, None)
+        self.reporter: Callable[[Run], object] | None = None
         self._cancelled: Signal | None = None
         self._reason = ""
         self._lock = Lock()
@@ -271,6 +281,11 @@ class Run:
     def idempotency_key(self) -> str:
         """Return the same text in every attempt of this task: the task id."""
         return self.task.id
+
+    @property
+    def follows(self) -> str | None:
+        """Return the id of the task whose end let this one go (the option `then`), or None."""
+        return self.task.follows
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -334,6 +349,22 @@ class Run:
         if self.completer is None:
             raise TransactionError("this run is of a store that takes part in no transaction of yours")
         return self.completer(self, connection, result)
+
+    def progress(self, fraction: float | None = None, text: str | None = None) -> None:
+        """Say how far this run is: from 0 to 1, in a few words, or both. Others see it in `TaskInfo.progress`.
+
+        Say it as often as you like: it costs nearly nothing, waits for nothing, and about once a second what was said
+        last is stored. A longer text than 500 characters is cut. Raises OptionError for a fraction that is not from 0
+        to 1.
+        """
+        if fraction is not None and (not isinstance(fraction, int | float) or not 0 <= fraction <= 1):
+            raise OptionError(f"fraction={fraction!r}: use a number from 0 to 1")
+        if text is not None and not isinstance(text, str):
+            raise OptionError(f"text={text!r}: use a text")
+        plain = None if text is None else text[:PROGRESS_MAX].replace("\0", "\\0").encode(errors="replace").decode()
+        self.said = (None if fraction is None else float(fraction), plain)
+        if self.reporter is not None:
+            self.reporter(self)
 
     def begin(self) -> bool:
         """Take the one right to start this run, or to drop it before it starts; True for the first caller alone."""

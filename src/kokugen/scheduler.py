@@ -36,7 +36,6 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 ANSWER_S = 60.0
-WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
 class Scheduler(Recurring):
@@ -64,6 +63,7 @@ class Scheduler(Recurring):
         label: str | None = None,
         shared: bool = True,
         should_restore: Callable[[TaskInfo], bool] | None = None,
+        owner: str | None = None,
         task_storage: SingleNodeTaskStorage | None = None,
     ) -> None:
         self._front: Front[TaskHandle] = Front(
@@ -82,6 +82,7 @@ class Scheduler(Recurring):
             label=label,
             shared=shared,
             should_restore=should_restore,
+            owner=owner,
             task_storage=task_storage,
         )
 
@@ -216,16 +217,20 @@ class Scheduler(Recurring):
 
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""
-        clock = self._front.parts.clock
         wait_s = check_wait("timeout", timeout)
-        end = None if wait_s is None else clock.boot_s() + wait_s
-        pause_s = WAIT_MIN_S
-        while not (info := self.get(task_id)).state.terminal:
-            if end is not None and clock.boot_s() >= end:
-                raise WaitTimeoutError(f"task {task_id} is {info.state.label} still, after {timeout}")
-            threading.Event().wait(pause_s)
-            pause_s = min(WAIT_MAX_S, pause_s * 1.5)
-        return info
+        info = self.get(task_id)
+        if info.state.terminal:
+            return info
+        ended = self._front.waits.wait(task_id)
+        try:
+            return ended.result(wait_s)
+        except TimeoutError as error:
+            if ended.done():  # it came at the last moment
+                return ended.peek()
+            label = self.get(task_id).state.label
+            raise WaitTimeoutError(f"task {task_id} is {label} still, after {timeout}") from error
+        finally:
+            self._front.waits.forget(task_id, ended)
 
     def result(self, task_id: str, timeout: timedelta | None = None) -> Any:
         """Block until a task is over and return what its work returned. Raises TaskFailedError, WaitTimeoutError."""
@@ -253,6 +258,12 @@ class Scheduler(Recurring):
         """Make ended tasks wait again; return the ids of those that do."""
         due_at = None if when is None else check_time(when)[0]
         return _answer(self.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+
+    def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
+        """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
+        ids = [info.id for info in self.tasks(**{"state": "Failed", **filters})]
+        batches = [ids[start : start + PAGE] for start in range(0, len(ids), PAGE)]
+        return sum([len(self.revive(*batch, when=when, by=by)) for batch in batches])
 
     def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""

@@ -14,8 +14,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from kokugen.clock import from_us
 from kokugen.errors import OptionError
 from kokugen.retry import Retry
+from kokugen.then import Then
 
 QUEUE_DEFAULT = "default"
 NAMESPACE_DEFAULT = "default"
@@ -126,6 +128,7 @@ class TaskParam(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int | None = None
+    then: Then | tuple[Then, ...] | None = None
     on: str | None = None
 
 
@@ -168,11 +171,46 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    chain: str | None = None
+    """The id of the first task of its chain; None where no task follows it, and it follows none."""
+    follows: str | None = None
+    """The id of the task after which it comes."""
+    progress: Progress | None = None
+    """What its last run said last (`Run.progress`)."""
+    schedule_id: str | None = None
+    schedule: str | None = None
+    """The name of the schedule that it is of, as long as there is one."""
+    nominal: datetime | None = None
+    """Which of the times of its schedule it is."""
 
     @property
     def on(self) -> str | None:
         """Return the place that it names to run at, with which its `queue` ends; None: by its work's kind."""
         return self.queue.partition(AT)[2] or None
+
+
+class Progress(Struct, frozen=True):
+    """What a run said last of how far it is, as far as it is stored. `fraction` is 0 to 1."""
+
+    fraction: float | None
+    text: str | None
+    at: datetime
+
+
+def stored_progress(fence: int, fraction: float | None, text: str | None, at_us: int) -> str:
+    """Return what is stored of a run's progress."""
+    return msgspec.json.encode((fence, fraction, text, at_us)).decode()
+
+
+def read_progress(stored: str | None, fence: int) -> Progress | None:
+    """Return stored progress; None where there is none, where an earlier run said it, or where it cannot be read."""
+    if stored is None:
+        return None
+    try:
+        said_by, fraction, text, at_us = msgspec.json.decode(stored, type=tuple[int, float | None, str | None, int])
+        return Progress(fraction, text, from_us(at_us)) if said_by == fence else None
+    except (msgspec.MsgspecError, OverflowError):
+        return None
 
 
 class TaskStateSet(Struct, frozen=True):
@@ -222,6 +260,7 @@ class TaskQuery(Struct, frozen=True, kw_only=True):
     tag: str | None = None
     unique: str | None = None
     owner: str | None = None
+    chain: str | None = None
     held: bool | None = None
     due_before: datetime | None = None
     due_from: datetime | None = None

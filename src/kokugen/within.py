@@ -12,6 +12,7 @@ from inspect import isawaitable
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from kokugen.acceptance import check_delay, check_time, check_work
+from kokugen.chaining import Chain, batched, firsts
 from kokugen.errors import KokugenError, TransactionError
 from kokugen.front import BATCH, Front
 from kokugen.handle import AsyncTaskHandle, TaskHandle
@@ -64,7 +65,7 @@ class Transaction:
     def _write(self, requests: Sequence[ScheduleRequest]) -> list[TaskHandle]:
         accepted = Accepted(self._front, requests)
         for rows in accepted.batches():
-            accepted.answered(cast("list[Added]", self._joined.add(rows)))
+            accepted.answered(rows, cast("list[Added]", self._joined.add(rows)))
         return [handle.result(ANSWER_S) for handle in accepted.handles]
 
 
@@ -101,7 +102,7 @@ class AsyncTransaction:
         await self._opened()
         accepted = Accepted(self._front, requests)
         for rows in accepted.batches():
-            accepted.answered(await _answer(self._joined, rows))
+            accepted.answered(rows, await _answer(self._joined, rows))
         return [await handle for handle in accepted.handles]
 
 
@@ -118,27 +119,27 @@ class Accepted(Generic[H]):
 
     def __init__(self, front: Front[H], requests: Sequence[ScheduleRequest]) -> None:
         self._front = front
-        self._rows: list[NewTask] = []
+        self._chains: list[Chain] = []
         self._written: list[Reply[H]] = []
         self._next = 0
         chain = schedule_chain(front.parts.middleware, self._collect)
         self._answers: list[Reply[H]] = [chain(request) for request in requests]
 
     def _collect(self, request: ScheduleRequest) -> Reply[H]:
-        self._rows.append(self._front.row(request))
+        self._chains.append(self._front.chain(request))
         self._written.append(Reply())
         return self._written[-1]
 
     def batches(self) -> Iterator[Sequence[NewTask]]:
         """Yield the rows to write; each batch is to be answered before the next."""
-        for start in range(0, len(self._rows), BATCH):
-            yield self._rows[start : start + BATCH]
+        yield from batched((chain.rows for chain in self._chains), BATCH)
 
-    def answered(self, answers: Sequence[Added]) -> None:
+    def answered(self, rows: Sequence[NewTask], answers: Sequence[Added]) -> None:
         """Give the answers to the next rows to whoever waits for them."""
-        for answer in answers:
-            row, written = self._rows[self._next], self._written[self._next]
+        for row, answer in zip(*firsts(rows, answers), strict=True):
+            chain, written = self._chains[self._next], self._written[self._next]
             self._next += 1
+            chain.answered(self._front.to_follower)
             try:
                 written.resolve(self._front.to_handle(row, answer))
             except KokugenError as error:

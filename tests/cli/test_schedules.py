@@ -66,7 +66,10 @@ def test_what_was_triggered_is_in_the_ledger(kokugen: CommandLine) -> None:
     (one,) = kokugen.json("ledger", "report")
     assert (one["task_id"], one["outcome"], one["by_hand"]) == (task_id, "waiting", True)
     assert "by hand" in kokugen.done("ledger", "report")
-    assert kokugen.json("show", task_id)["work_id"] == "report"
+    assert kokugen.json("show", task_id)["schedule"] == "report"
+    assert "schedule    report, its time" in kokugen.done("show", task_id)
+    assert f"Task {task_id} (report) is due since" in kokugen.done("why", task_id)
+    assert "It is the run of schedule 'report'" in kokugen.done("why", task_id)
 
 
 def test_what_did_not_run_may_be_backfilled(kokugen: CommandLine) -> None:

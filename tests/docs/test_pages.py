@@ -15,7 +15,7 @@ RUNNABLE = {"python", "console"}
 KINDS = RUNNABLE | {"text", "ini", "json", "sql", "toml"}
 NAMELESS = {None, "conftest.py"}
 """What no later block names: code that is not saved, and what pytest finds by itself."""
-NOT_RUN_MAX = 12
+NOT_RUN_MAX = 16
 """How many blocks may say why they are not run."""
 
 

@@ -126,7 +126,8 @@ def test_every_parameter_of_a_scheduler_is_told_of() -> None:
 
 def test_the_api_page_has_every_public_name() -> None:
     shown = {line.rpartition(".")[2] for line in text_of("api.md").splitlines() if line.startswith("::: ")}
-    elsewhere = {"Settings": "settings.md", "KokugenError": "errors.md"}
+    triggers = dict.fromkeys(("Cron", "Every", "After"), "triggers.md")
+    elsewhere = {"Settings": "settings.md", "KokugenError": "errors.md", **triggers}
     assert set(public.__all__) - shown == elsewhere.keys()
     assert [name for name, page in elsewhere.items() if name not in text_of(page)] == []
 

@@ -33,7 +33,7 @@ class Ear:
         self.end = asyncio.get_running_loop().create_future()
 
     def _ask(self) -> dict[Party, Asked]:
-        asked = Asked("nonce", 1, 0.0, Reply())
+        asked = Asked("nonce", 1, 0.0, 0, Reply())
         self.asked.append(asked)
         return {self.party: asked} if self.party else {}
 

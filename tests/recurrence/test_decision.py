@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kokugen.clock import SECOND_US, to_us
+from kokugen.errors import InvalidEntryError
 from kokugen.ids import occurrence_id
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.decision import COUNTED_MAX, Decision, share_of
@@ -213,6 +214,20 @@ def test_what_cannot_be_counted_at_once_is_a_range_without_a_count() -> None:
 
 
 # -- Bounds
+
+
+class Forgetful(Listed, frozen=True, tag="forgetful"):
+    """Times of which one is left out when they are asked for one by one."""
+
+    def count_us(self, start_us: int, end_us: int) -> int:
+        return super().count_us(start_us, end_us) + 1
+
+
+def test_a_decision_that_leaves_a_time_out_is_not_carried_out() -> None:
+    decision = decide(a_row(), Forgetful((START + 1, START + 2)), Policy(), 1)
+    assert len(decision.made) == 2
+    with pytest.raises(InvalidEntryError, match=r"has 3 times from .*, and 2 are accounted for: nothing is decided"):
+        decision.change(Template(work_id="w"))
 
 
 def test_a_schedule_ends_with_its_end() -> None:

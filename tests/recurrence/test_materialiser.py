@@ -27,6 +27,7 @@ from kokugen.task import TaskState
 from kokugen.testing import FaultyRepository, RandomFaults, VirtualClock, run_virtual
 
 FOREVER = 2**53
+HOUR_US = 3600 * SECOND_US
 TRIGGERS: dict[str, Trigger] = {
     "each ten minutes": Every(timedelta(minutes=10)),
     "each hour": Cron("0 * * * *", tz="Europe/Berlin"),
@@ -174,5 +175,37 @@ def test_a_storm_of_schedules_is_decided_in_parts() -> None:
         assert max(sizes) <= 1000
         rows = await world.store.schedules(ScheduleQuery(limit=1000))
         assert {row.runs for row in rows} == {5}
+
+    run_virtual(main, start=SPRING)
+
+
+class FastClock:
+    """A wall clock that is an hour ahead."""
+
+    def __init__(self, right: VirtualClock) -> None:
+        self.boot_s = right.boot_s
+        self._right = right
+
+    def wall_us(self) -> int:
+        return self._right.wall_us() + HOUR_US
+
+
+def test_a_node_whose_clock_is_ahead_takes_nothing_for_missed_that_has_not_come() -> None:
+    async def main(clock: VirtualClock) -> None:
+        world = World(clock, 1)
+        spec = dump_spec(TRIGGERS["each ten minutes"])
+        await world.book.put(Draft(name="one", spec=spec, template='{"work_id":"w"}', policy='{"catchup":"skip"}'))
+        node = Materialiser(
+            world.store,
+            Definitions(),
+            clock=FastClock(clock),
+            random=Random(1),
+            settings=Settings(),
+            skew_us=lambda: HOUR_US,
+        )
+        await asyncio.sleep(1)
+        await node.look()
+        row = await world.book.get("one")
+        assert (row.skipped, row.decided <= clock.wall_us() + round(AHEAD_S * SECOND_US)) == (0, True)
 
     run_virtual(main, start=SPRING)

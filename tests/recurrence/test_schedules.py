@@ -350,11 +350,12 @@ def test_replacing_stops_the_run_before() -> None:
     async def story(bench: Bench) -> None:
         bench.takes = DAY
         await bench.scheduler.every(HOUR, bench.note.options(overlap="replace"))
-        await bench.sleep(2 * HOUR + MINUTE)
+        await bench.sleep(3 * HOUR + MINUTE)
+        told = [(one.outcome, one.reason, one.finished_at) for one in await bench.scheduler.occurrences("note")]
+        stopped = [("cancelled", "replaced", START + n * HOUR + timedelta(microseconds=1)) for n in (2, 3)]
+        assert told == [*stopped, ("running", None, None)]
 
-    bench = play(story)
-    assert bench.nominals == [START + HOUR]
-    # Its run hears of it with its next beat; beats are a day apart here.
+    assert play(story).nominals == [START + HOUR, START + 2 * HOUR, START + 3 * HOUR]
 
 
 def test_why_says_what_is_going_on() -> None:
@@ -368,6 +369,32 @@ def test_why_says_what_is_going_on() -> None:
         assert "because an earlier one runs (overlap queue_one)" in said
         with pytest.raises(NoScheduleError):
             await bench.scheduler.why("nothing")
+
+    play(story)
+
+
+def test_why_also_tells_of_a_task_and_of_the_schedule_that_it_is_of() -> None:
+    async def story(bench: Bench) -> None:
+        bench.takes = 30 * MINUTE
+        await bench.scheduler.every(HOUR, bench.note)
+        await bench.sleep(HOUR + MINUTE)
+        running = (await bench.scheduler.occurrences("note"))[0].task_id
+        by_hand = await bench.scheduler.trigger("note")
+        assert running is not None
+        info = await bench.scheduler.get(running)
+        assert (info.schedule, info.nominal) == ("note", START + HOUR)
+        of = "It is the run of schedule 'note' for 2026-01-01T01:00:00+00:00."
+        assert (await bench.scheduler.why(running)).endswith(of)
+        assert f"Task {running} (note) runs since 2026-01-01T01:00:00+00:00" in await bench.scheduler.why(running)
+        assert "on hold: an earlier run of its schedule is not over" in await bench.scheduler.why(by_hand)
+        await bench.scheduler.remove("note")
+        bench.fails = True
+        await bench.sleep(HOUR)
+        said = await bench.scheduler.why(running)
+        assert "is Failed since 2026-01-01T01:30:00+00:00: RuntimeError: as told." in said
+        assert "of a schedule that was removed" in said
+        later = await bench.scheduler.at(START + DAY, bench.note)
+        assert "waits: it is due at 2026-01-02T00:00:00+00:00" in await bench.scheduler.why(later.id)
 
     play(story)
 

@@ -187,7 +187,7 @@ def test_behind_a_pooler_nobody_listens_and_those_before_it_hear(
 
 
 async def test_what_is_said_besides_takes_nothing_from_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    hints, sent = Hints(parse("postgresql://nowhere/none"), "default", "me", lambda: 0), list[int]()
+    hints, sent = Hints(parse("postgresql://nowhere/none"), "default", "me", ManualClock()), list[int]()
 
     async def send(_: object, due_us: int) -> None:
         sent.append(due_us)

@@ -82,6 +82,7 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "finish in failure": ("finish", {"rows": running_rows(*FAILED), "kept": 100}),
     "outcomes": ("outcomes", {"rows": running_rows()}),
     "beat": ("beat", {"rows": running_rows(), "ttl": None}),
+    "report": ("report", {"rows": running_rows()}),
     "leases": ("leases", {"rows": running_rows()}),
     "watch": ("watch", {"node": "m" * 36}),
     "owned": ("owned", {"node": NODE}),

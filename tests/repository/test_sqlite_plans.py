@@ -26,6 +26,7 @@ BY_KEY = {
     "read final claims": runs._FINAL,
     "write result bodies": runs._FINISH_BODIES,
     "beat": runs._BEAT,
+    "report": runs._REPORT,
     "read beaten": runs._BEATEN,
     "read recovered": runs._RECOVERED,
     "remember a loss": runs._TELL_LOST,

@@ -1,34 +1,35 @@
-"""A simulated cluster: real engines on machines that crash, pause and lose their wire to one store.
+"""One history: machines and a client on one store, the deeds of its plan, then peace, and what must have come of it.
 
-`Cluster.run` plays one history to its end, drawn from a seed, and checks the invariants as it goes and when it is over.
+`Cluster.run` plays it to its end, or to the first promise that was not kept.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from datetime import timedelta
 from random import Random
+from typing import TypeVar
 
-from msgspec import Struct
-
-from kokugen import FunctionRegistry, current_run
-from kokugen.clock import SECOND_US
-from kokugen.codec import encode_params
-from kokugen.engine.engine import Engine
-from kokugen.engine.lane import BUFFER_MIN
-from kokugen.errors import NotUpdatableStateError, RepositoryError
-from kokugen.ids import IdSource
-from kokugen.repository.rows import CancelRequest, CancelResult, NewTask, Revision
-from kokugen.run import Run
+from kokugen.errors import KokugenError
+from kokugen.reply import Reply
+from kokugen.repository.rows import NewTask, Revision
 from kokugen.settings import Settings
-from kokugen.task import Mode, Params, TaskState
-from kokugen.task_storage.leasing import LeasedTasks
-from kokugen.testing import InlineDispatcher
-from tests.engine.node import HeardHooks, node_info
-from tests.simulation.store import WatchedStore, Wire
-from tests.simulation.world import START_US, MachineClock, MachineLoop, StoreClock, World
+from tests.simulation.deeds import DEEDS
+from tests.simulation.judge import Judge
+from tests.simulation.machine import Machine
+from tests.simulation.places import MemoryPlace, Place
+from tests.simulation.plan import TROUBLE_S, Deed, Plan
+from tests.simulation.probes import PROBES
+from tests.simulation.sqlite_place import SqlitePlace
+from tests.simulation.timetable import Timetable
+from tests.simulation.verdict import excused, judge_end
+from tests.simulation.wire import Wire
+from tests.simulation.works import works_of
+from tests.simulation.world import StoreClock, World
 
+T = TypeVar("T")
+
+RETENTION = timedelta(seconds=10)
 SETTINGS = Settings(
     ttl_s=6.0,
     beat_s=1.5,
@@ -37,319 +38,199 @@ SETTINGS = Settings(
     rpc_s=1.0,
     poll_s=0.5,
     surplus_s=1.0,
-    prune_s=1000.0,
     grace_s=2.0,
+    prune_s=4.0,
+    outbox_max=4,
+    keep_done=RETENTION,
+    keep_cancelled=RETENTION,
+    keep_failed=RETENTION,
 )
-TROUBLE_S = 40.0
-PEACE_S = 60.0
-WORKERS = 3
-DRIFT = 0.03
-"""How fast or slow a boot clock may run: well below margin / ttl, as the protocol asks."""
-LOST_MAX = 60
-
-
-class Machine:
-    """A process on a machine: an engine, its loop, its clocks, its wire."""
-
-    def __init__(self, cluster: Cluster, number: int) -> None:
-        world = cluster.world
-        self.name = f"machine-{number}"
-        self.cluster = cluster
-        self.loop = MachineLoop(
-            world, began_s=world.random.uniform(0, 1000), rate=1 + world.random.uniform(-DRIFT, DRIFT)
-        )
-        self.clock = MachineClock(world, self.loop)
-        self.wire = Wire(cluster.store, world)
-        self.dead = False
-        chance = Random(world.random.random())
-        self.storage = LeasedTasks(
-            self.wire,
-            node=node_info(self.name),
-            clock=self.clock,
-            ids=IdSource(self.clock, chance),
-            settings=SETTINGS,
-        )
-        self.engine = Engine(
-            self.storage,
-            [InlineDispatcher(WORKERS, clock=self.clock)],
-            _works(self),
-            queues=("default",),
-            clock=self.clock,
-            random=chance,
-            settings=SETTINGS,
-            hooks=HeardHooks(),
-        )
-        self.ended = self.loop.create_task(self._live())
-
-    async def _live(self) -> None:
-        """Start, again and again until the store answers; then run until asked to stop."""
-        started = asyncio.Event()
-        while not started.is_set():
-            try:
-                await self.engine.run(started.set)
-            except RepositoryError:
-                assert not started.is_set(), "an engine that runs does not end by an error of the store"
-                await asyncio.sleep(0.5)
-
-    @property
-    def alive(self) -> bool:
-        return not self.dead and not self.ended.done()
-
-    def crash(self) -> None:
-        self.dead = self.wire.dead = True
-        self.loop.paused = True
-
-    def clean_up(self) -> None:
-        """Let go of what is left of it, which nothing notices any more."""
-        self.crash()
-        self.loop.paused = False
-        for _ in range(50):
-            left = asyncio.all_tasks(self.loop)
-            if not left:
-                break
-            for task in left:
-                task.cancel()
-            self.loop.step()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
-
-
-class Call(Struct):
-    """One call of work, as the world saw it."""
-
-    task_id: str
-    fence: int
-    machine: str
-    started_s: float
-    ended_s: float | None = None
+HEAL_S = 400.0
+"""Within this of peace everything is over: several poison tasks may each crash three processes, one after another."""
+ANSWER_S = 1.5
+PATIENCE_S = 8.0
+"""How long a client tries to add a task: less than it is kept after its end, or it might be added once more."""
 
 
 class Cluster:
-    """Some machines, one store, and what happened."""
+    """The machines and the client of one plan. `deeds` are those of the plan, or fewer."""
 
-    def __init__(self, seed: int, *, machines: int = 2, clock_steps: bool = False) -> None:
-        self.world = World(seed)
-        self.store = WatchedStore(StoreClock(self.world))
-        self.calls: list[Call] = []
-        self.live: list[tuple[Run, Machine, Call]] = []
-        self.broken: list[str] = []
-        self.cancelled: dict[str, tuple[CancelResult, int]] = {}
-        self.happened: Counter[str] = Counter()
-        self.clock_steps = clock_steps
-        self._numbers = 0
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.random = Random(f"cluster {plan.seed}")
+        self.world = World(f"world {plan.seed}")
+        self.clock = StoreClock(self.world)
+        self.place: Place = SqlitePlace(self.world, self.clock) if plan.sqlite else MemoryPlace(self.clock)
+        self.judge = Judge(self.world, self.place, SETTINGS)
+        self.judge.clock = self.clock
+        self.judge.wild_clocks = plan.wild_clocks
+        if isinstance(self.place, SqlitePlace):
+            self.place.judge = self.judge
+        self.wire = Wire(self.place.enter("client"), self.world, self.judge, "client", self.random.random())
+        self.timetable = Timetable(self)
         self.machines: list[Machine] = []
-        for _ in range(machines):
-            self._boot()
-
-    # -- What happens
+        self.minority: Machine | None = None
+        self.peace = False
+        self._numbers = 0
+        for _ in range(plan.machines):
+            self.boot()
 
     def run(self) -> None:
         """Play the history."""
-        self._plan_tasks()
-        self._plan_trouble()
+        for deed in self.plan.deeds:
+            self.world.at(deed.at_s, lambda deed=deed: self._do(deed))  # type: ignore[misc]  # mypy and defaults
         self.world.run_until(TROUBLE_S)
         self._make_peace()
-        self.world.run_until(TROUBLE_S + PEACE_S)
-        self._check_end()
+        self._heal()
+        if not self.world.over:
+            self.timetable.judge()
+            self.world.run_until(self.world.now_s + 1.0)
+        if not self.world.over:
+            judge_end(self)
+        if not self.world.over:
+            PROBES[self.random.randrange(len(PROBES))](self)
+        if self.judge.error is not None:
+            raise self.judge.error
 
     def close(self) -> None:
         for machine in self.machines:
             machine.clean_up()
+        self.place.close()
 
-    def _boot(self) -> None:
-        self._numbers += 1
-        self.machines.append(Machine(self, self._numbers))
-
-    def _plan_tasks(self) -> None:
-        random = self.world.random
-        for number in range(random.randrange(15, 35)):
-            self.world.at(random.uniform(0, TROUBLE_S * 0.7), lambda number=number: self._add(number))  # type: ignore[misc]
-
-    def _add(self, number: int) -> None:
-        random = self.world.random
-        due = START_US + round((self.world.now_s + random.choice([0, random.uniform(0, 8)])) * SECOND_US)
-        seconds = random.choice([0.0, 0.01, 0.5, 3.0, random.uniform(4, 15)])
-        task = NewTask(
-            id=f"task-{number:03}",
-            work_id=random.choice(["polite", "polite", "deaf"]),
-            due_at=due,
-            scheduled_time=due,
-            rank=-random.randrange(4),
-            param=encode_params(Params((seconds,))),
-            mode=Mode.AT_MOST_ONCE if random.random() < 0.25 else Mode.AT_LEAST_ONCE,
-            max_lost=LOST_MAX,
-        )
-        self.store.add([task]).peek()
-        if random.random() < 0.15:
-            self.world.after(random.uniform(0, 15), lambda: self._cancel(task.id))
-        if random.random() < 0.1:
-            self.world.after(random.uniform(0, 8), lambda: self._move(task.id))
-        if random.random() < 0.1:
-            self._revise(task.id, Revision(hold="by hand"), "held")
-            self.world.after(random.uniform(0, 15), lambda: self._revise(task.id, Revision(release=True), "let go"))
-
-    def _cancel(self, task_id: str) -> None:
-        force = self.world.random.random() < 0.3
-        (answer,) = self.store.cancel(CancelRequest(ids=(task_id,), force=force)).peek()
-        self.happened[f"cancel {answer.result}"] += 1
-        if answer.result in (CancelResult.CANCELLED, CancelResult.REQUESTED):
-            self.cancelled[task_id] = answer.result, self.store.known[task_id].fence
-
-    def _move(self, task_id: str) -> None:
-        due = START_US + round((self.world.now_s + self.world.random.uniform(0, 5)) * SECOND_US)
-        self._revise(task_id, Revision(due_at=due), "moved")
-
-    def _revise(self, task_id: str, revision: Revision, name: str) -> None:
+    def _do(self, deed: Deed) -> None:
         try:
-            self.store.revise(task_id, revision).peek()
-        except NotUpdatableStateError:
-            return
-        self.happened[name] += 1
+            DEEDS[deed.what](self, Random(deed.seed))
+        except Exception as error:
+            self.judge.stumble(error)
 
-    # -- Trouble
+    # -- What deeds are made of
 
-    def _plan_trouble(self) -> None:
-        random = self.world.random
-        kinds = [self._crash, self._pause, self._cut_off, self._stop, self._outage]
-        kinds += [self._step_clock] if self.clock_steps else []
-        for _ in range(random.randrange(2, 9)):
-            self.world.at(random.uniform(0, TROUBLE_S * 0.9), random.choice(kinds))
+    def boot(self) -> Machine:
+        """Start a process, with a node id that no other had."""
+        self._numbers += 1
+        machine = Machine(
+            self.world,
+            self.judge,
+            self.place,
+            works_of,
+            name=f"machine-{self._numbers}",
+            random=self.random,
+            settings=SETTINGS,
+        )
+        if self.plan.sqlite:
+            machine.clock.wrong_s = self.clock.wrong_s
+        self.machines.append(machine)
+        self.world.tell(machine.name, "boots")
+        return machine
 
-    def _some(self) -> Machine | None:
+    def some(self, random: Random) -> Machine | None:
+        """Return one that is alive."""
         alive = [machine for machine in self.machines if machine.alive]
-        return self.world.random.choice(alive) if alive else None
+        return random.choice(alive) if alive else None
 
-    def _crash(self) -> None:
-        if (machine := self._some()) is not None:
-            self.happened["crash"] += 1
-            machine.crash()
-            self.live = [one for one in self.live if one[1] is not machine]
-            self.world.after(self.world.random.uniform(0, 6), self._boot)
+    def after(self, delay_s: float, happen: Callable[[], object]) -> None:
+        """Let something happen after a while of trouble. What would outlast it, peace has put right already."""
 
-    def _pause(self) -> None:
-        if (machine := self._some()) is not None:
-            self.happened["pause"] += 1
-            machine.loop.paused = True
-            self.world.after(self.world.random.uniform(0.2, 16), lambda: self._resume(machine))
+        def unless_peace() -> None:
+            if not self.peace:
+                happen()
 
-    def _resume(self, machine: Machine) -> None:
-        if not machine.dead:
-            machine.loop.paused = False
+        self.world.after(delay_s, unless_peace)
 
-    def _cut_off(self) -> None:
-        if (machine := self._some()) is not None:
-            self._lose(machine, self.world.random.uniform(0.2, 14))
+    def crash(self, machine: Machine, random: Random) -> None:
+        """Cut its power, and start another process after a while."""
+        machine.crash()
+        self.after(random.uniform(0, 6), self.boot)
 
-    def _outage(self) -> None:
-        span_s = self.world.random.uniform(0.2, 10)
-        for machine in self.machines:
-            self._lose(machine, span_s)
+    def ask(self, reply: Reply[T], then: Callable[[T], object]) -> None:
+        """Do something with an answer, if there ever is one, and it is no error."""
 
-    def _lose(self, machine: Machine, span_s: float) -> None:
-        kinds = [("request",), ("answer",), ("silence",), ("request", "answer", "silence", "")]
-        machine.wire.lost = self.world.random.choice(kinds)
-        self.happened[f"lost {' or '.join(machine.wire.lost)}"] += 1
-        self.world.after(span_s, lambda: setattr(machine.wire, "lost", ()))
+        def hear() -> None:
+            try:
+                answer = reply.peek()
+            except KokugenError:
+                return
+            then(answer)
 
-    def _stop(self) -> None:
-        if (machine := self._some()) is not None:
-            self.happened["stop"] += 1
-            machine.engine.request_stop(self.world.random.choice([0.0, 2.0, 10.0]))
-            self.world.after(12, self._boot)
+        reply.when_done(hear)
 
-    def _step_clock(self) -> None:
-        if (machine := self._some()) is not None:
-            self.happened["clock step"] += 1
-            machine.clock.wrong_s = self.world.random.uniform(-5, 5)
+    def add(self, task: NewTask, until_s: float | None = None) -> None:
+        """Add a task, again and again until that is acknowledged, or the client gives up."""
+        until_s = self.world.now_s + PATIENCE_S if until_s is None else until_s
+        if self.world.now_s > until_s and task.id not in self.judge.acknowledged:
+            return
+        reply = self.wire.add([task])
+        self.ask(reply, lambda _: self._acknowledge(task.id))
+
+        def again() -> None:
+            if task.id not in self.judge.acknowledged:
+                self.add(task, until_s)
+
+        self.world.after(ANSWER_S, again)
+
+    def _acknowledge(self, task_id: str) -> None:
+        self.judge.acknowledged.add(task_id)
+        self.judge.hold("I1", task_id in self.judge.rows or task_id in self.judge.gone, task_id, "is not there")
+
+    # -- Peace
 
     def _make_peace(self) -> None:
-        for machine in self.machines:
-            self._resume(machine)
-            machine.wire.lost = ()
-        if not any(machine.alive for machine in self.machines):
-            self._boot()
+        """Put everything right, and start what is missing; but for the minority, where there is one."""
+        self.peace = True
+        self.world.tell("world", "peace")
+        self.clock.wrong_s = 0.0
+        alive = [machine for machine in self.machines if machine.alive]
+        if self.plan.minority and len(alive) > 1:
+            self.minority = alive[-1]
+            self.judge.happened["minority"] += 1
+        for machine in alive:
+            machine.clock.set(0.0)
+            if machine is not self.minority:
+                self._mend(machine)
+        self._break_for_good()
+        self.wire.lost, self.wire.calm = (), True
+        while sum(machine.alive and machine is not self.minority for machine in self.machines) < min(
+            2, self.plan.machines
+        ):
+            self.boot()
+        for row in list(self.judge.rows.values()):
+            if row.hold == "by hand":
+                self.wire.revise(row.id, Revision(release=True))
 
-    # -- What work does, and what must hold as it starts
+    @staticmethod
+    def _mend(machine: Machine) -> None:
+        machine.resume()
+        machine.wire.lost, machine.wire.only, machine.wire.hints, machine.wire.slow_s = (), (), (), 0.0
+        machine.wire.fuse = None
 
-    def begin(self, machine: Machine, run: Run) -> Call:
-        """Note that work is called. What is wrong with that is kept for later: raised here it would be the work's."""
-        call = Call(run.task_id, run.fence, machine.name, self.world.now_s)
-        self.broken += self._objections(machine, run)
-        self.calls.append(call)
-        self.live.append((run, machine, call))
-        return call
+    def _break_for_good(self) -> None:
+        if self.minority is None:
+            return
+        self.minority.wire.fuse = None
+        self.minority.wire.lost = self.random.choice(
+            [("request",), ("answer",), ("silence",), ("silence", "answer", "")]
+        )
+        if self.random.random() < 0.3:
+            self.minority.pause()
 
-    def _objections(self, machine: Machine, run: Run) -> Iterator[str]:
-        if len(machine.engine.runs) > WORKERS + BUFFER_MIN:
-            yield f"I15: {machine.name} holds {len(machine.engine.runs)} runs"
-        if not self.clock_steps and self.world.now_s * SECOND_US < run.task.due_at - START_US - 1:
-            yield f"I9: {run} starts early"
-        if run.task.mode == Mode.AT_MOST_ONCE and any(one.task_id == run.task_id for one in self.calls):
-            yield f"I5: {run} may be called once, and is called again"
-        result, fence = self.cancelled.get(run.task_id, (None, 0))
-        if run.fence > fence and result is not None:
-            yield f"I13: {run} starts after its cancellation was {result}"
-        for other, where, _ in self.live:
-            if other.task_id != run.task_id:
-                continue
-            self.happened["overlap"] += 1
-            if where.clock.boot_s() < other.trusted_until_s:
-                yield f"I7: {run} starts while {where.name} may trust that {other} is its own"
+    def _heal(self) -> None:
+        """Let time pass until everything is over; where a process dies, start another, as an orchestrator does."""
+        until_s = self.world.now_s + HEAL_S
+        while not self.world.over and self.world.now_s < until_s and not self._is_settled():
+            self.world.run_until(self.world.now_s + 0.5)
+            self.keep_alive()
+            self.timetable.end()
 
-    def end(self, call: Call) -> None:
-        call.ended_s = self.world.now_s
-        self.live = [one for one in self.live if one[2] is not call]
+    def keep_alive(self) -> None:
+        while not any(machine.alive and machine is not self.minority for machine in self.machines):
+            self.judge.happened["booted in peace"] += 1
+            self.boot()
 
-    # -- What must hold in the end
+    def healthy(self) -> list[Machine]:
+        return [machine for machine in self.machines if machine.alive and machine is not self.minority]
 
-    def _check_end(self) -> None:
-        assert not self.broken, self.broken
-        for machine in self.machines:
-            if machine.ended.done():
-                machine.ended.result()
-        ended = {(call.task_id, call.fence) for call in self.calls if call.ended_s is not None}
-        stored = self.store.get(list(self.store.known)).peek()
-        assert len(stored) == len(self.store.known), "I1: a task is gone"
-        for info in stored:
-            assert info.state.terminal, f"I6, I14: {info.id} is {info.state.label} still ({info})"
-            if info.state is TaskState.DONE:
-                assert (info.id, info.fence) in ended, f"{info.id}: Done, and its last run did not end"
-            if info.state is TaskState.CANCELLED:
-                assert info.id in self.cancelled, f"{info.id}: cancelled by nobody"
-            if info.state is TaskState.FAILED:
-                assert info.mode is Mode.AT_MOST_ONCE, f"I6: {info.id} is failed: {info.reason}"
-        self.happened.update(self.store.seen)
-        for machine in self.machines:
-            self.happened.update({f"wire {lost}": count for lost, count in machine.wire.losses.items() if lost})
-
-    def trace(self) -> list[tuple[str, int, str, float, float | None]]:
-        """What happened, to be compared with another play of the same seed."""
-        return [(one.task_id, one.fence, one.machine, one.started_s, one.ended_s) for one in self.calls]
-
-
-def _works(machine: Machine) -> FunctionRegistry:
-    works, cluster = FunctionRegistry(), machine.cluster
-
-    @works.work
-    async def polite(seconds: float) -> None:
-        call = cluster.begin(machine, current_run())
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            if not machine.dead:
-                cluster.end(call)
-
-    @works.work
-    async def deaf(seconds: float) -> None:
-        """As a thread: asked to stop, it goes on to its end."""
-        loop = asyncio.get_running_loop()
-        call, until_s = cluster.begin(machine, current_run()), loop.time() + seconds
-        while loop.time() < until_s and not machine.dead:
-            try:
-                await asyncio.sleep(until_s - loop.time())
-            except asyncio.CancelledError:
-                continue
-        if not machine.dead:
-            cluster.end(call)
-
-    return works
+    def _is_settled(self) -> bool:
+        judge = self.judge
+        if not self.timetable.ended or any(not excused(row) for row in judge.rows.values()):
+            return False
+        return not any(machine.storage.unwritten or machine.live for machine in self.healthy())

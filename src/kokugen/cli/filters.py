@@ -1,4 +1,4 @@
-"""Which tasks are meant: --state, --work, --queue, --tag, --due-before, --held. Called by list, cancel, revive."""
+"""Which tasks are meant: --state, --work, --queue, --tag, --chain, --held. Called by list, cancel, revive."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Filters(TypedDict, total=False):
     work: str
     queue: str
     tag: str
+    chain: str
     due_before: Any
     held: bool
 
@@ -32,6 +33,9 @@ def filter_options(command: F) -> F:
             click.option("--work", metavar="ID", shell_complete=completion.works, help="Only of this work."),
             click.option("--queue", metavar="NAME", shell_complete=completion.queues, help="Only of this queue."),
             click.option("--tag", metavar="NAME", shell_complete=completion.tags, help="Only with this tag."),
+            click.option(
+                "--chain", metavar="ID", shell_complete=completion.ids, help="Only of the chain that ID began."
+            ),
             click.option("--due-before", metavar="TIME", help="Only due before this time (see --tz), or in this span."),
             click.option("--tz", metavar="ZONE", help="The zone of TIME, such as Europe/Berlin."),
             click.option("--held/--not-held", default=None, help="Only those on hold, or only the others."),
@@ -42,13 +46,19 @@ def filter_options(command: F) -> F:
 
 
 def chosen_filters(
-    work: str | None, queue: str | None, tag: str | None, due_before: str | None, tz: str | None, held: bool | None
+    work: str | None,
+    queue: str | None,
+    tag: str | None,
+    chain: str | None,
+    due_before: str | None,
+    tz: str | None,
+    held: bool | None,
 ) -> Filters:
     """Return the filters that were given, as `Scheduler.tasks` takes them. Raises OptionError, ScheduledTimeError."""
     if tz is not None and due_before is None:
         raise click.UsageError("--tz is the zone of --due-before: give --due-before too")
     chosen = Filters()
-    for name, value in (("work", work), ("queue", queue), ("tag", tag)):
+    for name, value in (("work", work), ("queue", queue), ("tag", tag), ("chain", chain)):
         if value == "":
             raise OptionError(f"--{name} is empty: give a name, or leave it out")
         if value is not None:

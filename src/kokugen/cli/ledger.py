@@ -101,7 +101,7 @@ def note(one: Occurrence) -> str:
 @store.json_option
 @store.url_option
 def why_command(name: str, url: str | None, as_json: bool) -> None:
-    """Say in plain words why the schedule NAME runs now, or does not."""
+    """Say in plain words why the schedule NAME, or the task of that id, runs now or does not."""
     with store.opened(url) as scheduler:
         said = scheduler.why(name)
     if as_json:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from kokugen.cli import times
-from kokugen.task import Attempt, TaskInfo
+from kokugen.task import Attempt, Progress, TaskInfo
 
 
 def task_view(info: TaskInfo) -> dict[str, Any]:
@@ -47,6 +47,8 @@ def facts(info: TaskInfo, base: datetime) -> Iterator[tuple[str, str]]:
     yield "due", f"{times.stamp(due)}  {times.relative(due, base)}"
     if info.zone or info.local_time:
         yield "asked for", " ".join(filter(None, (info.local_time, info.zone)))
+    if info.schedule_id is not None and info.nominal is not None:
+        yield "schedule", f"{info.schedule or 'removed'}, its time {times.stamp(info.nominal)}"
     yield "arguments", arguments(info.param)
     yield "queue", f"{info.queue} · priority {info.priority.name.lower()} · {info.mode.name.lower().replace('_', ' ')}"
     yield (
@@ -61,9 +63,20 @@ def unusual(info: TaskInfo) -> Iterator[tuple[str, str | None]]:
     yield "on hold", info.hold
     yield "tags", ", ".join(info.tags)
     yield "unique", info.unique
+    yield "follows", info.follows
+    yield "chain", None if info.chain == info.id else info.chain
     yield "runs on", info.owner
+    yield "progress", progress(info.progress)
     yield "cancel", "requested" if info.cancel_requested else None
     yield "start by", times.stamp(info.start_deadline) if info.start_deadline else None
+
+
+def progress(said: Progress | None) -> str | None:
+    """Return what a run said of its progress, in one line, and when."""
+    if said is None:
+        return None
+    percent = None if said.fraction is None else f"{said.fraction:.0%}"
+    return " · ".join(filter(None, (percent, said.text, times.stamp(said.at))))
 
 
 def arguments(param: Any) -> str:

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -30,6 +31,8 @@ from kokugen.process import CHILD_NAME
 from kokugen.run import Interrupt, Run, Signal
 
 READY = b"ready"
+SAY_S = 0.2
+"""A run's progress is told no more often; the node stores it less often still."""
 JOIN_S = 10.0
 """How long the system may take to tell how a process ended whose pipe is closed."""
 
@@ -58,6 +61,14 @@ class Stopping(Struct, frozen=True, tag=True):
     """The scheduler is stopping."""
 
     reason: str
+
+
+class Said(Struct, frozen=True, tag=True):
+    """What the run with this number says of its progress. It comes before its account, which is an array."""
+
+    number: int
+    fraction: float | None
+    text: str | None
 
 
 _Message = Begin | Stop | Stopping
@@ -103,7 +114,7 @@ class Child:
         try:
             self._send(Begin(number, order))
             run.when_interrupted(stop)
-            account = msgspec.json.decode(self._received(), type=Account)
+            account = self._account(number, run)
         except (EOFError, OSError):
             self._raise_death(run)
         finally:
@@ -126,6 +137,14 @@ class Child:
                 self._ours.close()
             else:
                 self._kill_family()
+
+    def _account(self, number: int, run: Run) -> Account:
+        """Return its account of the run; before that it may say how far it is."""
+        while (message := self._received()).startswith(b"{"):
+            said = msgspec.json.decode(message, type=Said)
+            if said.number == number:
+                run.progress(said.fraction, said.text)
+        return msgspec.json.decode(message, type=Account)
 
     def _received(self) -> bytes:
         """Return its account; before the first one it says that it is ready."""
@@ -213,22 +232,38 @@ class _Server:
         self._number = 0
         self._busy = False
         self._asked: Stop | None = None
-        self._lock = Lock()
+        self._lock, self._sending = Lock(), Lock()
+        self._clock = SystemClock()
+        self._silent_until_s = 0.0
 
     def serve(self) -> None:
         Thread(target=self._listen, name="kokugen-pipe", daemon=True).start()
-        self._pipe.send_bytes(READY)
-        clock = SystemClock()
+        self._send(READY)
         while (begin := self._orders.get()) is not None:
             reference = begin.order.work
             assert reference is not None, "a node says where its work is found"
-            account = perform(begin.order, reference.load, clock, stopping=self._stopping, begun=self._begun)
+            account = perform(begin.order, reference.load, self._clock, stopping=self._stopping, begun=self._begun)
             with self._lock:
                 self._run = None
-            self._pipe.send_bytes(msgspec.json.encode(account))
+            self._send(msgspec.json.encode(account))
             self._busy = False
 
+    def _send(self, message: bytes) -> None:
+        with self._sending:  # a thread that the work started may say something meanwhile
+            self._pipe.send_bytes(message)
+
+    def _say(self, number: int, run: Run) -> None:
+        """Tell the node of a run's progress, unless it was told a moment ago."""
+        now_s = self._clock.boot_s()
+        if now_s < self._silent_until_s:
+            return
+        self._silent_until_s = now_s + SAY_S
+        with suppress(OSError):
+            self._send(msgspec.json.encode(Said(number, *run.said)))
+
     def _begun(self, run: Run) -> None:
+        self._silent_until_s = 0.0
+        run.reporter = partial(self._say, self._number)
         with self._lock:
             self._run = run
             asked = self._asked

@@ -193,10 +193,11 @@ class Claims:
 
     def _received(self, party: Party, answer: ClaimAnswer, asked: Asked) -> None:
         del self._unanswered[party]
+        next_us = None if answer.next_due is None else answer.next_due + self._storage.skew_us
         for lane in party:
             lane.crowded = len(answer.tasks) >= asked.slots
             lane.behind = answer.more
-            lane.timer.answered(answer.next_due, more=answer.more)
+            lane.timer.answered(next_us, more=answer.more)
         self._dispatch(party, answer, asked.sent_s)
 
     def _ask_all(self) -> dict[Party, Asked]:

@@ -24,12 +24,13 @@ from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
+from kokugen.engine.reports import Reports
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.middleware.payloads import Payloads
 from kokugen.options import stored_options
 from kokugen.registry.protocol import WorkRegistry
-from kokugen.repository.protocol import STOP_ASKED
-from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
+from kokugen.repository.protocol import ENDED, STOP_ASKED
+from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
@@ -86,15 +87,18 @@ class Engine:
         self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
         self._outcomes: deque[Outcome] = deque()
+        self._unwritten: dict[Lease, Outcome] = {}
         self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
+        storage.refused_late = self._refused_late
         self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
+        self._reports = Reports(storage, clock)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
         self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
@@ -103,6 +107,8 @@ class Engine:
 
     def hint(self, due_us: int) -> None:
         """Take note that a task due then may have come, or that runs may have been asked to stop (`STOP_ASKED`)."""
+        if due_us == ENDED:
+            return
         if due_us > STOP_ASKED:
             self._claims.hints.hint(due_us)
         elif self._loop is not None and self.runs and not self._keeper.told:
@@ -163,6 +169,7 @@ class Engine:
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
             asyncio.create_task(self._every(self._settings.prune_s, self._prune), name="prune"),
+            asyncio.create_task(self._reports.run(), name="reports"),
             *(asyncio.create_task(service.run(), name=type(service).__name__) for service in self._services),
         ]
         started()
@@ -217,8 +224,15 @@ class Engine:
                 self._claims.be_strict(task.work_id)
                 self._return(task, answer.claim)
                 continue
-            run = make_run(task, answer.claim, work, stopping=self.stopping, trusted_until_s=trusted_until_s)
-            run.completer = self.storage.completer
+            run = make_run(
+                task,
+                answer.claim,
+                work,
+                stopping=self.stopping,
+                trusted_until_s=trusted_until_s,
+                skew_us=self.storage.skew_us,
+            )
+            run.completer, run.reporter = self.storage.completer, self._reports.say
             if self._payloads is not None:
                 run.work, run.conceals = self._payloads.work_of(task, work), self._payloads.conceals
             lease = Lease(task.id, answer.claim)
@@ -256,7 +270,8 @@ class Engine:
             self._settled.set()
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
-        now = self._clock.wall_us()
+        skew_us = self.storage.skew_us
+        now = self._clock.wall_us() - skew_us
         settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
         serial = {self._lane_of.get(Lease(one.run.task.id, one.run.claim)) for one in outcomes if _is_serial(one)}
         writing = self.storage.finish([one.row for _, one in settled])
@@ -265,11 +280,25 @@ class Engine:
         self._end(outcomes)
         refused = await task
         self._recalls.written(outcomes, self.storage.pending_leases)
+        self._keep_unwritten(outcomes)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
-            self._claims.hint(min(retried))
+            self._claims.hint(min(retried) + skew_us)
         self._tell_of_ends(outcomes, serial)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+
+    def _keep_unwritten(self, outcomes: list[Outcome]) -> None:
+        """Keep what could not be written yet: it may be refused later, and that is to be told, too."""
+        if not self.storage.unwritten:
+            self._unwritten.clear()
+            return
+        known = self._unwritten | {Lease(one.run.task.id, one.run.claim): one for one in outcomes}
+        self._unwritten = {lease: known[lease] for lease in self.storage.pending_leases() if lease in known}
+
+    def _refused_late(self, rows: Sequence[Finish]) -> None:
+        for row in rows:
+            if (outcome := self._unwritten.pop(Lease(row.id, row.claim), None)) is not None:
+                self._hooks.tell_refused(outcome)
 
     def _tell_of_ends(self, outcomes: list[Outcome], serial: set[Lane | None]) -> None:
         """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it.

@@ -61,8 +61,7 @@ class Hooks:
         for outcome, settlement in settled:
             run = outcome.run
             if refused and Lease(run.task.id, run.claim) in refused:
-                logger.warning("the outcome of %r is refused: its task was taken over, or ended by force", run)
-                self.tell("superseded", RunEvent(run, outcome.text))
+                self.tell_refused(outcome)
                 continue
             if settlement.row.hold is not None:
                 logger.warning("%r is quarantined: %s", run, outcome.text)
@@ -74,8 +73,13 @@ class Hooks:
             if self.wants("late"):
                 self._tell_if_late(run, late_s)
 
+    def tell_refused(self, outcome: Outcome) -> None:
+        """Tell of a run whose outcome was refused."""
+        logger.warning("the outcome of %r is refused: its task was taken over, or ended by force", outcome.run)
+        self.tell("superseded", RunEvent(outcome.run, outcome.text))
+
     def _tell_if_late(self, run: Run, allowed_s: float) -> None:
-        late_s = (run.started_us - run.task.due_at) / SECOND_US
+        late_s = (run.started_us - run.not_before_us) / SECOND_US
         if run.started_us and late_s > allowed_s:
             self.tell("late", RunEvent(run, None, late_s))
 

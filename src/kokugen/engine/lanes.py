@@ -123,10 +123,16 @@ class Lanes:
             return None
 
 
-def make_run(task: Claimed, claim: str, work: Work, *, stopping: Signal, trusted_until_s: float) -> Run:
-    """Return the run of a task that was claimed: it starts when the task is due."""
-    run = Run(task, claim, work, stopping=stopping, trusted_until_s=trusted_until_s, not_before_us=task.due_at)
-    run.start_before_us = task.start_deadline
+def make_run(
+    task: Claimed, claim: str, work: Work, *, stopping: Signal, trusted_until_s: float, skew_us: int = 0
+) -> Run:
+    """Return the run of a task that was claimed: it starts when the task is due, by the store's clock.
+
+    `skew_us` is by how much the clock that starts it is ahead of that one.
+    """
+    due_us = task.due_at + skew_us
+    run = Run(task, claim, work, stopping=stopping, trusted_until_s=trusted_until_s, not_before_us=due_us)
+    run.start_before_us = None if task.start_deadline is None else task.start_deadline + skew_us
     declared, own_us = work.declared.timeout, stored_options(task.options).timeout_us
     run.timeout_us = duration_us(declared) if own_us is None and declared is not None else own_us
     return run

@@ -103,10 +103,8 @@ class Book:
 
     def _put(self, draft: Draft, definition: Definition, by: str | None, why: str | None, tries: int) -> Reply[Put]:
         def decide(row: ScheduleRow | None) -> Reply[Put]:
-            if row is not None and Draft.of(row) == draft:
-                return Reply.of(Put(row))
             if row is not None:
-                return self.edit(draft, by=by, why=why).then(lambda after: Put(after, changed=True))
+                return self._put_over(row, draft, by, why)
             change = edits.create(self._ids.task_id(), draft, definition, self._act(by, why))
             return self._swap(change).and_then(
                 lambda answer: (
@@ -148,6 +146,13 @@ class Book:
         if plan.answer is None or not plan.answer.dropped:
             return Reply.of(put)
         return self._change(plan.draft.name, edits.go_on, None, None).then(lambda row: replace(put, row=row))
+
+    def _put_over(self, row: ScheduleRow, draft: Draft, by: str | None, why: str | None) -> Reply[Put]:
+        """Edit a schedule where it differs."""
+        draft = edits.put_over(row, draft)
+        if Draft.of(row) == draft:
+            return Reply.of(Put(row))
+        return self.edit(draft, by=by, why=why).then(lambda after: Put(after, changed=True))
 
     def edit(
         self, draft: Draft, *, rev: int | None = None, by: str | None = None, why: str | None = None
@@ -212,6 +217,21 @@ class Book:
     def remove(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[ScheduleRow]:
         """Delete a schedule; its ledger and audit stay."""
         return self._change(name, edits.remove, by, why)
+
+    def declare_all(self, rows: Sequence[ScheduleRow]) -> Reply[list[Changed]]:
+        """Say that code of their owner declares schedules still; what someone changed meanwhile is left out."""
+        now = self._clock.wall_us()
+        again = (replace(row, declared=row.declared + 1, rev=row.rev + 1, modified_at=now) for row in rows)
+        return self._repository.change_schedules([ScheduleChange(row=after, expected=after.rev - 1) for after in again])
+
+    def withdraw(self, seen: ScheduleRow, why: str) -> Reply[ScheduleRow]:
+        """Delete a schedule that its owner declares no more, unless someone has declared it since it was seen."""
+
+        def change(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange | None:
+            same = (row.id, row.owner, row.declared) == (seen.id, seen.owner, seen.declared)
+            return edits.remove(row, definition, act) if same else None
+
+        return self._change(seen.name, change, seen.owner, why)
 
     def rollback(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[ScheduleRow]:
         """Undo the last edit, or the removal, of a schedule. Raises NoScheduleError where there is none to undo."""

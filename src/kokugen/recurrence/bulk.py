@@ -62,6 +62,7 @@ class Bulk:
     def _plan(self, draft: Draft, note: str | None, row: ScheduleRow | None, after: Definition) -> Planned:
         if row is None:
             return Planned(draft, row, edits.create(self._ids.task_id(), draft, after, self._act(), note))
+        draft = edits.put_over(row, draft)
         if Draft.of(row) == draft:
             return Planned(draft, row)
         try:

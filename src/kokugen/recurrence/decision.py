@@ -10,6 +10,7 @@ from hashlib import blake2b
 from itertools import islice
 
 from kokugen.clock import EPOCH, SECOND_US, duration_us, from_us
+from kokugen.errors import InvalidEntryError
 from kokugen.ids import occurrence_id
 from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import After, Every
@@ -96,10 +97,24 @@ class Decision:
         ]
 
     def change(self, template: Template) -> ScheduleChange:
-        """Return the swap that carries it out."""
+        """Return the swap that carries it out. Raises InvalidEntryError where its times do not add up."""
+        self._verify()
         return ScheduleChange(
             row=self.row, expected=self._before.rev, tasks=self.tasks(template), ledger=list(self.ledger)
         )
+
+    def _verify(self) -> None:
+        """Hold what is accounted for against what the trigger counts, where it can calculate that."""
+        counts = [entry.count for entry in self.ledger if entry.count is not None]
+        if not calculates(self._trigger) or len(counts) < len(self.ledger):
+            return
+        enumerated = self._trigger.count_us(self._before.decided + 1, self._decided + 1)
+        if enumerated != sum(counts):
+            first, last = from_us(self._before.decided).isoformat(), from_us(self._decided).isoformat()
+            raise InvalidEntryError(
+                f"schedule {self._before.name!r} has {enumerated} times from {first} to {last}, "
+                f"and {sum(counts)} are accounted for: nothing is decided"
+            )
 
     def _next(self) -> int | None:
         """Return the first nominal time that is not decided."""
@@ -253,9 +268,14 @@ def awaited(row: ScheduleRow) -> Trigger:
     return NO_TIMES if row.next_at is None else Instants((from_us(row.next_at),))
 
 
+def calculates(trigger: Trigger) -> bool:
+    """Return whether a trigger calculates how many times there are, without a walk."""
+    return type(trigger).count_us is not Trigger.count_us
+
+
 def count_of(trigger: Trigger, first: int, last: int) -> int | None:
     """Return how many nominal times there are from `first` to `last`; None where that would take too long."""
-    if type(trigger).count_us is not Trigger.count_us:
+    if calculates(trigger):
         return trigger.count_us(first, last + 1)
     counted = sum(1 for _ in islice(trigger.walk_us(first, last + 1), COUNTED_MAX + 1))
     return counted if counted <= COUNTED_MAX else None

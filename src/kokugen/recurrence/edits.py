@@ -90,6 +90,11 @@ def create(
     )
 
 
+def put_over(row: ScheduleRow, draft: Draft) -> Draft:
+    """Return the draft as it is put over a schedule: where it names no owner, the schedule keeps its own."""
+    return draft if draft.owner is not None else replace(draft, owner=row.owner)
+
+
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)

@@ -51,6 +51,7 @@ class Materialiser:
         random: Random,
         settings: Settings,
         wake_claims: Callable[[int], object] = lambda _due_us: None,
+        skew_us: Callable[[], int] = lambda: 0,
     ) -> None:
         self._repository = repository
         self._definitions = definitions
@@ -58,6 +59,7 @@ class Materialiser:
         self._random = random
         self._settings = settings
         self._wake_claims = wake_claims
+        self._skew_us = skew_us
         self._ahead_us = round(AHEAD_S * SECOND_US)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
@@ -99,7 +101,7 @@ class Materialiser:
 
     async def _decide_some(self) -> bool:
         """Decide about the schedules that are first; return whether there may be more."""
-        now = self._clock.wall_us()
+        now = self._now_us()
         most = SCHEDULES_MAX + len(self._unreadable)
         rows = await self._answered(self._repository.due_schedules(now + self._ahead_us, most), "reading schedules")
         applied = False
@@ -135,6 +137,10 @@ class Materialiser:
             self._unreadable.add(key)
             logger.error("the schedule %r cannot be read by this node, and waits for one that can: %s", row.name, error)
 
+    def _now_us(self) -> int:
+        """Return what time it is for all nodes: a clock that is ahead must not take for missed what has not come."""
+        return self._clock.wall_us() - self._skew_us()
+
     # -- Overlap
 
     def _note_judgements(self, changes: list[ScheduleChange]) -> None:
@@ -145,7 +151,7 @@ class Materialiser:
 
     async def _settle(self) -> None:
         """Let go, or drop, what waits for another occurrence's end: the net below the store's own rules."""
-        now = self._clock.wall_us()
+        now = self._now_us()
         self._judgements = [at for at in self._judgements if at > now]
         asked = self._repository.settle_overlaps(now + self._ahead_us, SCHEDULES_MAX)
         if await self._answered(asked, "settling overlaps"):
@@ -158,7 +164,7 @@ class Materialiser:
         now_s = self._clock.boot_s()
         if now_s < self._forgets_at_s:
             return
-        before = self._clock.wall_us() - KEEP_US
+        before = self._now_us() - KEEP_US
         forgotten = await self._answered(
             self._repository.forget_occurrences(before, FORGOTTEN_MAX), "forgetting occurrences"
         )
@@ -169,7 +175,7 @@ class Materialiser:
         most = 1 + len(self._unreadable)
         rows = await self._answered(self._repository.due_schedules(FAR_US, most), "reading schedules")
         wakes = [row.wake_at for row in rows if (row.id, row.edition) not in self._unreadable]
-        now = self._clock.wall_us()
+        now = self._now_us()
         waits = [self._settings.poll_s]
         waits += [self._in_s(wake - self._ahead_us - now) for wake in wakes if wake is not None]
         waits += [(at - now) / SECOND_US for at in self._judgements]

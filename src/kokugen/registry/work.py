@@ -85,11 +85,22 @@ class Work(Generic[P, R]):
         signature = self.signature()
         if not signature.fits(len(args), kwargs):
             raise self._refused(signature.misfit(args, kwargs))
+        return self._encode(args, kwargs)
+
+    def encode_but(self, later: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return arguments as `encode` does, without the one called `later`, which the task is given when it is due."""
+        signature = self.signature()
+        whole = {**kwargs, later: None}
+        if not signature.fits(len(args), whole):
+            raise self._refused(signature.misfit(args, whole))
+        return self._encode(args, kwargs)
+
+    def _encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if not args and not kwargs:
             return NO_PARAMS
         try:
             text = encode_params(Params(args, kwargs))
-            signature.check(text)
+            self.signature().check(text)
         except LimitExceededError:
             raise
         except CodecError as error:

@@ -25,6 +25,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
@@ -42,6 +43,10 @@ from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState, Upda
 
 STOP_ASKED = -(1 << 62)
 """The hint that runs may have been asked to stop: a time before all times that a task can be due."""
+ENDED = STOP_ASKED + 1
+"""The hint that tasks may have ended."""
+AWAITED = STOP_ASKED + 2
+"""What a process says to others that waits for tasks to end: it is no hint that a listener hears."""
 
 
 @runtime_checkable
@@ -139,6 +144,13 @@ class ClaimRepository(Protocol):
         """
         ...
 
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        """Write what runs say of their progress where the claim is still the row's. Its revision does not grow.
+
+        A row that another transaction holds locked may be left out.
+        """
+        ...
+
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         """Return the runs of all other nodes that hold a lease."""
         ...
@@ -172,6 +184,10 @@ class QueryRepository(Protocol):
 
     def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
         """Return the tasks that exist, in the order asked for."""
+        ...
+
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        """Return those of the ids whose task is over, or that there is no task of: what a wait for them looks for."""
         ...
 
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
@@ -245,9 +261,14 @@ class StoreRepository(Protocol):
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         """Call `hint(due_us)` from any thread when tasks due then may have come (0: unknown). Returns the way out.
 
-        `STOP_ASKED` says that runs may have been asked to stop elsewhere. A hint may be lost or false: it wakes a claim
-        earlier than the poll would, or a beat earlier than its time, and decides nothing.
+        `STOP_ASKED` says that runs may have been asked to stop elsewhere, `ENDED` that tasks may have ended. A hint may
+        be lost or false: it wakes a claim earlier than the poll would, or a beat earlier than its time, and decides
+        nothing.
         """
+        ...
+
+    def ask_for_ends(self) -> None:
+        """Have other processes hint of the tasks that end there, for a few seconds from now on. May do nothing."""
         ...
 
 

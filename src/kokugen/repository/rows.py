@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from kokugen.codec import with_argument
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, Priority, TaskState
 
 ATTEMPTS_KEPT = 100
@@ -39,6 +40,35 @@ class NewTask(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """JSON object of what this task alone has (`kokugen.options.StoredOptions`), or None."""
     zone: str | None = None
     local_time: str | None = None
+
+
+CHAIN_HOLD = "chain"
+"""The hold of a task that waits for the end of another."""
+NOT_REACHED = "not reached"
+"""The reason of a task that was to follow another, which ended otherwise, or was cancelled."""
+
+
+class ChainedTask(NewTask, frozen=True, kw_only=True, array_like=True, gc=False):
+    """A task that others follow, or that follows another; it is added behind the first of its chain, in one call.
+
+    The first has `chain` alone, which is its own id. Those behind it are added if it is, and with it. Each waits on
+    hold until the one that it `follows` ends as `follows_on` says, and is due `follows_delay` microseconds later; where
+    that ends otherwise, or is cancelled, it is Cancelled, and so are those that follow it.
+    """
+
+    hold: str | None = None
+    chain: str
+    follows: str | None = None
+    follows_on: int | None = None
+    """The bits of `kokugen.then.AFTER`."""
+    follows_delay: int | None = None
+    follows_arg: str | None = None
+    """The keyword argument that is given the result of the one before, null where there is none."""
+
+
+def follows(task: NewTask) -> bool:
+    """Return whether a task is added only with the one before it."""
+    return isinstance(task, ChainedTask) and task.follows is not None
 
 
 class AddResult(IntEnum):
@@ -81,6 +111,16 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
     ttl_s: float = 30.0
 
 
+class Link(Struct, frozen=True, array_like=True, gc=False):
+    """What a run is told of its task's chain."""
+
+    chain: str
+    follows: str | None = None
+    argument: str | None = None
+    given: str | None = None
+    """The JSON text of that argument's value."""
+
+
 class Claimed(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A task that was claimed: all that its run needs."""
 
@@ -99,6 +139,32 @@ class Claimed(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     tags: str | None
     options: str | None
     start_deadline: int | None = None
+    link: Link | None = None
+
+    @property
+    def chained(self) -> bool:
+        """Return whether its end may let others go."""
+        return self.link is not None
+
+    @property
+    def follows(self) -> str | None:
+        """Return the id of the task whose end let it go."""
+        return None if self.link is None else self.link.follows
+
+
+def linked_param(param: str, link: Link | None) -> str:
+    """Return arguments with the one that the task before gave, where it gave one."""
+    if link is None or link.argument is None or link.given is None:
+        return param
+    return with_argument(param, link.argument, link.given)
+
+
+def linked(tasks: list[Claimed]) -> list[Claimed]:
+    """Return claimed tasks as the store told them, each with the argument that it was given."""
+    return [
+        task if task.link is None else structs.replace(task, param=linked_param(task.param, task.link))
+        for task in tasks
+    ]
 
 
 class ClaimAnswer(Struct, frozen=True, kw_only=True):
@@ -133,11 +199,18 @@ class Finish(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     reason: str | None = None
     error: str | None = None
     result: str | None = None
+    chained: bool = False
+    """Whether its end may let others go, which then are due."""
 
 
 def is_told(row: Finish) -> bool:
     """Return whether the history tells of this attempt."""
     return row.outcome != "done" and (row.outcome != "released" or row.started_at is not None)
+
+
+def may_wait(row: Finish) -> bool:
+    """Return whether a task waits after this: the run's own, again, or one that follows it."""
+    return row.chained or row.state == TaskState.INITIALIZED
 
 
 class Finished(IntEnum):
@@ -154,6 +227,14 @@ class Lease(Struct, frozen=True, array_like=True, gc=False):
 
     id: str
     claim: str
+
+
+class Report(Struct, frozen=True, array_like=True, gc=False):
+    """What a run says of its progress (`kokugen.task.stored_progress`)."""
+
+    id: str
+    claim: str
+    progress: str
 
 
 class Beaten(Struct, frozen=True, array_like=True, gc=False):

@@ -105,6 +105,8 @@ class ScheduleRow(Struct, frozen=True, kw_only=True, array_like=True):
     """How many of its runs failed in a row, as long as `failures_max` is not None."""
     failures_max: int | None = None
     """At how many of them it wants a decision at once."""
+    declared: int = 0
+    """One more each time that code of its owner says that it declares it still."""
 
 
 class ScheduledTask(NewTask, frozen=True, kw_only=True, array_like=True, gc=False):

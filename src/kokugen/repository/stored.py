@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from kokugen.clock import from_us, instant
+from kokugen.repository.rows import Link, linked_param
 from kokugen.repository.seed_methods import readable_param
-from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState
+from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState, read_progress
 
 ATTEMPT_TIMES = ("claimed_at", "started_at", "finished_at")
 
@@ -49,6 +50,20 @@ class TaskRow(Struct, array_like=True):
     claimed_at: int | None
     started_at: int | None
     finished_at: int | None
+    chain: str | None
+    follows: str | None
+    follows_arg: str | None
+    given: str | None
+    progress: str | None
+    schedule_id: str | None
+    schedule: str | None
+    """The name of the schedule, while there is one."""
+    nominal: int | None
+
+    @property
+    def link(self) -> Link | None:
+        """Return its place in a chain."""
+        return None if self.chain is None else Link(self.chain, self.follows, self.follows_arg, self.given)
 
 
 def info_of(row: TaskRow, namespace: str) -> TaskInfo:
@@ -57,7 +72,7 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         id=row.id,
         work_id=row.work_id,
         scheduled_time=from_us(row.scheduled_time),
-        param=readable_param(row.param),
+        param=readable_param(linked_param(row.param, row.link)),
         state=TaskState(row.state),
         last_modified=from_us(row.modified_at),
         namespace=namespace,
@@ -86,6 +101,12 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         claimed_at=_when(row.claimed_at),
         started_at=_when(row.started_at),
         finished_at=_when(row.finished_at),
+        chain=row.chain,
+        follows=row.follows,
+        progress=read_progress(row.progress, row.fence),
+        schedule_id=row.schedule_id,
+        schedule=row.schedule,
+        nominal=_when(row.nominal),
     )
 
 

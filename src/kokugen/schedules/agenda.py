@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 
 from kokugen.acceptance import check_time
-from kokugen.clock import SECOND_US
-from kokugen.engine.engine import Engine
-from kokugen.errors import KokugenError, OptionError
+from kokugen.clock import SECOND_US, from_us
+from kokugen.engine.engine import Engine, Service
+from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.definitions import Definitions
@@ -27,12 +26,14 @@ from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.recurrence.policy import Policy
 from kokugen.recurrence.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
+from kokugen.recurrence.task_why import task_why
 from kokugen.recurrence.why import why_text
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
 from kokugen.schedules.declarations import Declarations
 from kokugen.schedules.drafts import Drafts, NewSchedule, as_put, counting_on
+from kokugen.task import TaskInfo
 
 logger = logging.getLogger("kokugen")
 
@@ -43,9 +44,11 @@ WHY_US = 7 * 86_400 * SECOND_US
 class Agenda:
     """Of one scheduler. Nothing of it touches the store before it is asked."""
 
-    def __init__(self, parts: Parts, engine: Callable[[], Engine | None], handle: Callable[[], object]) -> None:
+    def __init__(
+        self, parts: Parts, engine: Callable[[], Engine | None], handle: Callable[[], object], owner: str | None
+    ) -> None:
         self.drafts = Drafts(parts, handle)
-        self.declarations = Declarations(self.drafts, self.put)
+        self.declarations = Declarations(self.drafts, self.put, lambda: self.book, owner)
         self._parts = parts
         self._engine = engine
         self._definitions = Definitions()
@@ -139,7 +142,7 @@ class Agenda:
         return Window(self._parts.clock.wall_us(), check_time(start)[0], check_time(end)[0], limit)
 
     def why(self, name: str) -> Reply[str]:
-        """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
+        """Say in words why a schedule, or the task of this id, runs now or does not. Raises NoScheduleError."""
         now = self._parts.clock.wall_us()
 
         def tell(row: ScheduleRow) -> Reply[str]:
@@ -147,7 +150,15 @@ class Agenda:
             definition = self._definitions.of(row)
             return found.then(lambda ledger: why_text(row, definition, ledger, now))
 
-        return self.book.get(name).and_then(tell)
+        def tell_task(infos: list[TaskInfo]) -> str:
+            if not infos:
+                raise NoScheduleError(name)
+            return task_why(infos[0], from_us(now))
+
+        def choose(rows: list[ScheduleRow]) -> Reply[str]:
+            return tell(rows[0]) if rows else self._parts.repository.get([name]).then(tell_task)
+
+        return self.book.rows(ScheduleQuery(names=(name,))).and_then(choose)
 
     # -- Running
 
@@ -163,31 +174,19 @@ class Agenda:
             random=self._parts.random,
             settings=self._parts.settings,
             wake_claims=self._wake_claims,
+            skew_us=self._skew_us,
         )
-        return [Service(self.declarations.put, self._materialiser)]
+        return [self._materialiser, self.declarations]
 
     def _tell(self) -> None:
         if self._materialiser is not None:
             self._materialiser.hint()
 
+    def _skew_us(self) -> int:
+        engine = self._engine()
+        return 0 if engine is None else engine.storage.skew_us
+
     def _wake_claims(self, due_us: int) -> None:
         engine = self._engine()
         if engine is not None:
             engine.hint(due_us)
-
-
-class Service:
-    """What an engine runs beside itself: first `before`, once, then `materialiser`."""
-
-    def __init__(self, before: Callable[[], Coroutine[Any, Any, None]], materialiser: Materialiser) -> None:
-        self._before = before
-        self._materialiser = materialiser
-
-    async def run(self) -> None:
-        """Go on until it is cancelled."""
-        await self._before()
-        await self._materialiser.run()
-
-    def hint(self) -> None:
-        """Have the schedules looked at again."""
-        self._materialiser.hint()

@@ -100,7 +100,8 @@ class Drafts:
         work = self._parts.work_of(param.work_id)
         request = request_of(param, None if work is None else work.declared)
         request = self._through_middleware(replace(request, template=True))
-        return self._drafted(when, said, row_of(request, "", work, self._parts.payloads))
+        declared = None if work is None else work.declared
+        return self._drafted(when, said, row_of(request, "", work, declared, payloads=self._parts.payloads))
 
     def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
         if task.unique_key is not None or task.id:
@@ -125,6 +126,8 @@ class Drafts:
         schedule_chain(self._parts.middleware, accept)(request)
         if len(seen) != 1:
             raise OptionError(f"a middleware did not pass the schedule of {request.work_id!r} on, once")
+        if seen[0].options.then:
+            raise OptionError("then=… is not for the tasks of a schedule: let its work schedule what is to follow")
         return seen[0]
 
     def _declared_options(self, work: Work) -> Options | None:

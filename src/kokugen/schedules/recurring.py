@@ -265,7 +265,7 @@ class Recurring(Asking):
         return self._await(self._agenda.book.audit(name, limit), "reading")
 
     def why(self, name: str) -> str:
-        """Say in plain words why a schedule runs now, or does not."""
+        """Say in plain words why a schedule, or the task of this id, runs now or does not. Raises NoScheduleError."""
         return self._await(self._agenda.why(name), "reading")
 
 

@@ -28,6 +28,7 @@ from kokugen.repository.rows import (
     Finished,
     Lease,
     Recovered,
+    Report,
     Retention,
     Revision,
 )
@@ -49,11 +50,12 @@ T = TypeVar("T")
 
 
 class Asked(Struct, frozen=True):
-    """A claim that was asked for at `sent_s` on the boot clock: from then its leases count."""
+    """A claim that was asked for at `sent_s` on the boot clock: from then its leases count; `sent_us` on the wall's."""
 
     nonce: str
     slots: int
     sent_s: float
+    sent_us: int
     reply: Reply[ClaimAnswer]
 
 
@@ -75,6 +77,10 @@ class LeasedTasks:
         self.node = node
         self.shared = shared
         self.fenced = 0
+        self.skew_us = 0
+        """By how much this node's wall clock is ahead of the store's, which says what is due, as far as that shows."""
+        self.refused_late: Callable[[Sequence[Finish]], object] = lambda _: None
+        """Is told of outcomes that could not be written at first, and were refused when they were tried again."""
         self.completer = Completer(repository)
         self._clock = clock
         self._ids = ids
@@ -99,7 +105,8 @@ class LeasedTasks:
 
     async def start(self) -> list[Recovered]:
         """Join: write down this node, take over what dead nodes left, hold back what is not to be restored."""
-        await self.repository.register(self.node)
+        await self._answered(self.repository.register(self.node), "joining")
+        await self._ask_the_time()
         recovered = await self.watch(everything=not self.shared)
         await self.sync()
         return recovered
@@ -129,22 +136,36 @@ class LeasedTasks:
             ahead_us=int(self._settings.ahead_s * 1_000_000),
             ttl_s=self._settings.ttl_s,
         )
-        sent_s = self._clock.boot_s()
-        asked = self._unanswered[request.nonce] = Asked(request.nonce, slots, sent_s, self.repository.claim(request))
+        sent_s, sent_us = self._clock.boot_s(), self._clock.wall_us()
+        reply = self.repository.claim(request)
+        asked = self._unanswered[request.nonce] = Asked(request.nonce, slots, sent_s, sent_us, reply)
         return asked
 
     async def answer(self, asked: Asked) -> ClaimAnswer:
         """Wait for a claim. Raises RepositoryError; then `adopt` what it may have taken."""
         answer = await self._answered(asked.reply, "claiming")
         del self._unanswered[asked.nonce]
+        self._compare_clocks(asked.sent_us, answer.now)
         return answer
 
     async def adopt(self, asked: Asked) -> ClaimAnswer:
         """Return what a claim took whose answer was lost. Raises RepositoryError."""
+        sent_us = self._clock.wall_us()
         answer = await self._answered(self.repository.held(self.node.node_id, asked.nonce), "adopting a claim")
         del self._unanswered[asked.nonce]
+        self._compare_clocks(sent_us, answer.now)
         adopted: ClaimAnswer = replace(answer, more=True)
         return adopted
+
+    async def _ask_the_time(self) -> None:
+        """Compare clocks before anything is decided by them."""
+        sent_us = self._clock.wall_us()
+        answer = await self._answered(self.repository.held(self.node.node_id, NOBODY), "asking for the time")
+        self._compare_clocks(sent_us, answer.now)
+
+    def _compare_clocks(self, sent_us: int, store_us: int) -> None:
+        """Learn how wrong this node's wall clock is at least: the store read its own between question and answer."""
+        self.skew_us = max(sent_us - store_us, 0) or min(self._clock.wall_us() - store_us, 0)
 
     async def give_back_unanswered(self) -> None:
         """Give back what was claimed without an answer, so that nothing is left that nobody runs.
@@ -174,8 +195,8 @@ class LeasedTasks:
 
     async def flush(self) -> bool:
         """Try again to write what could not be written (the seed's RetryMarking); return whether all is written."""
-        if self._outbox:
-            await self.finish(list(self._outbox.values()))
+        if self._outbox and (refused := await self.finish(list(self._outbox.values()))):
+            self.refused_late(refused)
         return not self._outbox
 
     async def beat(self, leases: Sequence[Lease]) -> list[Beaten]:
@@ -186,6 +207,10 @@ class LeasedTasks:
         """Return those of the runs that are Done by their own completion. Raises RepositoryError."""
         infos = await self._answered(self.repository.get([run.task.id for run in runs]), "reading completed tasks")
         return done_by(runs, infos)
+
+    async def report(self, rows: Sequence[Report]) -> None:
+        """Write what runs say of their progress. Raises RepositoryError where the store does not answer."""
+        await self._answered(self.repository.report(rows), "telling of progress")
 
     async def announce(self) -> None:
         """Tell the store, for those who look at it, that this node is alive."""
@@ -230,7 +255,7 @@ class LeasedTasks:
             due_before=from_us(self._clock.wall_us()),
             limit=PAGE,
         )
-        while page := await self.repository.page(query):
+        while page := await self._answered(self.repository.page(query), "listing overdue tasks"):
             await asyncio.gather(*(self._restore(info, restored, errors) for info in page))  # in few transactions
             query = replace(query, after=_position(page[-1]))
         return restored, errors
@@ -241,7 +266,8 @@ class LeasedTasks:
             if self._should_restore(info):
                 restored[info.id] = info
             else:
-                await self.repository.revise(info.id, Revision(hold=NOT_RESTORED, rev=info.rev))
+                revision = Revision(hold=NOT_RESTORED, rev=info.rev)
+                await self._answered(self.repository.revise(info.id, revision), "holding back")
         except Exception as error:  # noqa: BLE001 - the user's should_restore may raise anything
             errors[info.id] = error
 
@@ -273,7 +299,7 @@ class LeasedTasks:
 
     async def retire(self) -> None:
         """Leave: nothing of this node can still be running."""
-        await self.repository.retire(self.node.node_id)
+        await self._answered(self.repository.retire(self.node.node_id), "leaving")
 
 
 def _position(info: TaskInfo) -> tuple[int, str]:

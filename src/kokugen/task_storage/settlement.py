@@ -140,4 +140,5 @@ def _row(
         reason=reason,
         error=error,
         result=result,
+        chained=run.task.chained,
     )

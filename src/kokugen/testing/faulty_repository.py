@@ -30,6 +30,7 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
@@ -144,6 +145,9 @@ class FaultyRepository:
     def listen(self, hint: Callable[[int], object]) -> Callable[[], None]:
         return self._inner.listen(hint)
 
+    def ask_for_ends(self) -> None:
+        self._inner.ask_for_ends()
+
     def within(self, connection: object) -> Joined:
         """Take part in a user's transaction as the wrapped repository does; what fails there is the user's to say."""
         return join(self._inner, connection)
@@ -161,6 +165,9 @@ class FaultyRepository:
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         return self._ask("beat", lambda: self._inner.beat(leases, ttl_s=ttl_s))
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        return self._ask("report", lambda: self._inner.report(rows))
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._ask("watch", lambda: self._inner.watch(node_id))
@@ -181,6 +188,9 @@ class FaultyRepository:
 
     def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
         return self._ask("get", lambda: self._inner.get(task_ids))
+
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        return self._ask("over", lambda: self._inner.over(task_ids))
 
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         return self._ask("page", lambda: self._inner.page(query))

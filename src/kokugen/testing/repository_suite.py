@@ -22,6 +22,7 @@ from kokugen.testing.clock import ManualClock
 from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
 from kokugen.testing.suite.cancelling import CancellingCases
+from kokugen.testing.suite.chaining import ChainingCases
 from kokugen.testing.suite.choosing import ChoosingCases
 from kokugen.testing.suite.claiming import ClaimingCases
 from kokugen.testing.suite.finishing import FinishingCases
@@ -52,6 +53,7 @@ class RepositorySuite(
     SeedingCases,
     MarkingCases,
     SharingCases,
+    ChainingCases,
     SchedulingCases,
     AccountingCases,
     OverlappingCases,

@@ -32,8 +32,10 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Revision,
     is_told,
+    may_wait,
 )
 from kokugen.task import Mode, TaskState, replace
 
@@ -51,7 +53,7 @@ class MemoryClaims(MemoryStore):
     def add(self, tasks: Sequence[NewTask]) -> Reply[list[Added]]:
         with self._lock:
             now = self._clock.wall_us()
-            answers = [self._table.add(task, now) for task in tasks]
+            answers = list(self._table.add_all(tasks, now))
         if self._hints:
             pairs = zip(tasks, answers, strict=True)
             self._hint([task.due_at for task, answer in pairs if answer.result == AddResult.ADDED])
@@ -89,7 +91,8 @@ class MemoryClaims(MemoryStore):
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._finish(row, now) for row in rows]
-        self._hint([row.due_at or now for row in rows if row.state == _WAITING])
+        self._hint([row.due_at or now for row in rows if may_wait(row)])
+        self._tell_end()
         return Reply.of(answers)
 
     def _finish(self, row: Finish, now: int) -> Finished:
@@ -129,6 +132,13 @@ class MemoryClaims(MemoryStore):
                     beaten.append(Beaten(lease.id, lease.claim, record.cancel_requested))
         return Reply.of(beaten)
 
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        with self._lock:
+            for row in rows:
+                if (record := self._run(row.id, row.claim)) is not None:
+                    record.progress = row.progress
+        return Reply.of(None)
+
     def _run(self, task_id: str, claim: str) -> Record | None:
         record = self._table.by_state[_WORKING].get(task_id)
         return record if record is not None and record.claim == claim else None
@@ -161,7 +171,10 @@ class MemoryClaims(MemoryStore):
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
         with self._lock:
             now = self._clock.wall_us()
-            return Reply.of([self._cancel(task_id, request, now) for task_id in request.ids])
+            asked = sorted(enumerate(request.ids), key=lambda pair: -self._table.depth(pair[1]))
+            answers = {place: self._cancel(task_id, request, now) for place, task_id in asked}
+        self._tell_end()
+        return Reply.of([answers[place] for place in range(len(asked))])
 
     def _cancel(self, task_id: str, request: CancelRequest, now: int) -> CancelAnswer:
         record = self._table.records.get(task_id)

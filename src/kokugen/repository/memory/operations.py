@@ -37,7 +37,7 @@ class MemoryOperations(MemoryStore):
         record.reason = record.error = record.result = record.hold = None
         record.claimed_at = record.started_at = None
         record.cancel_requested = False
-        self._table.wait(record, due_at, now)
+        self._table.revive(record, due_at, now)
         return True
 
     def prune(self, retention: Retention) -> Reply[int]:

@@ -23,6 +23,11 @@ class MemoryQueries(MemoryStore):
             found = (record for task_id in task_ids if (record := self._table.records.get(task_id)))
             return Reply.of(self._infos(found))
 
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        with self._lock:
+            records = self._table.records
+            return Reply.of([one for one in task_ids if one not in records or records[one].state >= TaskState.DONE])
+
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         limit = max(0, min(query.limit, PAGE_MAX))
         with self._lock:
@@ -73,7 +78,7 @@ class MemoryQueries(MemoryStore):
             return Reply.of(self._infos(part))
 
     def _infos(self, records: Iterable[Record]) -> list[TaskInfo]:
-        return [info_of(record, self._namespace) for record in records]
+        return [info_of(record, self._namespace, self._schedules.rows) for record in records]
 
 
 def _by_due(record: Record) -> tuple[int, str]:

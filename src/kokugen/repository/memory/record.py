@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 from msgspec import Struct
 
 from kokugen.clock import from_us, to_us
-from kokugen.repository.rows import Claimed, NewTask
+from kokugen.repository.rows import ChainedTask, Claimed, Link, NewTask, linked_param
+from kokugen.repository.schedule_rows import ScheduledTask, ScheduleRow
 from kokugen.repository.seed_methods import readable_param
-from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState
+from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState, read_progress
 
 
 class Record(Struct, gc=False):
@@ -40,16 +42,28 @@ class Record(Struct, gc=False):
     claimed_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    given: str | None = None
+    progress: str | None = None
+
+    @property
+    def link(self) -> Link | None:
+        """Return its place in a chain."""
+        asked = self.asked
+        if not isinstance(asked, ChainedTask):
+            return None
+        return Link(asked.chain, asked.follows, asked.follows_arg, self.given)
 
 
-def info_of(record: Record, namespace: str) -> TaskInfo:
+def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]) -> TaskInfo:
     """Return what is known of the task."""
-    asked = record.asked
+    asked, link = record.asked, record.link
+    of = asked if isinstance(asked, ScheduledTask) else None
+    schedule = None if of is None else schedules.get(of.schedule_id)
     return TaskInfo(
         work_id=asked.work_id,
         scheduled_time=from_us(asked.scheduled_time),
         id=record.id,
-        param=readable_param(asked.param),
+        param=readable_param(linked_param(asked.param, link)),
         state=TaskState(record.state),
         last_modified=from_us(record.modified_at),
         namespace=namespace,
@@ -78,6 +92,12 @@ def info_of(record: Record, namespace: str) -> TaskInfo:
         claimed_at=_instant(record.claimed_at),
         started_at=_instant(record.started_at),
         finished_at=_instant(record.finished_at),
+        chain=None if link is None else link.chain,
+        follows=None if link is None else link.follows,
+        progress=read_progress(record.progress, record.fence),
+        schedule_id=None if of is None else of.schedule_id,
+        schedule=None if schedule is None else schedule.name,
+        nominal=None if of is None else from_us(of.nominal),
     )
 
 
@@ -92,11 +112,11 @@ def tags_of(asked: NewTask) -> tuple[str, ...]:
 
 def claimed_of(record: Record) -> Claimed:
     """Return all that a run of the task needs."""
-    asked = record.asked
+    asked, link = record.asked, record.link
     return Claimed(
         id=record.id,
         work_id=asked.work_id,
-        param=asked.param,
+        param=linked_param(asked.param, link),
         queue=asked.queue,
         mode=asked.mode,
         scheduled_time=asked.scheduled_time,
@@ -109,6 +129,7 @@ def claimed_of(record: Record) -> Claimed:
         tags=asked.tags,
         options=asked.options,
         start_deadline=record.start_deadline,
+        link=link,
     )
 
 
@@ -134,6 +155,7 @@ def fits(record: Record, query: TaskQuery) -> bool:
         and (query.queue is None or asked.queue == query.queue)
         and (query.unique is None or asked.unique_key == query.unique)
         and (query.owner is None or record.owner == query.owner)
+        and (query.chain is None or (record.link is not None and record.link.chain == query.chain))
         and (query.held is None or (record.hold is not None) == query.held)
         and (query.due_before is None or record.due_at < to_us(query.due_before))
         and (query.due_from is None or record.due_at >= to_us(query.due_from))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kokugen.reply import Reply
 from kokugen.repository.memory.record import Record
 from kokugen.repository.memory.store import MemoryStore
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.schedule_rows import (
     LEDGER_MAX,
     REPLACED,
@@ -72,7 +73,8 @@ class MemorySchedules(MemoryStore):
             occurrences = self._table.occurrences
             overdue = list(occurrences.overdue(until_us))[:limit]
             changed = sum(occurrences.settle(one, now, self._ask_to_stop) for one in overdue)
-        self._hint([0] if changed else [])
+        for due_us in (0, STOP_ASKED) if changed else ():
+            self._hint([due_us])
         return Reply.of(changed)
 
     def _ask_to_stop(self, record: Record, now: int) -> bool:
@@ -116,11 +118,13 @@ class MemorySchedules(MemoryStore):
         with self._lock:
             for kept in self._schedules.ledger.values():
                 old = [row for row in kept if row.last < before_us][:left]
-                kept[:] = [row for row in kept if all(row is not one for one in old)]
+                if old:
+                    kept[:] = [row for row in kept if all(row is not one for one in old)]
                 left -= len(old)
             for ends in self._table.occurrences.ends.values():
                 gone = [end for end in ends if end.nominal < before_us][:left]
-                ends[:] = [end for end in ends if all(end is not one for one in gone)]
+                if gone:
+                    ends[:] = [end for end in ends if all(end is not one for one in gone)]
                 left -= len(gone)
         return Reply.of(limit - left)
 

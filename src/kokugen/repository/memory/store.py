@@ -9,6 +9,7 @@ from kokugen.clock import Clock, SystemClock
 from kokugen.ids import IdSource, system_random
 from kokugen.repository.memory.schedule_table import ScheduleTable
 from kokugen.repository.memory.table import TaskTable
+from kokugen.repository.protocol import ENDED
 from kokugen.task import NAMESPACE_DEFAULT, NodeInfo
 
 URL = "memory://"
@@ -51,6 +52,14 @@ class MemoryStore:
             self._hints = [other for other in self._hints if other is not hint]
 
         return leave
+
+    def ask_for_ends(self) -> None:
+        """Do nothing: who waits is in this process, and is told of every end."""
+
+    def _tell_end(self) -> None:
+        """Tell the listeners that tasks may have ended. As `_hint`."""
+        for hint in self._hints:
+            hint(ENDED)
 
     def _hint(self, due: Collection[int]) -> None:
         """Tell the listeners of tasks that wait now. Call it without the lock: a listener may call back."""

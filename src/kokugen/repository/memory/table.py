@@ -8,21 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from kokugen.repository.memory.chains import Chains
 from kokugen.repository.memory.heap import LazyHeap, WaitingTasks
 from kokugen.repository.memory.occurrences import Occurrences
 from kokugen.repository.memory.record import Record, attempt_of
-from kokugen.repository.rows import ATTEMPTS_KEPT, Added, AddResult, NewTask
+from kokugen.repository.rows import (
+    ATTEMPTS_KEPT,
+    CHAIN_HOLD,
+    NOT_REACHED,
+    Added,
+    AddResult,
+    ChainedTask,
+    NewTask,
+    follows,
+)
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, ScheduledTask
-from kokugen.task import Attempt, Mode, TaskState
+from kokugen.task import Attempt, Mode, TaskState, replace
+from kokugen.then import ON_DONE, ON_FAILED
 
 _WAITING = TaskState.INITIALIZED.value
 _WORKING = TaskState.WORKING.value
+ENDS = {TaskState.DONE.value: ON_DONE, TaskState.FAILED.value: ON_FAILED}
+"""After which ends another may follow, as the bits that it is asked with."""
 
 
 class TaskTable:
     """All tasks of one namespace. `by_state` has the ended ones in the order in which they ended."""
 
-    __slots__ = ("_deadlines", "_history", "_unique", "by_state", "occurrences", "records", "waiting")
+    __slots__ = ("_chains", "_deadlines", "_history", "_unique", "by_state", "occurrences", "records", "waiting")
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -31,7 +44,18 @@ class TaskTable:
         self._deadlines = LazyHeap()
         self._unique: dict[str, str] = {}
         self._history: dict[str, list[Attempt]] = {}
+        self._chains = Chains()
         self.occurrences = Occurrences(self._release, self.end)
+
+    def add_all(self, tasks: Iterable[NewTask], now: int) -> Iterator[Added]:
+        """Take new tasks in; those that follow come with the first of their chain, or not at all."""
+        fresh = False
+        for task in tasks:
+            if fresh or not follows(task):
+                yield (answer := self.add(task, now))
+                fresh = answer.result is AddResult.ADDED
+            else:
+                yield Added(task.id, AddResult.EXISTED)
 
     def add(self, task: NewTask, now: int) -> Added:
         """Take a new task in (T1), unless its id is there or its unique key is taken."""
@@ -41,7 +65,11 @@ class TaskTable:
             holder = self._unique.setdefault(task.unique_key, task.id)
             if holder != task.id:
                 return Added(holder, AddResult.DUPLICATE)
-        record = Record(task.id, task, task.due_at, task.start_deadline, now, now)
+        hold = None
+        if isinstance(task, ChainedTask):
+            self._chains.add(task)
+            hold = task.hold
+        record = Record(task.id, task, task.due_at, task.start_deadline, now, now, hold=hold)
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
         self._enrol(record, now)
         return Added(task.id, AddResult.ADDED)
@@ -94,6 +122,9 @@ class TaskTable:
         if record.asked.unique_key is not None:
             del self._unique[record.asked.unique_key]
         self._move(record, state, now)
+        for follower in self._followers(record):
+            if follower.state == _WAITING and follower.hold == CHAIN_HOLD:
+                self._let_follow(follower, record, now)
         if isinstance(record.asked, ScheduledTask):
             self.occurrences.ended(record, now)
 
@@ -106,8 +137,32 @@ class TaskTable:
         self._enrol(record, now)
         self._tell_wait(record)
 
+    def depth(self, task_id: str) -> int:
+        """Return behind how many others a task waits: who is cancelled with one before is told of first."""
+        record, depth = self.records.get(task_id), 0
+        while record is not None and record.hold == CHAIN_HOLD and isinstance(record.asked, ChainedTask):
+            record, depth = self.records.get(record.asked.follows or ""), depth + 1
+        return depth
+
+    def revive(self, record: Record, due_at: int, now: int) -> None:
+        """Make a task that is over wait again (T12); with it those that it kept from being reached."""
+        self.wait(record, due_at, now)
+        if isinstance(record.asked, ChainedTask):
+            self._rejoin(record, record.asked, now)
+
+    def _rejoin(self, record: Record, asked: ChainedTask, now: int) -> None:
+        before = None if asked.follows is None else self.records.get(asked.follows)
+        if before is not None and before.state < TaskState.DONE:
+            self.change(record, asked, None, CHAIN_HOLD, now)
+        for follower in self._followers(record):
+            if follower.state == TaskState.CANCELLED and follower.reason == NOT_REACHED:
+                follower.reason = None
+                self.revive(follower, follower.due_at, now)
+
     def remove(self, record: Record) -> None:
         """Forget a task that is over (T14)."""
+        if isinstance(record.asked, ChainedTask):
+            self._chains.remove(record.asked)
         del self.records[record.id], self.by_state[record.state][record.id]
         self._history.pop(record.id, None)
         if isinstance(record.asked, ScheduledTask):
@@ -177,6 +232,27 @@ class TaskTable:
         if states is None:
             return self.records.values()
         return (record for state in sorted(states) for record in self.by_state[state].values())
+
+    def _followers(self, record: Record) -> list[Record]:
+        """Return the tasks that follow this one."""
+        if not isinstance(record.asked, ChainedTask):
+            return []
+        return [self.records[task_id] for task_id in self._chains.followers(record.id)]
+
+    def _let_follow(self, follower: Record, before: Record, now: int) -> None:
+        """Release a task that waited for the end of another, or cancel it where that ended otherwise."""
+        asked = follower.asked
+        assert isinstance(asked, ChainedTask)
+        assert asked.follows_on is not None
+        if not asked.follows_on & ENDS.get(before.state, 0):
+            follower.reason = NOT_REACHED
+            self.end(follower, TaskState.CANCELLED, now)
+            return
+        done = before.state == TaskState.DONE
+        follower.given = (before.result if done else None) or "null"
+        due_at = now + (asked.follows_delay or 0)
+        moved = replace(asked, scheduled_time=due_at, zone=None, local_time=None)
+        self.change(follower, moved, due_at, None, now)
 
     def _tell_wait(self, record: Record) -> None:
         if isinstance(record.asked, ScheduledTask):

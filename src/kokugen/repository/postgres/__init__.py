@@ -24,7 +24,7 @@ from kokugen.repository.postgres.guest import guest_of
 from kokugen.repository.postgres.hints import Hint, Hints
 from kokugen.repository.postgres.lane import Action
 from kokugen.repository.postgres.store import Store
-from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.protocol import AWAITED, ENDED, STOP_ASKED
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -39,9 +39,11 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
+    may_wait,
 )
 from kokugen.repository.schedule_rows import (
     AuditRow,
@@ -76,7 +78,7 @@ class PostgresRepository(SeedMethods):
         self._pid = os.getpid()
         self._store: Store | None = None
         self._drift = Drift()
-        self._hints = Hints(self._address, self._namespace, self._ids.node_id(), self._clock.wall_us)
+        self._hints = Hints(self._address, self._namespace, self._ids.node_id(), self._clock)
 
     @property
     def url(self) -> str:
@@ -169,8 +171,8 @@ class PostgresRepository(SeedMethods):
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
         if not rows:
             return Reply.of([])
-        reply = self._ask(actions.FINISH, rows)
-        waiting = [row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED]
+        reply = self._telling(self._ask(actions.FINISH, rows))
+        waiting = [row.due_at or 0 for row in rows if may_wait(row)]
         return self._hinting(reply, min(waiting)) if waiting else reply
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
@@ -180,6 +182,9 @@ class PostgresRepository(SeedMethods):
             return self._ask(actions.PART, leases, ttl_s)
         beaten: Reply[list[list[Beaten]]] = self._ask(actions.BEAT, leases)
         return beaten.then(lambda each: [one for ones in each for one in ones])
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        return self._ask(actions.REPORT, rows) if rows else Reply.of(None)
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._ask(actions.WATCH, node_id)
@@ -192,7 +197,19 @@ class PostgresRepository(SeedMethods):
 
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
         reply: Reply[list[CancelAnswer]] = self._ask(actions.CANCEL, request, task_ids=request.ids)
-        return reply.then(self._tell_of_stops)
+        return self._telling(reply.then(self._tell_of_stops))
+
+    def ask_for_ends(self) -> None:
+        self._opened().tell(AWAITED)
+
+    def _telling(self, reply: Reply[T]) -> Reply[T]:
+        """Tell, once it is answered, that tasks may have ended: here, and elsewhere where someone waits."""
+        store, ends = self._store, self._hints.ends
+        if store is not None and ends.awaited:
+            reply.when_done(lambda: store.tell(ENDED))
+        if self._hints.heard_by:
+            reply.when_done(lambda: self._hints.hear(ENDED))
+        return reply
 
     def _tell_of_stops(self, answers: list[CancelAnswer]) -> list[CancelAnswer]:
         """Tell elsewhere that runs were asked to stop; here whoever cancels knows."""
@@ -212,6 +229,9 @@ class PostgresRepository(SeedMethods):
     def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
         found: Reply[list[TaskInfo | None]] = self._ask(actions.GET, task_ids)
         return found.then(lambda infos: [info for info in infos if info is not None])
+
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        return self._ask(actions.OVER, task_ids)
 
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         return self._ask(actions.PAGE, query)
@@ -257,7 +277,14 @@ class PostgresRepository(SeedMethods):
         return self._hinting(reply, min(due)) if due else reply
 
     def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
-        return self._ask(actions.SETTLE_OVERLAPS, until_us, limit)
+        settled: Reply[int] = self._ask(actions.SETTLE_OVERLAPS, until_us, limit)
+        return settled.then(self._tell_of_replaced)
+
+    def _tell_of_replaced(self, changed: int) -> int:
+        """Tell here and elsewhere that runs may have been asked to stop for the next occurrence."""
+        if changed:
+            self._hinting(Reply.of(None), STOP_ASKED)
+        return changed
 
     def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
         return self._ask(actions.FORGET_OCCURRENCES, before_us, limit)

@@ -29,6 +29,7 @@ FINISH = Action(
 
 BEAT = Action(run=runs.beat, what="a beat", lane="keep", merges=True, repeatable=True)
 PART = Action(run=runs.part, what="a last beat", lane="keep", repeatable=True)
+REPORT = Action(run=runs.report, what="telling of progress", lane="keep", repeatable=True)
 WATCH = Action(run=runs.watch, what="watching", lane="keep", reads=True)
 RECOVER = Action(run=runs.recover, what="recovering runs", lane="keep")
 REGISTER = Action(run=changes.register, what="registering a node", lane="keep", repeatable=True)
@@ -42,6 +43,7 @@ REVIVE = Action(run=changes.revive, what="reviving tasks", lane="steer")
 PRUNE = Action(run=changes.prune, what="pruning", lane="steer", repeatable=True)
 
 GET = Action(run=reading.get, what="reading tasks", lane="look", merges=True, reads=True)
+OVER = Action(run=reading.over, what="looking for ends", lane="look", reads=True)
 PAGE = Action(run=reading.page, what="reading a page", lane="read", reads=True)
 COUNT = Action(run=reading.count, what="counting tasks", lane="read", reads=True)
 ATTEMPTS = Action(run=reading.attempts, what="reading a history", lane="look", reads=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from kokugen.repository.rows import Added, AddResult, NewTask
+from kokugen.repository.rows import Added, AddResult, ChainedTask, NewTask, follows
 
 T = TypeVar("T")
 
@@ -74,6 +74,7 @@ def _add(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[list[Added
         asked = encode([(task.id, task.unique_key) for task in left.values()])
         (found,) = yield Ask("holders", {**names, "rows": asked})
         _look(found, left, answers)
+        _leave(left, answers)
         pause_s = AGAIN_S
     return [answers[place] for place in range(len(tasks))]
 
@@ -87,4 +88,12 @@ def _look(found: str, left: dict[int, NewTask], answers: dict[int, Added]) -> No
             answers[place] = Added(holder, AddResult.DUPLICATE)
             del left[place]
         else:
-            assert task.unique_key is not None, "a task that collides with none is added"
+            assert task.unique_key is not None or follows(task), "a task that collides with none is added"
+
+
+def _leave(left: dict[int, NewTask], answers: dict[int, Added]) -> None:
+    """Answer tasks that follow others, where the first of their chain is answered: they are with it, or not at all."""
+    firsts = {task.id for task in left.values() if not follows(task)}
+    for place, task in list(left.items()):
+        if isinstance(task, ChainedTask) and task.chain not in firsts:
+            answers[place] = Added(left.pop(place).id, AddResult.EXISTED)

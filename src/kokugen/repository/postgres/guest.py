@@ -22,7 +22,7 @@ from kokugen.repository.postgres.identity import Identity
 from kokugen.repository.postgres.links import ASYNC_LINKS, AsyncLink, Link, link_of
 from kokugen.repository.postgres.runs import finish_names
 from kokugen.repository.postgres.statement import Statement, common, compiled, source
-from kokugen.repository.rows import Added, AddResult, Finish, Finished, NewTask
+from kokugen.repository.rows import Added, AddResult, Finish, Finished, NewTask, may_wait
 from kokugen.task import TaskState
 
 T = TypeVar("T")
@@ -139,9 +139,12 @@ def add(host: Host, tasks: Sequence[NewTask]) -> Steps[list[Added]]:
     pairs = zip(tasks, answers, strict=True)
     due_us = min((task.due_at for task, one in pairs if one.result is AddResult.ADDED), default=None)
     if due_us is not None and due_us < host.clock.wall_us() + SOON_US:
-        told = payload(GUEST, due_us, host.namespace)
-        yield Ask("notify", {"channel": channel(host.schema), "payload": told})
+        yield _notification(host, due_us)
     return answers
+
+
+def _notification(host: Host, due_us: int) -> Ask:
+    return Ask("notify", {"channel": channel(host.schema), "payload": payload(GUEST, due_us, host.namespace)})
 
 
 def finish(host: Host, row: Finish) -> Steps[Finished]:
@@ -149,6 +152,8 @@ def finish(host: Host, row: Finish) -> Steps[Finished]:
     for _ in range(FINISHES):
         (written,) = yield Ask("finish", finish_names(host.names, [row]))
         if written:
+            if may_wait(row):
+                yield _notification(host, row.due_at or 0)
             return Finished.APPLIED
         found = yield Ask("lock", host.names | {"id": row.id})
         if found is None or found[0] != row.claim:

@@ -14,7 +14,9 @@ from typing import Any
 
 import asyncpg
 
+from kokugen.clock import Clock
 from kokugen.errors import KokugenError
+from kokugen.repository.ends import Ends
 from kokugen.repository.postgres.address import Address
 from kokugen.repository.postgres.pool import Pool
 from kokugen.repository.postgres.session import Session
@@ -35,13 +37,14 @@ Hint = Callable[[int], object]
 class Hints:
     """Who wants to know, and how others are told. Everything but `tell` and `hear` belongs to the loop."""
 
-    def __init__(self, address: Address, namespace: str, name: str, now_us: Callable[[], int]) -> None:
+    def __init__(self, address: Address, namespace: str, name: str, clock: Clock) -> None:
         self.heard_by: list[Hint] = []
         self._channel = channel(address.schema)
         self._namespace = namespace
         self._name = name
-        self._now_us = now_us
-        self._dues: dict[bool, int] = {}
+        self._now_us = clock.wall_us
+        self.ends = Ends(clock)
+        self._dues: dict[int, int] = {}
         self._telling: asyncio.Task[None] | None = None
 
     def hear(self, due_us: int) -> None:
@@ -62,8 +65,8 @@ class Hints:
                 loop.call_soon_threadsafe(self._gather, pool, due_us)
 
     def _gather(self, pool: Pool, due_us: int) -> None:
-        is_time = due_us >= 0  # the others say something else, and take nothing from what is due
-        self._dues[is_time] = min(self._dues.get(is_time, due_us), due_us)
+        kind = min(due_us, 0)  # below zero are no times: each says something else, and takes nothing from what is due
+        self._dues[kind] = min(self._dues.get(kind, due_us), due_us)
         if self._telling is None:
             self._telling = asyncio.create_task(self._notify(pool))
 
@@ -133,7 +136,8 @@ class Hints:
     def _on_notification(self, _link: Any, _pid: int, _channel: str, payload: str) -> None:
         name, _, rest = payload.partition(" ")
         due, _, namespace = rest.partition(" ")
-        if name != self._name and namespace == self._namespace and _NUMBER.fullmatch(due):
+        for_us = name != self._name and namespace == self._namespace and _NUMBER.fullmatch(due)
+        if for_us and not self.ends.heard(int(due)):
             self.hear(int(due))
 
 

@@ -17,7 +17,9 @@ from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 PAGE_MAX = 1000
 
 
-_ROW = f"json_build_array({', '.join(f't.{name}' for name in TaskRow.__struct_fields__)})"
+_SCHEDULE = "(SELECT s.name FROM kokugen.schedule s WHERE s.namespace = t.namespace AND s.id = t.schedule_id)"
+_TOLD = {name: f"t.{name}" for name in TaskRow.__struct_fields__} | {"schedule": _SCHEDULE}
+_ROW = f"json_build_array({', '.join(_TOLD.values())})"
 
 
 _GET = (
@@ -47,6 +49,19 @@ async def get(scope: Scope, ids: Sequence[str]) -> list[TaskInfo | None]:
     (found,) = await scope.session.fetch(compiled(_GET, scope.schema), scope.names | {"ids": list(dict.fromkeys(ids))})
     by_id = {info.id: info for info in _infos(found, scope.namespace)}
     return [by_id.get(task_id) for task_id in ids]
+
+
+_OVER = (
+    "SELECT coalesce(json_agg(asked.id), '[]')::text FROM unnest(:ids::text[]) AS asked (id) LEFT JOIN LATERAL"
+    " (SELECT state FROM kokugen.task WHERE namespace = :ns::text AND id = asked.id LIMIT 1) t ON true"
+    " WHERE coalesce(t.state, 2) >= 2"
+)
+
+
+async def over(scope: Scope, ids: Sequence[str]) -> list[str]:
+    """Return the ids of tasks that are over, or not there."""
+    (found,) = await scope.session.fetch(compiled(_OVER, scope.schema), scope.names | {"ids": list(ids)})
+    return msgspec.json.decode(found, type=list[str])
 
 
 async def modified_since(scope: Scope, since_us: int, limit: int) -> list[TaskInfo]:
@@ -82,6 +97,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
         ("queue", query.queue),
         ("unique_key", query.unique),
         ("owner", query.owner),
+        ("chain", query.chain),
     ):
         if value is not None:
             conditions.append(f"{column} = :{column}::text")

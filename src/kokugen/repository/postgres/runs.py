@@ -13,7 +13,7 @@ from msgspec import structs
 from kokugen.errors import InvalidEntryError, RepositoryUnavailableError
 from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
-from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered
+from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered, Report
 from kokugen.task import TaskState
 
 PAUSES_S = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
@@ -126,6 +126,11 @@ async def part(scope: Scope, leases: Sequence[Lease], ttl_s: float) -> list[Beat
 
 def _by_lease(text: str) -> dict[Lease, Beaten]:
     return {Lease(one.id, one.claim): one for one in msgspec.json.decode(text, type=list[Beaten])}
+
+
+async def report(scope: Scope, rows: Sequence[Report]) -> None:
+    """Write what runs say of their progress, but where a row is locked."""
+    await scope.session.row("report", scope.names | {"rows": encode(rows)})
 
 
 async def watch(scope: Scope, node_id: str) -> list[Observed]:

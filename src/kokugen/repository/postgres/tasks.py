@@ -12,7 +12,7 @@ import msgspec
 
 from kokugen.repository.postgres.adding import adding
 from kokugen.repository.postgres.lane import Scope
-from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask
+from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask, linked
 
 # -- T1
 
@@ -66,4 +66,4 @@ async def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:
 
 
 def _claimed(text: str | None) -> list[Claimed]:
-    return [] if text is None else msgspec.json.decode(text, type=list[Claimed])
+    return [] if text is None else linked(msgspec.json.decode(text, type=list[Claimed]))

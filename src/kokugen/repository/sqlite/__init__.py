@@ -20,8 +20,9 @@ from kokugen.clock import Clock, SystemClock
 from kokugen.errors import KokugenError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
+from kokugen.repository.ends import Ends
 from kokugen.repository.joining import Joined
-from kokugen.repository.protocol import STOP_ASKED
+from kokugen.repository.protocol import AWAITED, ENDED, STOP_ASKED
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -35,9 +36,11 @@ from kokugen.repository.rows import (
     NewTask,
     Observed,
     Recovered,
+    Report,
     Retention,
     Revision,
     StoreHealth,
+    may_wait,
 )
 from kokugen.repository.schedule_rows import (
     AuditRow,
@@ -110,6 +113,7 @@ class SQLiteRepository(SeedMethods):
         self._readers = self._new_readers()
         self._file: tuple[int, int] | None = None
         self._bell = self._new_bell()
+        self._ends = Ends(self._clock)
 
     def _new_bell(self) -> Bell:
         return Bell(self._path, f"{self._pid}-{self._ids.nonce()[:16]}")
@@ -169,7 +173,7 @@ class SQLiteRepository(SeedMethods):
 
     def _watch(self, writer: Writer) -> None:
         """Hear of other processes' commits: by the bell at once, else when the writer looks."""
-        self._bell.listen(self._hint)
+        self._bell.listen(self._hear)
         writer.watching = True
         writer.submit(Operation(reply=Reply(), run=_wake))
 
@@ -197,6 +201,13 @@ class SQLiteRepository(SeedMethods):
 
         return leave
 
+    def ask_for_ends(self) -> None:
+        self._opened().submit(Operation(reply=Reply(), run=_wake, due_us=AWAITED))
+
+    def _hear(self, due_us: int) -> None:
+        if not self._ends.heard(due_us):
+            self._hint(due_us)
+
     def _on_wait(self, bell: Bell, due_us: int) -> None:
         if due_us - self._clock.wall_us() < SOON_US:
             bell.ring(due_us)  # of the writer's own thread: another one may have come with another bell meanwhile
@@ -223,6 +234,12 @@ class SQLiteRepository(SeedMethods):
             self._hint(operation.due_us)
         return reply
 
+    def _telling(self, reply: Reply[T]) -> Reply[T]:
+        """Tell those who listen here, once it is answered, that tasks may have ended."""
+        if self._hints:
+            reply.when_done(lambda: self._hint(ENDED))
+        return reply
+
     def _read(self, query: Callable[..., T], *arguments: Any, briefly: bool = False) -> Reply[T]:
         try:
             self._opened()
@@ -244,11 +261,16 @@ class SQLiteRepository(SeedMethods):
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
         if not rows:
             return Reply.of([])
-        due_us = min((row.due_at or 0 for row in rows if row.state == TaskState.INITIALIZED), default=None)
-        return self._submit(runs.finish, rows=list(rows), due_us=due_us)
+        due_us = min((row.due_at or 0 for row in rows if may_wait(row)), default=None)
+        if due_us is None and self._ends.awaited:
+            due_us = ENDED
+        return self._telling(self._submit(runs.finish, rows=list(rows), due_us=due_us))
 
     def beat(self, leases: Sequence[Lease], *, ttl_s: float | None = None) -> Reply[list[Beaten]]:
         return self._submit(runs.beat, leases, ttl_s, urgent=True) if leases else Reply.of([])
+
+    def report(self, rows: Sequence[Report]) -> Reply[None]:
+        return self._submit(runs.report, rows) if rows else Reply.of(None)
 
     def watch(self, node_id: str) -> Reply[list[Observed]]:
         return self._submit(runs.watch, node_id)
@@ -260,7 +282,7 @@ class SQLiteRepository(SeedMethods):
         return self._submit(tasks.held, node_id, claim)
 
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
-        return self._submit(changes.cancel, request, due_us=STOP_ASKED)
+        return self._telling(self._submit(changes.cancel, request, due_us=STOP_ASKED))
 
     def revise(self, task_id: str, revision: Revision) -> Reply[int]:
         return self._submit(changes.revise, task_id, revision, due_us=revision.due_at or 0)
@@ -269,19 +291,25 @@ class SQLiteRepository(SeedMethods):
         return guest_of(connection, self._library.scheme, self._host)
 
     def _host(self) -> Host:
-        writer = self._opened()
+        self._opened()
+        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock, knock=self._knock)
 
-        def knock(due_us: int) -> None:
-            passed: Reply[None] = Reply()
-            passed.when_done(lambda: self._hint(due_us))
-            writer.submit(Operation(reply=passed, run=_wake, due_us=due_us))
-
-        return Host(path=self._path, file=self._file, namespace=self._namespace, clock=self._clock, knock=knock)
+    def _knock(self, due_us: int) -> None:
+        """Hint here and elsewhere of what this repository did not write itself, or learnt of after it did."""
+        writer = self._writer
+        if writer is None:  # it is being closed
+            return
+        passed: Reply[None] = Reply()
+        passed.when_done(lambda: self._hint(due_us))
+        writer.submit(Operation(reply=passed, run=_wake, due_us=due_us))
 
     # -- Reading
 
     def get(self, task_ids: Sequence[str]) -> Reply[list[TaskInfo]]:
         return self._read(reading.get, self._namespace, task_ids, briefly=True)
+
+    def over(self, task_ids: Sequence[str]) -> Reply[list[str]]:
+        return self._read(reading.over, self._namespace, task_ids, briefly=True)
 
     def page(self, query: TaskQuery) -> Reply[list[TaskInfo]]:
         return self._read(reading.page, self._namespace, query)
@@ -325,7 +353,13 @@ class SQLiteRepository(SeedMethods):
         return self._submit(decisions.change, rows=list(changes_), due_us=due_us)
 
     def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
-        return self._submit(schedules.settle_overlaps, until_us, limit)
+        return self._submit(schedules.settle_overlaps, until_us, limit).then(self._tell_of_stops)
+
+    def _tell_of_stops(self, changed: int) -> int:
+        """Tell here and elsewhere that runs may have been asked to stop for the next occurrence."""
+        if changed:
+            self._knock(STOP_ASKED)
+        return changed
 
     def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
         return self._submit(schedules.forget, before_us, limit)

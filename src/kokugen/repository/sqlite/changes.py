@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from kokugen.errors import NoEntryError, NotUpdatableStateError, StaleRevisionError
-from kokugen.repository.rows import CancelAnswer, CancelRequest, CancelResult, Revision
+from kokugen.repository.rows import CHAIN_HOLD, CancelAnswer, CancelRequest, CancelResult, Revision
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.runs import REMEMBER
 from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
@@ -29,9 +30,26 @@ _RELEASED = (
 """An occurrence that may not run beside another waits for its turn still."""
 
 
+_FOLLOWING = (
+    "SELECT json_group_array(id) FROM (SELECT id FROM task WHERE namespace = :ns AND state = 0 AND hold = :hold"
+    " AND id IN (SELECT value FROM json_each(:ids)) ORDER BY rowid DESC)"
+)
+
+
 def cancel(scope: Scope, request: CancelRequest) -> list[CancelAnswer]:
-    """Cancel tasks one by one."""
-    return [_cancel(scope, request, task_id) for task_id in request.ids]
+    """Cancel tasks one by one, those that follow others before them, so that each is told of for itself."""
+    waiting = {task_id: place for place, task_id in enumerate(_following(scope, request.ids))}
+    places = sorted(range(len(request.ids)), key=lambda place: waiting.get(request.ids[place], len(waiting)))
+    answers = {place: _cancel(scope, request, request.ids[place]) for place in places}
+    return [answers[place] for place in range(len(request.ids))]
+
+
+def _following(scope: Scope, ids: Sequence[str]) -> list[str]:
+    """Return those of many tasks that wait for others, the last of each chain first."""
+    if len(ids) < 2:
+        return []
+    names = {"ns": scope.namespace, "ids": encode(ids), "hold": CHAIN_HOLD}
+    return msgspec.json.decode(one(scope.db, _FOLLOWING, names), type=list[str])
 
 
 def _cancel(scope: Scope, request: CancelRequest, task_id: str) -> CancelAnswer:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from kokugen.clock import Clock
 from kokugen.errors import TransactionError
 from kokugen.repository.joining import Kind, kinds, named
-from kokugen.repository.rows import Added, AddResult, Finish, Finished, NewTask
+from kokugen.repository.rows import Added, AddResult, Finish, Finished, NewTask, may_wait
 from kokugen.repository.sqlite import runs, tasks
 from kokugen.repository.sqlite.borrowed import BorrowedApsw, BorrowedStandard
 from kokugen.repository.sqlite.connection import file_identity
@@ -59,7 +59,12 @@ class Guest:
 
     def finish(self, row: Finish) -> Finished:
         """Write how a run ends, once: what an earlier transaction wrote of it is no success of this one."""
-        return Finished.APPLIED if runs.end(self._scope(self._host()), [row]) else Finished.FENCED
+        host = self._host()
+        if not runs.end(self._scope(host), [row]):
+            return Finished.FENCED
+        if may_wait(row):
+            host.knock(0)
+        return Finished.APPLIED
 
     def _scope(self, host: Host) -> Scope:
         connection = self._connection

@@ -118,7 +118,7 @@ class StandardConnection:
         return self._db.in_transaction
 
     def execute(self, sql: str, values: Values = (), /) -> Iterable[tuple[Any, ...]]:
-        if values or not sql.startswith("CREATE"):
+        if values or not sql.startswith(("CREATE", "ALTER")):
             return self._db.execute(sql, values)
         for statement in statements(sql):
             self._db.execute(statement)

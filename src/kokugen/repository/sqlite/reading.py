@@ -22,8 +22,9 @@ def _body(name: str) -> str:
     return f"coalesce({name}, (SELECT body FROM task_{name} b WHERE b.namespace = t.namespace AND b.id = t.id))"
 
 
-_BODIES = {name: _body(name) for name in ("param", "result")}
-_ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in TaskRow.__struct_fields__)})"
+_SCHEDULE = "(SELECT s.name FROM schedule s WHERE s.namespace = t.namespace AND s.id = t.schedule_id)"
+_TOLD = {name: _body(name) for name in ("param", "result")} | {"schedule": _SCHEDULE}
+_ROW = f"json_array({', '.join(_TOLD.get(name, name) for name in TaskRow.__struct_fields__)})"
 
 
 def tasks(
@@ -57,6 +58,17 @@ def get(db: Connection, namespace: str, ids: Sequence[str]) -> list[TaskInfo]:
     return [by_id[task_id] for task_id in ids if task_id in by_id]
 
 
+_OVER = (
+    "SELECT json_group_array(value) FROM json_each(:ids) WHERE"
+    " coalesce((SELECT state FROM task WHERE namespace = :ns AND id = value), 2) >= 2"
+)
+
+
+def over(db: Connection, namespace: str, ids: Sequence[str]) -> list[str]:
+    """Return the ids of tasks that are over, or not there."""
+    return msgspec.json.decode(one(db, _OVER, {"ns": namespace, "ids": encode(ids)}), type=list[str])
+
+
 def page(db: Connection, namespace: str, query: TaskQuery) -> list[TaskInfo]:
     """Return one page in order of due time, then id."""
     limit = max(0, min(query.limit, PAGE_MAX))
@@ -82,6 +94,7 @@ def _where(query: TaskQuery) -> tuple[str, dict[str, Any]]:
         ("queue", query.queue),
         ("unique_key", query.unique),
         ("owner", query.owner),
+        ("chain", query.chain),
     ):
         if value is not None:
             conditions.append(f"{column} = :{column}")

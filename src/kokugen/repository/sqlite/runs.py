@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kokugen.errors import InvalidEntryError
-from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered, is_told
+from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered, Report, is_told
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
 from kokugen.task import TaskState
@@ -115,6 +115,7 @@ _OBSERVED = _rows("id", "claim", "beat")
 _SEEN = f"{_MATCH} AND task.beat = r.beat"
 _SEEN_JOIN = f"r CROSS JOIN task t ON {_SEEN.replace('task.', 't.')}"
 _BEAT = f"{_LEASES}UPDATE task SET beat = beat + 1, ttl_s = coalesce(:ttl, ttl_s) FROM r WHERE {_MATCH}"
+_REPORT = f"{_rows('id', 'claim', 'progress')}UPDATE task SET progress = r.progress FROM r WHERE {_MATCH}"
 _BEATEN = (
     f"{_LEASES}SELECT json_group_array(json_array(t.id, t.claim, json(iif(t.cancel_requested, 'true', 'false'))))"
     f" FROM {_JOIN}"
@@ -139,6 +140,11 @@ def beat(scope: Scope, leases: Sequence[Lease], ttl_s: float | None) -> list[Bea
     names = {"ns": scope.namespace, "rows": encode(leases)}
     scope.db.execute(_BEAT, names | {"ttl": ttl_s})
     return msgspec.json.decode(one(scope.db, _BEATEN, names), type=list[Beaten])
+
+
+def report(scope: Scope, rows: Sequence[Report]) -> None:
+    """Write what runs say of their progress."""
+    scope.db.execute(_REPORT, {"ns": scope.namespace, "rows": encode(rows)})
 
 
 def watch(scope: Scope, node_id: str) -> list[Observed]:

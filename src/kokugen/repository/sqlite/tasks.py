@@ -5,7 +5,7 @@ A statement a row would hand over the interpreter's lock once a row, and crawl b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,10 +14,13 @@ from msgspec import Struct
 from kokugen.repository.rows import (
     Added,
     AddResult,
+    ChainedTask,
     ClaimAnswer,
     Claimed,
     ClaimRequest,
     NewTask,
+    follows,
+    linked,
 )
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
@@ -43,7 +46,8 @@ def encode(value: object) -> str:
 
 # -- T1
 
-_FIELDS = NewTask.__struct_fields__
+_FIELDS = ChainedTask.__struct_fields__
+"""The columns of a new task; one that is in no chain tells the first of them alone."""
 _ADD = (
     f"INSERT INTO task (namespace, {', '.join(_FIELDS)}, created_at, modified_at)"
     f" SELECT :ns, {', '.join(f'value->>{n}' for n in range(len(_FIELDS)))}, :now, :now"
@@ -70,9 +74,20 @@ def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
         answers = [Added(task.id, AddResult.ADDED) for task in tasks]
     else:
         db.execute("ROLLBACK TO adding")
-        answers = [_add_one(scope, task) for task in tasks]
+        answers = list(_add_singly(scope, tasks))
     db.execute("RELEASE adding")
     return answers
+
+
+def _add_singly(scope: Scope, tasks: Sequence[NewTask]) -> Iterator[Added]:
+    """Add tasks one by one; those that follow come with the first of their chain, or not at all."""
+    fresh = False
+    for task in tasks:
+        if fresh or not follows(task):
+            yield (answer := _add_one(scope, task))
+            fresh = answer.result is AddResult.ADDED
+        else:
+            yield Added(task.id, AddResult.EXISTED)
 
 
 def _add_one(scope: Scope, task: NewTask) -> Added:
@@ -116,9 +131,11 @@ _STRICT = (
     f"UPDATE task SET mode = {int(Mode.AT_MOST_ONCE)}"
     " WHERE namespace = :ns AND id IN (SELECT value FROM json_each(:ids))"
 )
-_CLAIMED = {"attempt": "attempt + 1", "fence": "fence + 1", "param": "p"}
+_LINK = "json(iif(chain IS NULL, NULL, json_array(chain, follows, follows_arg, given)))"
+_HELD = {"param": "p", "link": _LINK}
+_CLAIMED = {**_HELD, "attempt": "attempt + 1", "fence": "fence + 1"}
 _CLAIMED_ROW = f"json_array({', '.join(_CLAIMED.get(name, name) for name in Claimed.__struct_fields__)})"
-_HELD_ROW = f"json_array({', '.join('p' if n == 'param' else n for n in Claimed.__struct_fields__)})"
+_HELD_ROW = f"json_array({', '.join(_HELD.get(name, name) for name in Claimed.__struct_fields__)})"
 
 
 def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
@@ -164,7 +181,7 @@ def _made_strict(scope: Scope, taken: list[Claimed], strict: frozenset[str]) -> 
 
 
 def _pick(scope: Scope, sql: str, names: dict[str, Any]) -> list[Claimed]:
-    return msgspec.json.decode(one(scope.db, sql, names), type=list[Claimed])
+    return linked(msgspec.json.decode(one(scope.db, sql, names), type=list[Claimed]))
 
 
 def pick_sql(request: ClaimRequest, plain: str = "") -> str:
@@ -218,5 +235,5 @@ def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:
         f"SELECT json_group_array({_HELD_ROW}) FROM (SELECT t.*, {_PARAM} AS p FROM task t"
         " WHERE namespace = ? AND state = 1 AND owner = ? AND claim = ? ORDER BY rank, due_at, id)"
     )
-    tasks = msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id, nonce)), type=list[Claimed])
+    tasks = linked(msgspec.json.decode(one(scope.db, sql, (scope.namespace, node_id, nonce)), type=list[Claimed]))
     return ClaimAnswer(claim=nonce, tasks=tasks, next_due=None, more=False, now=scope.now)

@@ -143,9 +143,11 @@ class Writer:
 
     def _hint(self, batch: list[Operation]) -> None:
         hinted = [one.due_us for one in batch if one.due_us is not None]
-        for kind in ([due_us for due_us in hinted if due_us < 0], [due_us for due_us in hinted if due_us >= 0]):
-            if kind:  # below zero are no times: what is said there takes nothing from what is due
-                self._tell(self._waits, min(kind))
+        times = [due_us for due_us in hinted if due_us >= 0]
+        for due_us in {due_us for due_us in hinted if due_us < 0}:  # these are no times: each says something else
+            self._tell(self._waits, due_us)
+        if times:
+            self._tell(self._waits, min(times))
 
     def _tell(self, listener: Callable[..., object], *heard: int) -> None:
         try:

@@ -60,6 +60,13 @@ class CrossingCases:
             "async": self.is_async,
         }
 
+    def test_what_work_says_of_its_progress_is_heard_by_the_node(self, lab: DispatchLab) -> None:
+        run, heard = lab.run(works.progress, 0.25, "a quarter \N{CLOCK FACE ONE OCLOCK}"), list[object]()
+        run.reporter = lambda run: heard.append(run.said)
+        (outcome,) = lab.sent(lab.started(), run)
+        assert outcome.ending is Ending.RETURNED
+        assert heard == [(0.25, "a quarter \N{CLOCK FACE ONE OCLOCK}")]
+
     def test_each_run_has_a_context_of_its_own(self, lab: DispatchLab) -> None:
         runs = [lab.run(works.tell) for _ in range(6)]
         told = [msgspec.json.decode(one.result or "")["id"] for one in lab.sent(lab.started(), *runs)]

@@ -60,6 +60,11 @@ def fail(how: str) -> None:
     raise error
 
 
+def progress(fraction: float, text: str) -> None:
+    """Say how far it is."""
+    current_run().progress(fraction, text)
+
+
 def tell() -> dict[str, Any]:
     """Return what the run says of itself."""
     run = current_run()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kokugen.clock import from_us
-from kokugen.repository.rows import Finished, Lease, Observed
-from kokugen.task import Attempt, Mode, NodeInfo, TaskState, replace
+from kokugen.repository.rows import Finished, Lease, Observed, Report
+from kokugen.task import Attempt, Mode, NodeInfo, Progress, TaskState, replace, stored_progress
 from kokugen.testing.suite.lab import NOBODY, NODE, OTHER_NODE, STALE, STATES, Lab, ask, assert_changed
 
 
@@ -22,6 +22,39 @@ class KeepingCases:
             Observed(first, claim, 0, 6.0, NODE),
             Observed(second, claim, 0, 6.0, NODE),
         ]
+
+    # -- Progress
+
+    def test_what_a_run_says_of_its_progress_is_kept_and_changes_nothing_else(self, lab: Lab) -> None:
+        task_id = lab.add()
+        claim = lab.start(task_id)
+        before = lab.info(task_id)
+        for fraction, text in ((0.25, None), (None, "é"), (1.0, "x" * 500)):
+            said = stored_progress(before.fence, fraction, text, lab.now)
+            ask(lab.repo.report([Report(task_id, claim, said)]))
+            assert lab.info(task_id) == replace(before, progress=Progress(fraction, text, from_us(lab.now)))
+        lab.finish(task_id, claim)
+        assert lab.info(task_id).progress == Progress(1.0, "x" * 500, from_us(lab.now))
+
+    def test_what_a_run_says_that_is_not_the_tasks_any_more_is_not_kept(self, lab: Lab) -> None:
+        task_id = lab.add()
+        old = lab.start(task_id)
+        lab.recover(*lab.watch())
+        lab.start(task_id)
+        before = lab.whole(task_id)
+        ask(lab.repo.report([Report(task_id, old, stored_progress(1, 0.5, None, lab.now))]))
+        ask(lab.repo.report([Report(NOBODY, STALE, stored_progress(1, 0.5, None, lab.now))]))
+        ask(lab.repo.report([]))
+        assert lab.whole(task_id) == before
+
+    def test_the_next_run_begins_without_progress(self, lab: Lab) -> None:
+        task_id = lab.add()
+        claim = lab.start(task_id)
+        ask(lab.repo.report([Report(task_id, claim, stored_progress(1, 0.5, None, lab.now))]))
+        lab.finish(task_id, claim, TaskState.INITIALIZED)
+        assert lab.info(task_id).progress is not None
+        lab.start(task_id)
+        assert lab.info(task_id).progress is None
 
     def test_a_watcher_does_not_see_its_own_runs(self, lab: Lab) -> None:
         lab.add()

@@ -85,6 +85,10 @@ class Lab:
         """Let time pass on all clocks."""
         self.clock.advance(timedelta(seconds=seconds))
 
+    def number(self) -> int:
+        """Return a number that no other call of this bench gets."""
+        return next(self._numbers)
+
     # -- Adding
 
     def new(self, **asked: Any) -> NewTask:

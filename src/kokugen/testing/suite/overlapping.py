@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Event
 
 import pytest
 
+from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.schedule_rows import Overlap
 from kokugen.task import TaskState
 from kokugen.testing.suite.lab import ask
 from kokugen.testing.suite.schedule_lab import ScheduleLab, task_id
 
 ONE_AT_A_TIME = [overlap for overlap in Overlap if overlap is not Overlap.ALLOW]
+WITHIN_S = 10.0
 DROPPED = ("Cancelled", None, "overlap")
 WAITING = ("Initialized", None, None)
 HELD = ("Initialized", "overlap", None)
@@ -95,6 +98,15 @@ class OverlappingCases:
         assert plans.lab.claimed() == []
         plans.lab.pass_time(5)
         assert plans.lab.claimed() == [task_id(5)]
+
+    def test_the_node_that_runs_what_is_replaced_is_told_at_once(self, plans: ScheduleLab) -> None:
+        plans.create("daily", 0, 5, overlap=Overlap.REPLACE)
+        plans.start_one(0)
+        plans.lab.pass_time(6)
+        told = Event()
+        plans.lab.repo.listen(lambda due_us: told.set() if due_us == STOP_ASKED else None)
+        assert plans.settle() == 1
+        assert told.wait(WITHIN_S)
 
     def test_a_waiting_occurrence_that_is_cancelled_lets_the_next_go(self, plans: ScheduleLab) -> None:
         plans.create("daily", 1, 2, 3)

@@ -12,7 +12,7 @@ from kokugen.clock import from_us
 from kokugen.repository.rows import ATTEMPTS_KEPT
 from kokugen.task import Attempt, TaskQuery, TaskState, replace
 from kokugen.testing.clock import START
-from kokugen.testing.suite.lab import NOBODY, NODE, OTHER_NODE, SECOND_US, Lab, ask
+from kokugen.testing.suite.lab import ENDED, NOBODY, NODE, OTHER_NODE, SECOND_US, Lab, ask
 
 FILTERS: dict[str, dict[str, Any]] = {
     "all": {},
@@ -49,6 +49,11 @@ class QueryingCases:
     def test_get_of_nothing_is_nothing(self, lab: Lab) -> None:
         lab.add()
         assert ask(lab.repo.get([])) == []
+
+    def test_what_is_over_is_told_of_and_what_is_not_there(self, lab: Lab) -> None:
+        ids = {state: lab.in_state(state) for state in TaskState}
+        assert set(ask(lab.repo.over([*ids.values(), NOBODY]))) == {*(ids[state] for state in ENDED), NOBODY}
+        assert ask(lab.repo.over([])) == []
 
     def test_get_returns_more_than_a_page(self, lab: Lab) -> None:
         tasks = [lab.new() for _ in range(1500)]

@@ -24,6 +24,17 @@ from kokugen.testing.suite.schedule_lab import ScheduleLab, task_id
 class SchedulingCases:
     """`change_schedules` and what reads it."""
 
+    # -- What a task says of its schedule
+
+    def test_a_task_says_which_schedule_and_which_of_its_times_it_is_of(self, plans: ScheduleLab) -> None:
+        row = plans.create("daily", 0)
+        info, other = plans.lab.info(task_id(0)), plans.lab.info(plans.lab.add())
+        assert (info.schedule_id, info.schedule, info.nominal) == (row.id, "daily", from_us(plans.at(0)))
+        assert (other.schedule_id, other.schedule, other.nominal) == (None, None, None)
+        plans.change(row, expected=row.rev, remove=True)
+        after = plans.lab.info(task_id(0))
+        assert (after.schedule_id, after.schedule, after.nominal) == (row.id, None, info.nominal)
+
     # -- The row
 
     def test_a_schedule_is_stored_as_it_was_given(self, plans: ScheduleLab) -> None:

@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from kokugen.repository.protocol import ENDED
 from kokugen.repository.rows import AddResult, CancelResult, Finished
 from kokugen.task import TaskInfo, TaskQuery, TaskState
 from kokugen.testing.suite.keeping import node
@@ -48,7 +49,7 @@ class SharingCases:
 
         def hint(due_us: int) -> None:
             heard.append(due_us)
-            if due_us <= due_at:
+            if 0 <= due_us <= due_at:
                 came.set()
 
         leave = lab.repo.listen(hint)
@@ -105,6 +106,20 @@ class SharingCases:
                 await reply
 
         asyncio.run(live())
+
+    @pytest.mark.parametrize("end", ["finished", "cancelled"])
+    def test_a_listener_hears_of_tasks_that_end(self, lab: Lab, end: str) -> None:
+        task_id = lab.add()
+        claim = lab.start(task_id) if end == "finished" else None
+        ended = Event()
+        leave = lab.repo.listen(lambda due_us: ended.set() if due_us == ENDED else None)
+        lab.repo.ask_for_ends()
+        if claim is None:
+            lab.cancel(task_id)
+        else:
+            lab.finish(task_id, claim)
+        assert ended.wait(ANSWER_MAX_S)
+        leave()
 
     # -- Opening and closing
 

@@ -16,6 +16,7 @@ CREATE TABLE schedule (
   delay bigint,
   failures integer NOT NULL DEFAULT 0,
   failures_max integer,
+  declared bigint NOT NULL DEFAULT 0,
   namespace text COLLATE "C" NOT NULL,
   id text COLLATE "C" NOT NULL,
   name text COLLATE "C" NOT NULL,
@@ -268,11 +269,11 @@ BEGIN
   ELSIF expected IS NULL THEN
     INSERT INTO schedule (namespace, id, name, owner, spec, policy, template, overlap, gen, rev, edition, decided,
            next_at, wake_at, spaced, paused_at, paused_until, paused_note, paused_by, runs, skipped, coalesced,
-           created_at, modified_at, delay, failures, failures_max)
+           created_at, modified_at, delay, failures, failures_max, declared)
     VALUES (ns, of, s->>1, s->>2, s->>3, s->>4, s->>5, s->>6, (s->>7)::integer, (s->>8)::bigint, (s->>9)::integer,
            (s->>10)::bigint, (s->>11)::bigint, (s->>12)::bigint, (s->>13)::bigint, (s->>14)::bigint, (s->>15)::bigint,
            s->>16, s->>17, (s->>18)::bigint, (s->>19)::bigint, (s->>20)::bigint, (s->>21)::bigint, (s->>22)::bigint,
-           (s->>23)::bigint, (s->>24)::integer, (s->>25)::integer)
+           (s->>23)::bigint, (s->>24)::integer, (s->>25)::integer, (s->>26)::bigint)
     ON CONFLICT DO NOTHING;
   ELSE
     UPDATE schedule x
@@ -282,7 +283,7 @@ BEGIN
            paused_at = (s->>14)::bigint, paused_until = (s->>15)::bigint, paused_note = s->>16, paused_by = s->>17,
            runs = (s->>18)::bigint, skipped = (s->>19)::bigint, coalesced = (s->>20)::bigint,
            created_at = (s->>21)::bigint, modified_at = (s->>22)::bigint, delay = (s->>23)::bigint,
-           failures = (s->>24)::integer, failures_max = (s->>25)::integer
+           failures = (s->>24)::integer, failures_max = (s->>25)::integer, declared = (s->>26)::bigint
      WHERE x.namespace = ns AND x.id = of AND x.rev = expected;
   END IF;
   IF NOT FOUND THEN

@@ -67,7 +67,7 @@ WITH clock AS MATERIALIZED (
                FROM ranked) AS r
       WHERE nr <= :slots OR (care = 0 AND behind <= :buffer)))
   RETURNING rank, id, work_id, param, queue, mode, scheduled_time, due_at, attempt, max_attempts, lost, max_lost,
-            fence, tags, options, start_deadline
+            fence, tags, options, start_deadline, chain, follows, follows_arg, given
 )
 SELECT (SELECT now FROM clock) AS now,
        (SELECT min(CASE WHEN h.due_at > (SELECT until FROM clock) THEN h.due_at ELSE (
@@ -80,5 +80,6 @@ SELECT (SELECT now FROM clock) AS now,
        EXISTS (SELECT FROM found f GROUP BY f.care
                HAVING count(*) >= CASE f.care WHEN 0 THEN :slots + :buffer WHEN 1 THEN :slots ELSE :lost_max END) AS more,
        (SELECT json_agg(json_build_array(id, work_id, param, queue, mode, scheduled_time, due_at, attempt,
-                 max_attempts, lost, max_lost, fence, tags, options, start_deadline) ORDER BY rank, due_at, id)::text
+                 max_attempts, lost, max_lost, fence, tags, options, start_deadline, CASE WHEN chain IS NOT NULL
+                 THEN json_build_array(chain, follows, follows_arg, given) END) ORDER BY rank, due_at, id)::text
           FROM taken) AS tasks

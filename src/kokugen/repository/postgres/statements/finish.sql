@@ -10,7 +10,8 @@ WITH clock AS MATERIALIZED (
     FROM (SELECT j->>0 AS id, j->>1 AS claim, (j->>2)::smallint AS state, j->>3 AS outcome,
                  (j->>4)::bigint AS due_at, (j->>5)::integer AS attempt_back, (j->>6)::bigint AS started_at,
                  j->>7 AS hold, j->>8 AS reason, j->>9 AS error, j->>10 AS result
-            FROM jsonb_array_elements(:rows::jsonb) AS j) AS run
+            FROM jsonb_array_elements(:rows::jsonb) AS j
+           LIMIT jsonb_array_length(:rows)) AS run -- all of them: it tells the planner how many they are
    CROSS JOIN LATERAL (
      SELECT t.ctid, t.fence, t.attempt, t.owner, t.claimed_at, t.started_at, t.cancel_requested
        FROM kokugen.task t

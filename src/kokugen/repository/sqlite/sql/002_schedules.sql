@@ -26,6 +26,7 @@ CREATE TABLE schedule (
   delay INTEGER,
   failures INTEGER NOT NULL DEFAULT 0,
   failures_max INTEGER,
+  declared INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (namespace, id),
   CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'replace', 'allow'))
 ) STRICT;

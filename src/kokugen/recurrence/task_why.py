@@ -1,0 +1,71 @@
+"""Why a task runs now, or does not, in plain words: what `why` answers of the id of a task."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from kokugen.repository.rows import CHAIN_HOLD, NOT_REACHED
+from kokugen.repository.schedule_rows import OVERLAP_HOLD
+from kokugen.task import TaskInfo, TaskState
+
+_HOLDS = {
+    CHAIN_HOLD: "the task that it follows is not over",
+    OVERLAP_HOLD: "an earlier run of its schedule is not over",
+    "undecodable": "it could not be read, and is quarantined: mend that, then release it",
+    "not restored": "should_restore said no at a start: release it to let it run",
+}
+
+
+def task_why(info: TaskInfo, now: datetime) -> str:
+    """Return a few sentences about a task as it is now."""
+    return "\n".join(one for one in (_state(info, now), _chain(info), _schedule(info), _tries(info)) if one)
+
+
+def _state(info: TaskInfo, now: datetime) -> str:
+    name = f"Task {info.id} ({info.work_id})"
+    if info.state is TaskState.INITIALIZED:
+        return f"{name} {_waits(info, now)}."
+    if info.state is TaskState.WORKING:
+        asked = ", and is asked to stop" if info.cancel_requested else ""
+        since = max(filter(None, (info.claimed_at, info.due_at)), default=None)  # it is claimed a little ahead
+        return f"{name} runs since {_at(since)} on node {info.owner}{asked}."
+    reason = f" ({info.reason})" if info.reason else ""
+    error = f": {info.error.strip().splitlines()[-1]}" if info.error and info.error.strip() else ""
+    return f"{name} is {info.state.label} since {_at(info.finished_at)}{reason}{error}."
+
+
+def _waits(info: TaskInfo, now: datetime) -> str:
+    due = info.due_at or info.scheduled_time
+    if info.hold is not None:
+        return f"waits, on hold: {_HOLDS.get(info.hold, info.hold)}"
+    if due > now:
+        return f"waits: it is due at {_at(due)}"
+    late = timedelta(seconds=round((now - due).total_seconds()))
+    return (
+        f"is due since {_at(due)} ({late} ago) and waits for a worker: none that serves the queue {info.queue!r} and "
+        f"knows its work has a free place"
+    )
+
+
+def _chain(info: TaskInfo) -> str:
+    if info.follows is None:
+        return ""
+    missed = ", which ended otherwise, or was cancelled" if info.reason == NOT_REACHED else ""
+    return f"It follows task {info.follows}{missed}."
+
+
+def _schedule(info: TaskInfo) -> str:
+    if info.nominal is None:
+        return ""
+    of = "a schedule that was removed" if info.schedule is None else f"schedule {info.schedule!r}"
+    return f"It is the run of {of} for {_at(info.nominal)}."
+
+
+def _tries(info: TaskInfo) -> str:
+    if info.lost:
+        return f"Its runs were cut off {info.lost} times; after {info.max_lost} it is given up."
+    return f"It was tried {info.attempt} of {info.max_attempts} times." if info.attempt > 1 else ""
+
+
+def _at(when: datetime | None) -> str:
+    return "an unknown time" if when is None else when.isoformat(timespec="seconds")
