@@ -57,6 +57,7 @@ class TestCelery(DispatcherSuite):
     forces: ClassVar[bool] = True
     isolates: ClassVar[bool] = True
     tells_stopping: ClassVar[bool] = False
+    tells_progress: ClassVar[bool] = False
 
     @pytest.fixture(autouse=True)
     def _on(self, broker: str) -> None:
