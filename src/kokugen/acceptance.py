@@ -145,19 +145,17 @@ def new_task(
 
 
 class Intake:
-    """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
+    """Makes the rows of many tasks in plain data, where no middleware is: what those of one work share is made once."""
 
     def __init__(
         self,
         work_of: Callable[[str], Work | None],
         task_id: Callable[[], str],
         rows_of: Callable[[ScheduleRequest], list[NewTask]],
-        payloads: Payloads | None,
     ) -> None:
         self._work_of = work_of
         self._task_id = task_id
         self._rows_of = rows_of
-        self._payloads = payloads
         self._kinds: dict[str, _Kind] = {}
 
     def rows(self, param: TaskParam) -> list[NewTask]:

@@ -146,7 +146,7 @@ class Front(Generic[H]):
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
         parts = self.parts
-        intake = Intake(parts.work_of, parts.ids.task_id, lambda request: self.chain(request).rows, parts.payloads)
+        intake = Intake(parts.work_of, parts.ids.task_id, lambda request: self.chain(request).rows)
         batches = batched(list(map(intake.rows, params)), BATCH)
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
