@@ -271,6 +271,8 @@ def check_param(param: TaskParam) -> TaskParam:
 def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
     """Return the places that a scheduler offers. Raises OptionError for what is none, or for two of one name."""
     names: set[str] = set()
+    if not isinstance(places, Sequence):
+        raise OptionError(f"places={places!r}: use a list of places, such as [Processes(workers=4)]")
     for place in places:
         if not isinstance(place, Place):
             raise OptionError(f"places={places!r}: use a list of places, such as [Processes(workers=4)]")

@@ -98,6 +98,7 @@ def test_an_upgrade_that_a_newer_kokugen_overtook_leaves_the_newer_schema_as_it_
         if not looks:
             return await look(link, address)
         await link.execute(f"UPDATE {address.quoted}.meta SET value = '99' WHERE key = 'schema_version'")
+        await link.execute(f"UPDATE {address.quoted}.meta SET value = '0' WHERE key = 'min_compatible'")
         return looks.pop()
 
     monkeypatch.setattr(migration, "stored_version", overtaken)
@@ -105,6 +106,8 @@ def test_an_upgrade_that_a_newer_kokugen_overtook_leaves_the_newer_schema_as_it_
     repository.close()
     assert looks == []
     assert stored_version(url) == 99
+    facts = query(postgres, f"SELECT value FROM {schema_of(url)}.meta WHERE key = 'min_compatible'")
+    assert facts[0][0] == "1", "what this schema needs is told"
 
 
 def test_a_role_that_may_not_make_tables_uses_a_store_that_is_there(postgres: str, url: str) -> None:

@@ -48,9 +48,11 @@ def test_an_upgrade_that_a_newer_kokugen_overtook_leaves_the_newer_schema_as_it_
         if not looks:
             return look(db)
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")  # just after the first look
+        db.execute("UPDATE meta SET value = '0' WHERE key = 'min_compatible'")
         return looks.pop()
 
     monkeypatch.setattr(connection, "schema_version", overtaken)
     assert migrate(db, path, "cluster") == 99
     assert look(db) == 99
+    assert one(db, "SELECT value FROM meta WHERE key = 'min_compatible'") == "1", "what this schema needs is told"
     db.close()

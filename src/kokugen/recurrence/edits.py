@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from kokugen.errors import LimitExceededError
 from kokugen.ids import occurrence_id
+from kokugen.options import check_by, check_words
 from kokugen.recurrence.decision import Decision
 from kokugen.recurrence.definitions import Definition
 from kokugen.repository.schedule_rows import (
@@ -55,12 +56,16 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class Act(Struct, frozen=True, kw_only=True):
-    """Someone's doing: who, why, when, and how far ahead decisions go."""
+    """Someone's doing: who, why, when, and how far ahead decisions go. Raises OptionError for a name or a reason."""
 
     now: int
     ahead_us: int
     by: str | None = None
     why: str | None = None
+
+    def __post_init__(self) -> None:
+        check_by(self.by)
+        check_words("why", self.why)
 
     @property
     def until(self) -> int:

@@ -25,7 +25,8 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('kokugen ' || $1, 0))"
 _FACTS = """
 INSERT INTO {schema}.meta (key, value)
 SELECT * FROM unnest($1::text[], $2::text[])
-ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE excluded.key = 'schema_version'
+ON CONFLICT (key) DO UPDATE SET value = excluded.value
+ WHERE excluded.key = 'schema_version' OR (excluded.key = 'min_compatible' AND meta.value::int < excluded.value::int)
 """
 
 

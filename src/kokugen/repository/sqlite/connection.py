@@ -179,7 +179,8 @@ def _upgrade(db: Connection, scripts: Sequence[str], newest: int, cluster_id: st
         facts = {"schema_version": str(max(version, newest)), "min_compatible": "1", "cluster_id": cluster_id}
         db.execute(
             "INSERT INTO meta SELECT key, value FROM json_each(?) WHERE true"
-            " ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE key = 'schema_version'",
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE key = 'schema_version'"
+            " OR (key = 'min_compatible' AND CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER))",
             (msgspec.json.encode(facts).decode(),),
         )
         db.execute("COMMIT")
