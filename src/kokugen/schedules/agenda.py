@@ -15,7 +15,8 @@ import msgspec
 
 from kokugen.acceptance import check_time
 from kokugen.clock import SECOND_US, from_us
-from kokugen.engine.engine import Engine, Service
+from kokugen.engine.engine import Engine
+from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
