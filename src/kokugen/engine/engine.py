@@ -143,6 +143,7 @@ class Engine:
             asyncio.create_task(self._claims.run(self._stop_asked, self._early.clear), name="claims"),
             asyncio.create_task(self._endings.run(), name="endings"),
             asyncio.create_task(self._every(self._settings.beat_s, self._keeper.beat), name="beat"),
+            asyncio.create_task(self._every(self._settings.beat_s, self.storage.flush), name="outbox"),
             asyncio.create_task(self._every(self._settings.margin_s / 2, self._mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
