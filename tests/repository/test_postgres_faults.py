@@ -133,8 +133,9 @@ def warm_up(repo: PostgresRepository) -> None:
     until_answered(lambda: repo.add([task]))
     claim = until_answered(lambda: repo.claim(request())).claim
     until_answered(lambda: repo.finish([done(task.id, claim)]))
-    for call in (lambda: repo.get(["a"]), lambda: repo.watch(NODE), lambda: repo.count(TaskQuery())):
-        until_answered(call)
+    until_answered(lambda: repo.get(["a"]))
+    until_answered(lambda: repo.watch(NODE))
+    until_answered(lambda: repo.count(TaskQuery()))
 
 
 def test_an_unanswered_write_names_its_tasks(repo: PostgresRepository, proxy: Proxy) -> None:

@@ -20,6 +20,7 @@ from kokugen.engine.lane import Lane
 from kokugen.engine.lanes import Lanes
 from kokugen.engine.recalls import Recalls
 from kokugen.engine.service import Service
+from kokugen.errors import RepositoryError
 from kokugen.options import stored_options
 from kokugen.repository.rows import Finish, Lease
 from kokugen.run import Run
@@ -105,17 +106,20 @@ class Endings:
             self.settled.set()
 
     async def _finish(self, outcomes: list[Outcome]) -> None:
+        with suppress(RepositoryError):  # then it goes by what it knew of the clocks
+            await self._storage.current_skew_us()
         skew_us = self._storage.skew_us
         now = self._clock.wall_us() - skew_us
         settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
         serial = {self.lane_of.get(_lease(one)) for one in outcomes if _is_serial(one)}
+        self._unwritten |= {_lease(one): one for one in outcomes}  # they may be tried again, and refused, before we look
         writing = self._storage.finish([one.row for _, one in settled])
         task = asyncio.ensure_future(writing)
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
         self._count_out(outcomes)
         refused = await task
         self._recalls.written(outcomes, self._storage.pending_leases)
-        self._keep_unwritten(outcomes)
+        self._keep_unwritten()
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried) + skew_us)
         self._let_go_on(outcomes, serial)
@@ -152,12 +156,12 @@ class Endings:
 
     # -- What could not be written
 
-    def _keep_unwritten(self, outcomes: list[Outcome]) -> None:
+    def _keep_unwritten(self) -> None:
         """Keep what could not be written yet: it may be refused later, and that is to be told, too."""
         if not self._storage.unwritten:
             self._unwritten.clear()
             return
-        known = self._unwritten | {_lease(one): one for one in outcomes}
+        known = self._unwritten
         self._unwritten = {lease: known[lease] for lease in self._storage.pending_leases() if lease in known}
 
     def _refused_late(self, rows: Sequence[Finish]) -> None:

@@ -183,9 +183,9 @@ class Agenda:
         if self._materialiser is not None:
             self._materialiser.hint()
 
-    def _skew_us(self) -> int:
+    async def _skew_us(self) -> int:
         engine = self._engine()
-        return 0 if engine is None else engine.storage.skew_us
+        return 0 if engine is None else await engine.storage.current_skew_us()
 
     def _wake_claims(self, due_us: int) -> None:
         engine = self._engine()
