@@ -112,7 +112,7 @@ class Endings:
         now = self._clock.wall_us() - skew_us
         settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
         serial = {self.lane_of.get(_lease(one)) for one in outcomes if _is_serial(one)}
-        self._unwritten |= {_lease(one): one for one in outcomes}  # they may be tried again, and refused, before we look
+        self._unwritten |= {_lease(one): one for one in outcomes}  # who tries again may hear of a refusal before we do
         writing = self._storage.finish([one.row for _, one in settled])
         task = asyncio.ensure_future(writing)
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
