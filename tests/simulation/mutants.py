@@ -227,7 +227,7 @@ def _change_whatever_is_there(self: MemorySchedules, change: ScheduleChange, now
     return _CHANGE(self, replace(change, expected=None if there is None else there.rev), now)
 
 
-def _now_of_the_node(self: Materialiser) -> int:
+async def _now_of_the_node(self: Materialiser) -> int:
     return self._clock.wall_us()
 
 
