@@ -121,6 +121,9 @@ def test_a_preview_shows_what_a_change_would_add_and_remove(kokugen: CommandLine
     ("words", "why"),
     {
         ("every", "61 * * * *", "report"): "61",
+        ("every", "1us", "report"): "'1us' is not a span of time: write it like 90s",
+        ("every", "--name", "x", "--", "-5m", "report"): "'-5m' is not a span of time: write it like 90s",
+        ("every", "0s", "report"): "'0s' is too short",
         ("every", "5m", "report", "--tz", "Asia/Tokyo"): "has none",
         ("every", "5m", "report", "--unique", "x"): "unique key",
         ("every", "5m", "report", "--window", "long"): "--window",
@@ -139,3 +142,9 @@ def test_what_cannot_be_is_refused_in_one_line(
 ) -> None:
     assert why in kokugen.refused(*words)
     assert scheduler.schedules() == []
+
+
+@pytest.mark.parametrize("when", ["61 * * * *", "0 0 30 2 *", "1us", "0s"])
+def test_times_that_cannot_be_make_no_store(kokugen: CommandLine, when: str) -> None:
+    kokugen.refused("every", when, "report")
+    assert not kokugen.path.exists()

@@ -113,29 +113,14 @@ def test_a_start_is_tried_again_where_the_store_never_answers() -> None:
         virtually(main)
 
 
-def test_an_outcome_that_is_refused_when_it_is_tried_again_is_told_of() -> None:
+@pytest.mark.parametrize("takes_s", [1.0, 9.0], ids=["long before the outbox is looked at", "while it is"])
+def test_an_outcome_that_is_refused_when_it_is_tried_again_is_told_of(takes_s: float) -> None:
     async def main(lab: Lab) -> list[str]:
         node = await lab.node()
-        task_id = lab.add("last", 1.0)
-        await later(0.5)
+        task_id = lab.add("last", takes_s)
+        await later(takes_s - 0.5)
         node.line.silent = {"finish"}
-        await later(2)
-        lab.store.cancel(CancelRequest(ids=(task_id,), force=True)).peek()
-        node.line.silent = set()
-        await later(60)
-        await node.stop()
-        return node.hooks.names()
-
-    assert virtually(main).count("superseded") == 1
-
-
-def test_an_outcome_that_is_being_written_is_not_tried_again_meanwhile_so_that_its_refusal_is_told_of() -> None:
-    async def main(lab: Lab) -> list[str]:
-        node = await lab.node()
-        task_id = lab.add("last", node.settings.beat_s - 1)
         await later(1)
-        node.line.silent = {"finish"}
-        await later(node.settings.beat_s - 1.5)  # the outcome is on its way, and the outbox is looked at soon
         assert node.storage.unwritten == 1
         lab.store.cancel(CancelRequest(ids=(task_id,), force=True)).peek()
         node.line.silent = set()

@@ -239,6 +239,24 @@ def test_what_is_claimed_ahead_when_its_schedule_changes_is_accounted_for_once(c
     play(story)
 
 
+def test_a_schedule_that_a_clock_far_ahead_accounted_for_runs_once_it_is_removed_and_put_again() -> None:
+    async def story(bench: Bench) -> None:
+        minutely = bench.note.options(name="note")
+        await bench.scheduler.every(MINUTE, minutely)
+        bench.clock.step_wall(HOUR)
+        await bench.sleep(timedelta(seconds=30))
+        bench.clock.step_wall(-HOUR)
+        ran = len(bench.ran)
+        await bench.sleep(HOUR / 2)
+        assert len(bench.ran) == ran
+        await bench.scheduler.remove("note")
+        await bench.scheduler.every(MINUTE, minutely)
+        await bench.sleep(HOUR / 4 + timedelta(seconds=1))
+        assert len(bench.ran) == ran + 15
+
+    play(story)
+
+
 async def change_and_go_on(bench: Bench, change: str) -> None:
     if change == "pause":
         await bench.scheduler.pause("note")

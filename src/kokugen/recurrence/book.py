@@ -129,7 +129,10 @@ class Book:
         `rows` are those of them that are there. The note beside a draft makes the schedule paused where it is new.
         Answers in the order of the drafts; a dry run says what would be, and changes nothing.
         """
-        seen = {row.id: self._act_on(row, by, None) for row in rows.values()}
+        changed = [
+            row for draft, _ in drafts if (row := rows.get(draft.name)) is not None and edits.differs(row, draft)
+        ]
+        seen = {row.id: self._act_on(row, by, None) for row in changed}
 
         def put(_: object) -> Reply[list[Put]]:
             acts = {schedule_id: act.peek() for schedule_id, act in seen.items()}
@@ -155,10 +158,9 @@ class Book:
 
     def _put_over(self, row: ScheduleRow, draft: Draft, by: str | None, why: str | None) -> Reply[Put]:
         """Edit a schedule where it differs."""
-        draft = edits.put_over(row, draft)
-        if Draft.of(row) == draft:
+        if not edits.differs(row, draft):
             return Reply.of(Put(row))
-        return self.edit(draft, by=by, why=why).then(lambda after: Put(after, changed=True))
+        return self.edit(edits.put_over(row, draft), by=by, why=why).then(lambda after: Put(after, changed=True))
 
     def edit(
         self, draft: Draft, *, rev: int | None = None, by: str | None = None, why: str | None = None

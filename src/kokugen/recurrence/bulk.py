@@ -39,7 +39,7 @@ class Planned(Struct, frozen=True):
 
 
 class Bulk:
-    """Of one call: someone's `act`, and that act on each schedule that is there, by its id.
+    """Of one call: someone's `act`, and that act on each schedule that it edits, by its id.
 
     Names differ; a draft's note makes a new schedule paused.
     """

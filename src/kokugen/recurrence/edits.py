@@ -120,6 +120,11 @@ def put_over(row: ScheduleRow, draft: Draft) -> Draft:
     return draft if draft.owner is not None else replace(draft, owner=row.owner)
 
 
+def differs(row: ScheduleRow, draft: Draft) -> bool:
+    """Return whether a schedule is another once the draft is put over it."""
+    return Draft.of(row) != put_over(row, draft)
+
+
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)
