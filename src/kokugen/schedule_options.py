@@ -14,6 +14,7 @@ OverlapName = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
 YEARS = range(1970, 9000)
 SPAN_MAX = timedelta(days=366 * 10)
 NAME_MAX = 200
+CATCHUP_MAX = 10_000
 RATE_MAX = 1e6
 RUNS_MAX = 2**53
 
@@ -30,6 +31,7 @@ class ScheduleChanges(TypedDict, total=False):
     catchup: CatchupName
     window: timedelta
     misfire: timedelta
+    catchup_max: int | None
     rate: float | None
     overlap: OverlapName
     failures_max: int | None
@@ -41,9 +43,9 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     `name` is what it is known by (its work's id, unless told), `owner` who declares it. Times count from `start` on,
     or from when it is made, until `end`, both included, and for `max_runs` tasks. `jitter` lets each start later by a
     part of it that is the schedule's own, before the next time. `catchup` says which of the times run that passed
-    more than `misfire` ago while no node looked; none does that passed more than `window` ago, and `rate` is how many
-    tasks a second catching up makes. `overlap` is what becomes of a time at which an earlier run is not over. After
-    `failures_max` failed runs in a row it is paused.
+    more than `misfire` ago while no node looked; none does that passed more than `window` ago. Of all at most
+    `catchup_max` do, the latest, and `rate` is how many tasks a second catching up makes. `overlap` is what becomes of
+    a time at which an earlier run is not over. After `failures_max` failed runs in a row it is paused.
     """
 
     name: str | None = None
@@ -55,6 +57,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     catchup: CatchupName = "one"
     window: timedelta = timedelta(days=1)
     misfire: timedelta = timedelta(minutes=1)
+    catchup_max: int | None = None
     rate: float | None = None
     overlap: OverlapName = "queue_one"
     failures_max: int | None = None
@@ -70,6 +73,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
         _check_choice("catchup", self.catchup, get_args(CatchupName))
         _check_choice("overlap", self.overlap, get_args(OverlapName))
         _check_number("max_runs", self.max_runs, int, RUNS_MAX)
+        _check_number("catchup_max", self.catchup_max, int, CATCHUP_MAX)
         _check_number("failures_max", self.failures_max, int, RUNS_MAX)
         _check_number("rate", self.rate, (int, float), RATE_MAX)
         if self.start is not None and self.end is not None and self.end < self.start:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,34 @@ def test_a_dry_run_compares_with_the_store_that_is_there(kokugen: CommandLine, c
     shown = kokugen.done("import", "crontab", str(crontab), "--tz", "UTC", "--dry-run")
     assert "3 schedules: 1 made, 1 changed, 1 as it was" in shown
     assert kokugen.json("schedules") == before
+
+
+def older(path: Path) -> None:
+    """Set the store back to what the first kokugen made."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+
+
+@pytest.mark.parametrize("state", ["none", "empty", "older", "current"])
+@pytest.mark.parametrize("named", ["--url", "--app"])
+def test_a_dry_run_changes_no_byte_and_makes_no_file(
+    kokugen: CommandLine, crontab: Path, shop: Path, state: str, named: str
+) -> None:
+    path = kokugen.path if named == "--url" else shop / "shop.db"
+    if state in {"older", "current"}:
+        kokugen.done("migrate", "--url", f"sqlite:///{path}")
+    if state == "older":
+        older(path)
+    if state == "empty":
+        path.touch()
+    before = {one: one.read_bytes() for one in shop.iterdir() if one.is_file()}
+    words = ["crontab", str(crontab)] if named == "--url" else ["celery", "beat.json", "--app", "shop_jobs:scheduler"]
+    result = kokugen("import", *words, "--dry-run")
+    after = {one: one.read_bytes() for one in shop.iterdir() if one.is_file()}
+    assert after == before
+    if state == "older":
+        assert "a dry run changes nothing, so run `kokugen migrate` first" in result.stderr
+    assert (result.exit_code == 2) is (state == "older")
 
 
 def test_json_has_everything(kokugen: CommandLine, crontab: Path) -> None:

@@ -27,6 +27,7 @@ DAYS, DAYS_MAX = 7, 62
 @click.option("--month", is_flag=True, help="Instead: the month of that day, a week a line.")
 @click.option("--day", is_flag=True, help="Instead: that day, a schedule a line.")
 @click.option("--zone", metavar="ZONE", default="UTC", show_default=True, help="Whose days and hours.")
+@store.app_option
 @store.json_option
 @store.url_option
 def calendar_command(

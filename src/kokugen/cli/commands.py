@@ -37,6 +37,9 @@ COMMANDS = {
         "kokugen.cli.schedules",
         "Run those times of the schedule NAME that did not run, one after the other.",
     ),
+    "remove": ("kokugen.cli.audit", "Remove the schedule NAME. Its ledger stays, and a rollback brings it back."),
+    "rollback": ("kokugen.cli.audit", "Undo the last edit, or the removal, of the schedule NAME."),
+    "audit": ("kokugen.cli.audit", "List the changes of the schedule NAME: who, when, why, and what was changed."),
     "ledger": ("kokugen.cli.ledger", "Say of every time of the schedule NAME whether it ran, and if not, why."),
     "why": (
         "kokugen.cli.ledger",

@@ -23,6 +23,7 @@ HEAD = ("TIME", "OUTCOME", "COUNT", "LATE", "NOTE")
 @click.option("--to", metavar="TIME", help="Until then, with an offset; else until now, and what is made already.")
 @click.option("--draw", is_flag=True, help="Draw it: a day a line, and in each hour the worst that happened.")
 @click.option("--zone", metavar="ZONE", help="With --draw: whose days and hours, such as Europe/Berlin; else UTC.")
+@store.app_option
 @store.json_option
 @store.url_option
 def ledger_command(
@@ -98,6 +99,7 @@ def note(one: Occurrence) -> str:
 
 @click.command("why")
 @click.argument("name")
+@store.app_option
 @store.json_option
 @store.url_option
 def why_command(name: str, url: str | None, as_json: bool) -> None:

@@ -45,7 +45,7 @@ def carry_out(
     check(reading.found, works or {})
     if declare not in {None, "-"} and reading.declaration is not None:
         declaration.check_target(Path(str(declare)))
-    with destination.opened(url, app, dry_run) as place:
+    with destination.opened(url, app, dry_run=dry_run) as place:
         reading = taken(reading, place)
         asked = [new_schedule(one, paused) for one in reading.found]
         puts = place.put(asked, by=by, dry_run=True)
@@ -64,7 +64,7 @@ def taken(reading: Reading, place: Destination) -> Reading:
     """Return what the destination can run; the rest is left out."""
     from kokugen.importers.found import LeftOut
 
-    refusals = {one.name: place.refusal(one) for one in reading.found}
+    refusals = {one.name: place.refusal(one.param) for one in reading.found}
     kept: Reading = replace(
         reading,
         found=tuple(one for one in reading.found if refusals[one.name] is None),

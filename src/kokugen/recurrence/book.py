@@ -122,6 +122,7 @@ class Book:
         rows: Mapping[str, ScheduleRow],
         *,
         by: str | None = None,
+        why: str | None = None,
         dry_run: bool = False,
     ) -> Reply[list[Put]]:
         """Put schedules of different names into the store, each as `put` does, in one go.
@@ -132,11 +133,11 @@ class Book:
         changed = [
             row for draft, _ in drafts if (row := rows.get(draft.name)) is not None and edits.differs(row, draft)
         ]
-        seen = {row.id: self._act_on(row, by, None) for row in changed}
+        seen = {row.id: self._act_on(row, by, why) for row in changed}
 
         def put(_: object) -> Reply[list[Put]]:
             acts = {schedule_id: act.peek() for schedule_id, act in seen.items()}
-            bulk = Bulk(self, self._repository, self._ids, self._act(by, None), acts)
+            bulk = Bulk(self, self._repository, self._ids, self._act(by, why), acts)
             plans = bulk.plans(drafts, rows)
             return Reply.of([_put_of(plan) for plan in plans]) if dry_run else bulk.put(plans)
 

@@ -173,7 +173,20 @@ class Decision:
         if policy.catchup is Catchup.ONE:
             self._coalesce(missed)
             return self._room() > 0
+        self._skip(self._before_the_latest(missed), Reason.MISSED)
         return self._make_all(missed)
+
+    def _before_the_latest(self, missed: int) -> int:
+        """Return up to when nothing is caught up with, since enough times came later."""
+        most, first = self._policy.catchup_max, missed + 1
+        if most is None:
+            return self._decided
+        for _ in range(most):
+            at = self._trigger.prev_us(first)
+            if at is None or at <= self._decided:
+                return self._decided
+            first = at
+        return first - 1
 
     def _coalesce(self, missed: int) -> None:
         latest = self._trigger.prev_us(missed + 1)

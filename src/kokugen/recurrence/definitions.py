@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import msgspec
@@ -48,6 +49,11 @@ class Definitions:
         self._triggers: _Known[Trigger] = _Known(lambda text: load_spec(text).bind(self._calendars))
         self._policies: _Known[Policy] = _Known(msgspec.json.Decoder(Policy).decode)
         self._templates: _Known[Template] = _Known(msgspec.json.Decoder(Template).decode)
+
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """Return the calendars that triggers may name."""
+        return MappingProxyType(self._calendars)
 
     def add_calendar(self, name: str, calendar: Calendar) -> None:
         """Let triggers name a calendar, or another one from now on."""

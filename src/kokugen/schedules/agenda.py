@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -20,6 +20,7 @@ from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
+from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.definitions import Definitions
 from kokugen.recurrence.edits import Draft, row_of
 from kokugen.recurrence.info import ScheduleInfo, info_of
@@ -56,6 +57,11 @@ class Agenda:
         self.add_calendar = self._definitions.add_calendar
         self._materialiser: Materialiser | None = None
 
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """Return the calendars that triggers may name."""
+        return self._definitions.calendars
+
     # -- The store
 
     @property
@@ -71,15 +77,17 @@ class Agenda:
         """Return what changes and reads the store's schedules."""
         return Book(self.repository, self._definitions, clock=self._parts.clock, ids=self._parts.ids, told=self._tell)
 
-    def put(self, draft: Draft, *, counts_on: bool = False, by: str | None = None) -> Reply[Put]:
+    def put(
+        self, draft: Draft, *, counts_on: bool = False, by: str | None = None, why: str | None = None
+    ) -> Reply[Put]:
         """Put a schedule into the store; a bare period `counts_on` from when it was first put there."""
         if not counts_on or msgspec.json.decode(draft.policy, type=Policy).start_us is not None:
-            return self.book.put(draft, by=by)
+            return self.book.put(draft, by=by, why=why)
         found = self.book.rows(ScheduleQuery(names=(draft.name,)))
-        return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by))
+        return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by, why=why))
 
     def put_all(
-        self, asked: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+        self, asked: Sequence[NewSchedule], *, by: str | None = None, why: str | None = None, dry_run: bool = False
     ) -> Reply[list[Put]]:
         """Put schedules into the store in one go. Raises OptionError where two have one name, before it does."""
         drafts = {one.name: self.drafts.of_param(one.when, one.param, one.options) for one in asked}
@@ -89,7 +97,7 @@ class Agenda:
 
         def put(rows: dict[str, ScheduleRow]) -> Reply[list[Put]]:
             pairs = [(as_put(drafts[one.name], one, rows.get(one.name)), one.paused) for one in asked]
-            return self.book.put_all(pairs, rows, by=by, dry_run=dry_run)
+            return self.book.put_all(pairs, rows, by=by, why=why, dry_run=dry_run)
 
         return self.book.named(tuple(drafts)).and_then(put)
 
