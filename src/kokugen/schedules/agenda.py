@@ -18,6 +18,7 @@ from kokugen.clock import SECOND_US, from_us
 from kokugen.engine.engine import Engine
 from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
+from kokugen.offers import Offers, offers_of
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.calendar import Calendar
@@ -28,7 +29,7 @@ from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.recurrence.policy import Policy
 from kokugen.recurrence.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
-from kokugen.recurrence.task_why import task_why
+from kokugen.recurrence.task_why import task_why, waits_for_worker
 from kokugen.recurrence.why import why_text
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
@@ -157,17 +158,25 @@ class Agenda:
         def tell(row: ScheduleRow) -> Reply[str]:
             found = self.book.ledger(row.id, now - WHY_US, now + WHY_US)
             definition = self._definitions.of(row)
-            return found.then(lambda ledger: why_text(row, definition, ledger, now))
+            return found.and_then(
+                lambda ledger: self._offers(now).then(lambda offers: why_text(row, definition, ledger, now, offers))
+            )
 
-        def tell_task(infos: list[TaskInfo]) -> str:
+        def tell_task(infos: list[TaskInfo]) -> Reply[str]:
             if not infos:
                 raise NoScheduleError(name)
-            return task_why(infos[0], from_us(now))
+            if not waits_for_worker(infos[0], from_us(now)):
+                return Reply.of(task_why(infos[0], from_us(now)))
+            return self._offers(now).then(lambda offers: task_why(infos[0], from_us(now), offers))
 
         def choose(rows: list[ScheduleRow]) -> Reply[str]:
-            return tell(rows[0]) if rows else self._parts.repository.get([name]).then(tell_task)
+            return tell(rows[0]) if rows else self._parts.repository.get([name]).and_then(tell_task)
 
         return self.book.rows(ScheduleQuery(names=(name,))).and_then(choose)
+
+    def _offers(self, now: int) -> Reply[list[Offers] | None]:
+        repository = self._parts.repository
+        return repository.nodes().then(lambda nodes: offers_of(nodes, repository.namespace, now))
 
     # -- Running
 
