@@ -17,6 +17,13 @@ NAME_MAX = 200
 CATCHUP_MAX = 10_000
 RATE_MAX = 1e6
 RUNS_MAX = 2**53
+IMPORTED = "import:"
+"""How the owner of what was imported begins; code that declares a schedule of this name takes it over."""
+
+
+def is_imported(owner: str | None) -> bool:
+    """Return whether this is the owner of what was imported."""
+    return owner is not None and owner.startswith(IMPORTED)
 
 
 class ScheduleChanges(TypedDict, total=False):

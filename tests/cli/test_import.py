@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kokugen import Scheduler
+from kokugen import FunctionRegistry, Scheduler
 from kokugen.cli import main
 from tests.importers.stores import make_store
 
@@ -102,6 +102,69 @@ def test_a_dry_run_compares_with_the_store_that_is_there(kokugen: CommandLine, c
     shown = kokugen.done("import", "crontab", str(crontab), "--tz", "UTC", "--dry-run")
     assert "3 schedules: 1 made, 1 changed, 1 as it was" in shown
     assert kokugen.json("schedules") == before
+
+
+def test_what_is_gone_from_the_source_is_told_and_removed_where_that_is_asked_for(
+    kokugen: CommandLine, crontab: Path, scheduler: Scheduler
+) -> None:
+    words = ("import", "crontab", str(crontab), "--tz", "UTC")
+    kokugen.done(*words)
+    crontab.write_text("*/5 * * * * /bin/true\n", encoding="utf-8")
+    assert re.search(r"gone +cron\.echo\.\w+  \(no longer in the source\)", kokugen.done(*words))
+    assert len(scheduler.schedules()) == 2, "told, and left as it is"
+    tried = kokugen.done(*words, "--dry-run", "--remove-gone")
+    assert "dry run, nothing was changed: 1 schedule: 0 made, 0 changed, 1 as it was; 0 left out; 1 removed" in tried
+    assert len(scheduler.schedules()) == 2
+    told = kokugen.json(*words, "--remove-gone", "--by", "ann")["gone"]
+    assert [(one["result"], one["name"].split(".")[1]) for one in told] == [("removed", "echo")]
+    (left,) = scheduler.schedules()
+    assert left.name.startswith("cron.true")
+    newest = scheduler.schedule_audit(told[0]["name"])[0]
+    assert (newest.what, newest.who, newest.why) == ("remove", "ann", "no longer in the source")
+
+
+def test_a_source_knows_nothing_of_what_others_made(kokugen: CommandLine, crontab: Path, scheduler: Scheduler) -> None:
+    other = crontab.with_name("other")
+    other.write_text("1 1 * * * /bin/date\n", encoding="utf-8")
+    kokugen.done("import", "crontab", str(crontab), str(other), "--tz", "UTC")
+    kokugen.done("every", "@daily", "report")
+    crontab.write_text("", encoding="utf-8")
+    shown = kokugen.done("import", "crontab", str(crontab), "--tz", "UTC", "--remove-gone")
+    assert "0 schedules: 0 made, 0 changed, 0 as it was; 0 left out; 2 removed" in shown
+    assert {one.owner for one in scheduler.schedules()} == {"import:crontab:other", None}
+
+
+def test_sources_of_one_kind_are_told_apart_by_a_name(kokugen: CommandLine, tmp_path: Path) -> None:
+    beat = written(tmp_path / "beat.json", {"a": {"task": "shop.send", "schedule": 60}})
+    other = written(tmp_path / "other.json", {"b": {"task": "shop.send", "schedule": 60}})
+    kokugen.done("import", "celery", beat, "--source", "shop")
+    assert "gone" not in kokugen.done("import", "celery", other, "--source", "office")
+    assert "gone       a" in kokugen.done("import", "celery", other, "--source", "shop")
+
+
+def test_what_is_left_out_now_is_not_gone(kokugen: CommandLine, tmp_path: Path, scheduler: Scheduler) -> None:
+    entry = {"task": "shop.send", "schedule": 60}
+    beat = written(tmp_path / "beat.json", {"a": entry})
+    kokugen.done("import", "celery", beat)
+    written(tmp_path / "beat.json", {"a": {**entry, "schedule": "<solar: sunrise>"}})
+    result = kokugen("import", "celery", beat, "--remove-gone")
+    assert ("left out   entry 'a'" in result.stdout, "removed" in result.stdout) == (True, False)
+    assert [one.name for one in scheduler.schedules()] == ["a"]
+
+
+def test_what_belongs_to_someone_stays_theirs(kokugen: CommandLine, tmp_path: Path, scheduler: Scheduler) -> None:
+    works = FunctionRegistry()
+
+    @works.work
+    def send() -> None: ...
+
+    scheduler.every(timedelta(hours=1), send.options(name="a", owner="billing"))
+    beat = written(tmp_path / "beat.json", {"a": {"task": "shop.send", "schedule": 60}})
+    kokugen.done("import", "celery", beat)
+    assert [one.owner for one in scheduler.schedules()] == ["billing"]
+    written(tmp_path / "beat.json", {})
+    kokugen.done("import", "celery", beat, "--remove-gone")
+    assert [one.owner for one in scheduler.schedules()] == ["billing"]
 
 
 def older(path: Path) -> None:

@@ -18,7 +18,7 @@ from kokugen.task import Params, TaskParam
 
 if TYPE_CHECKING:
     from kokugen import AsyncScheduler, Scheduler
-    from kokugen.recurrence.info import PutSchedule
+    from kokugen.recurrence.info import PutSchedule, ScheduleInfo
     from kokugen.registry.protocol import WorkRegistry
     from kokugen.repository.protocol import DurableRepository
     from kokugen.retry import Retry
@@ -62,6 +62,22 @@ class Destination:
         if isinstance(self._scheduler, AsyncScheduler):
             return asyncio.run(self._scheduler.put_schedules(schedules, by=by, why=why, dry_run=dry_run))
         return self._scheduler.put_schedules(schedules, by=by, why=why, dry_run=dry_run)
+
+    def owned(self, owner: str) -> list[ScheduleInfo]:
+        """Return the schedules of an owner."""
+        from kokugen import AsyncScheduler
+
+        if isinstance(self._scheduler, AsyncScheduler):
+            return asyncio.run(self._scheduler.schedules(owner=owner))
+        return self._scheduler.schedules(owner=owner)
+
+    def remove(self, name: str, *, by: str, why: str) -> ScheduleInfo:
+        """Remove a schedule."""
+        from kokugen import AsyncScheduler
+
+        if isinstance(self._scheduler, AsyncScheduler):
+            return asyncio.run(self._scheduler.remove(name, by=by, why=why))
+        return self._scheduler.remove(name, by=by, why=why)
 
 
 @contextmanager

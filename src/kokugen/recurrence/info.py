@@ -19,7 +19,7 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
     name: str
     id: str
     owner: str | None
-    """Who declares it in code; None: it was made at run time."""
+    """Who declares it in code, or `import:…`, what it was imported from; None: it was made at run time."""
     trigger: Trigger
     policy: Policy
     work_id: str
