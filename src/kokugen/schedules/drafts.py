@@ -132,7 +132,10 @@ class Drafts:
         if len(seen) != 1:
             raise OptionError(f"a middleware did not pass the schedule of {request.work_id!r} on, once")
         if seen[0].options.then:
-            raise OptionError("then=… is not for the tasks of a schedule: let its work schedule what is to follow")
+            raise OptionError(
+                f"then=… is not for the tasks of a schedule: let {seen[0].work_id!r} schedule the chain when it runs, "
+                "or leave it out here with options(then=())"
+            )
         return seen[0]
 
     def _declared_options(self, work: Work) -> Options | None:
