@@ -19,7 +19,9 @@ from click.testing import CliRunner
 
 from kokugen import FunctionRegistry, Scheduler
 from kokugen.cli import main
+from kokugen.repository.locate import stored_version
 from tests.importers.stores import make_store
+from tests.servers.stores import query, store_url
 
 from .conftest import CommandLine
 
@@ -193,6 +195,26 @@ def test_a_dry_run_changes_no_byte_and_makes_no_file(
     if state == "older":
         assert "a dry run changes nothing, so run `kokugen migrate` first" in result.stderr
     assert (result.exit_code == 2) is (state == "older")
+
+
+@pytest.mark.parametrize("named", ["--url", "--app"])
+def test_a_dry_run_makes_no_store_on_a_server_and_brings_none_up_to_date(
+    kokugen: CommandLine, shop: Path, postgres: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = store_url(postgres, shop)
+    schema = url.rpartition("schema=")[2]
+    code = f"from kokugen import Scheduler\nscheduler = Scheduler({url!r})\n"
+    (shop / "server_jobs.py").write_text(code, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "server_jobs", raising=False)
+    target = (named, url if named == "--url" else "server_jobs:scheduler")
+    words = ("import", "celery", written(shop / "none.json", {}), *target, "--dry-run")
+    assert "dry run, nothing was changed" in kokugen.done(*words)
+    assert stored_version(url) is None
+    kokugen.done("migrate", "--url", url)
+    query(postgres, f"UPDATE {schema}.meta SET value = '1' WHERE key = 'schema_version'")
+    assert "a dry run changes nothing, so run `kokugen migrate` first" in kokugen.refused(*words)
+    assert stored_version(url) == 1
+    query(postgres, f"DROP SCHEMA {schema} CASCADE")
 
 
 def test_json_has_everything(kokugen: CommandLine, crontab: Path) -> None:
