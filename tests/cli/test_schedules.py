@@ -85,6 +85,34 @@ def test_what_did_not_run_may_be_backfilled(kokugen: CommandLine) -> None:
     assert [one["time"][11:16] for one in found] == [f"0{hour}:00" for hour in range(6)]
 
 
+def test_a_schedule_is_changed_in_part_as_was_previewed(kokugen: CommandLine) -> None:
+    kokugen.done(
+        "every", "0 6 * * *", "report", "--overlap", "skip", "--window", "2d", "--arg", "x", "--tz", "Asia/Tokyo"
+    )
+    change = ("--when", "0 7 * * *", "--tz", "Asia/Tokyo", "--max-runs", "3")
+    span = ("--from", "2030-01-01T00:00Z", "--to", "2030-01-02T00:00Z")
+    assert kokugen.done("preview", *span, "--diff", "report", *change[:4]).splitlines() == [
+        "- 2030-01-01 21:00:00.000Z  report",
+        "+ 2030-01-01 22:00:00.000Z  report",
+    ]
+    made = kokugen.json("schedules")[0]
+    edited = kokugen.json("edit", "report", *change, "--by", "ann", "--why", "later")
+    assert edited["trigger"]["expression"] == "0 7 * * *"
+    assert (edited["overlap"], edited["param"], edited["edition"]) == ("skip", {"args": ["x"]}, 2)
+    assert edited["policy"] == {**made["policy"], "max_runs": 3}
+    assert kokugen.json("audit", "report")[0]["why"] == "later"
+
+
+def test_a_change_of_another_edition_is_refused(kokugen: CommandLine) -> None:
+    kokugen.done("every", "@daily", "report")
+    kokugen.done("edit", "report", "--jitter", "5m", "--edition", "1")
+    assert "edition" in kokugen.refused("edit", "report", "--jitter", "6m", "--edition", "1")
+    assert kokugen.json("schedules")[0]["policy"]["jitter_us"] == 300_000_000
+    assert "say what is to change" in kokugen.refused("edit", "report")
+    assert "give --when too" in kokugen.refused("edit", "report", "--tz", "UTC")
+    assert "no schedule 'nothing'" in kokugen.refused("edit", "nothing", "--jitter", "5m")
+
+
 def test_a_schedule_is_removed_and_brought_back(kokugen: CommandLine) -> None:
     made = kokugen.json("every", "@yearly", "report", "--jitter", "5m")
     assert (

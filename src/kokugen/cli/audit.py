@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, store, times
+from kokugen.cli import completion, console, store, times
 from kokugen.cli.every import by_and_why, say_schedule, view
 from kokugen.clock import from_us
 from kokugen.codec import decode_value, encode_value
@@ -22,7 +22,7 @@ INSTANTS = {"start_us", "end_us", "paused_at", "paused_until"}
 
 
 @click.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @by_and_why
 @store.app_option
 @store.json_option
@@ -41,7 +41,7 @@ def remove_command(name: str, url: str | None, as_json: bool, by: str, why: str 
 
 
 @click.command("rollback")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @by_and_why
 @store.app_option
 @store.json_option
@@ -57,7 +57,7 @@ def rollback_command(name: str, url: str | None, as_json: bool, by: str, why: st
 
 
 @click.command("audit")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--limit", type=click.IntRange(min=1, max=1000), default=50, show_default=True, help="At most so many.")
 @store.app_option
 @store.json_option

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from kokugen.cli import console, drawing, store, times
+from kokugen.cli import completion, console, drawing, store, times
 
 if TYPE_CHECKING:
     from kokugen import Scheduler
@@ -21,7 +21,7 @@ DAYS, DAYS_MAX = 7, 62
 
 
 @click.command("calendar")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=completion.schedules)
 @click.option("--from", "from_", metavar="DATE", help="The first day, such as 2026-12-24; else today.")
 @click.option("--days", type=click.IntRange(1, DAYS_MAX), metavar="N", help=f"How many days; else {DAYS}.")
 @click.option("--month", is_flag=True, help="Instead: the month of that day, a week a line.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, drawing, store, times
+from kokugen.cli import completion, console, drawing, store, times
 
 if TYPE_CHECKING:
     from kokugen.cli.history import History
@@ -17,7 +17,7 @@ HEAD = ("TIME", "OUTCOME", "COUNT", "LATE", "NOTE")
 
 
 @click.command("ledger")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--since", metavar="SPAN", default="1d", show_default=True, help="How far back: 90m, 2d.")
 @click.option("--from", "from_", metavar="TIME", help="From then on, with an offset, instead of --since.")
 @click.option("--to", metavar="TIME", help="Until then, with an offset; else until now, and what is made already.")
@@ -98,7 +98,7 @@ def note(one: Occurrence) -> str:
 
 
 @click.command("why")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @store.app_option
 @store.json_option
 @store.url_option

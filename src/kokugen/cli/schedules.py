@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, store, times
+from kokugen.cli import completion, console, store, times
 from kokugen.cli.every import by_and_why, by_option, say_schedule, view
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def note(info: ScheduleInfo) -> str:
 
 
 @click.command("pause")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--until", metavar="TIME", help="When it goes on by itself, with an offset; else when it is resumed.")
 @click.option("--for", "for_", metavar="SPAN", help="For how long: 90s, 1h30m, 2d.")
 @click.option("--note", metavar="TEXT", help="Why; it is shown with the schedule.")
@@ -80,7 +80,7 @@ def pause_command(
 
 
 @click.command("resume")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @by_and_why
 @store.app_option
 @store.json_option
@@ -93,7 +93,7 @@ def resume_command(name: str, url: str | None, as_json: bool, by: str, why: str 
 
 
 @click.command("trigger")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @by_and_why
 @store.app_option
 @store.json_option
@@ -109,7 +109,7 @@ def trigger_command(name: str, url: str | None, as_json: bool, by: str, why: str
 
 
 @click.command("backfill")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--from", "from_", required=True, metavar="TIME", help="The first time, with an offset.")
 @click.option("--to", required=True, metavar="TIME", help="The last time, with an offset.")
 @by_and_why
