@@ -111,4 +111,5 @@ def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def _check_number(what: str, value: Any, kind: Any, most: float) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not 0 < value <= most):
-        raise OptionError(f"{what}={value!r}: use a number above 0, or None")
+        bound = f" and up to {most:,.0f}" if most < RUNS_MAX else ""
+        raise OptionError(f"{what}={value!r}: use a number above 0{bound}, or None")

@@ -21,7 +21,7 @@ from kokugen.cli.every import (
 @click.command("edit")
 @click.argument("name", shell_complete=completion.schedules)
 @click.option(
-    "--when", metavar="WHEN", help="Another cron expression (with its zone), span of time, or trigger as JSON."
+    "--when", metavar="WHEN", help="Another cron expression, with its zone; span of time; or trigger as JSON."
 )
 @clock_options
 @change_options
