@@ -336,6 +336,7 @@ def random_policy(random: Random) -> Policy:
         catchup=random.choice(list(Catchup)),
         window_us=random.choice([MINUTE_US, HOUR_US, DAY_US]),
         misfire_us=random.choice([0, SECOND_US, MINUTE_US]),
+        catchup_max=random.choice([None, None, 1, 20]),
         rate=random.choice([None, 0.5, 100.0]),
         jitter_us=random.choice([0, MINUTE_US]),
         end_us=random.choice([None, START + 30 * HOUR_US]),
