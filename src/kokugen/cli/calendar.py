@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kokugen import Scheduler
     from kokugen.cli.hours import Part
     from kokugen.cli.views import View
-    from kokugen.recurrence.preview import Tally
+    from kokugen.schedules.preview import Tally
 
 DAYS, DAYS_MAX = 7, 62
 

@@ -18,11 +18,11 @@ from kokugen.task import Params, TaskParam
 
 if TYPE_CHECKING:
     from kokugen import AsyncScheduler, Scheduler
-    from kokugen.recurrence.info import PutSchedule, ScheduleInfo
     from kokugen.registry.protocol import WorkRegistry
     from kokugen.repository.protocol import DurableRepository
     from kokugen.retry import Retry
     from kokugen.schedules.drafts import NewSchedule
+    from kokugen.schedules.info import PutSchedule, ScheduleInfo
 
 
 class Destination:

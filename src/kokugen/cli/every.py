@@ -17,8 +17,8 @@ from kokugen.schedule_options import CatchupName, OverlapName, ScheduleOptions
 from kokugen.task import TaskParam, replace
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.info import ScheduleInfo
     from kokugen.recurrence.trigger import Trigger
+    from kokugen.schedules.info import ScheduleInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from kokugen.cli import completion, console, drawing, store, times
 
 if TYPE_CHECKING:
     from kokugen.cli.history import History
-    from kokugen.recurrence.occurrences import Occurrence
+    from kokugen.schedules.occurrences import Occurrence
 
 HEAD = ("TIME", "OUTCOME", "COUNT", "LATE", "NOTE")
 

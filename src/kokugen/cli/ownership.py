@@ -16,8 +16,8 @@ from kokugen.task import replace
 if TYPE_CHECKING:
     from kokugen.cli.destination import Destination
     from kokugen.importers.found import Reading
-    from kokugen.recurrence.info import ScheduleInfo
     from kokugen.schedules.drafts import NewSchedule
+    from kokugen.schedules.info import ScheduleInfo
 
 GONE = "no longer in the source"
 

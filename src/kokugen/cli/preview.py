@@ -14,7 +14,7 @@ from kokugen.cli import console, store, times
 from kokugen.cli.every import change_options, clock_options, clocks_of, schedule_options, trigger_of
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.preview import Upcoming
+    from kokugen.schedules.preview import Upcoming
 
 DAY = timedelta(days=1)
 ADDED, REMOVED = "+", "-"

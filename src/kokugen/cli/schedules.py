@@ -10,7 +10,7 @@ from kokugen.cli import completion, console, store, times
 from kokugen.cli.every import by_and_why, by_option, say_schedule, view
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.info import ScheduleInfo
+    from kokugen.schedules.info import ScheduleInfo
 
 HEAD = ("NAME", "NEXT", "WORK", "WHEN", "RUNS", "NOTE")
 

@@ -20,8 +20,8 @@ from kokugen.task import replace
 if TYPE_CHECKING:
     from kokugen.cli.destination import Destination
     from kokugen.importers.found import Found, Reading
-    from kokugen.recurrence.info import PutSchedule, ScheduleInfo
     from kokugen.schedules.drafts import NewSchedule
+    from kokugen.schedules.info import PutSchedule, ScheduleInfo
 
 PAUSED = "imported, and not resumed yet"
 NEXT_SHOWN = 3

@@ -20,22 +20,22 @@ from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.offers import Offers, offers_of
 from kokugen.parts import Parts
-from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.calendar import Calendar
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Draft, row_of
-from kokugen.recurrence.info import ScheduleInfo, info_of
-from kokugen.recurrence.materialiser import Materialiser
-from kokugen.recurrence.occurrences import Occurrence, occurrences_of
-from kokugen.recurrence.policy import Policy
-from kokugen.recurrence.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
-from kokugen.recurrence.task_why import task_why, waits_for_worker
-from kokugen.recurrence.why import why_text
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
+from kokugen.schedules.book import Book, Put
 from kokugen.schedules.declarations import Declarations
+from kokugen.schedules.definitions import Definitions
 from kokugen.schedules.drafts import Drafts, NewSchedule, as_put, counting_on
+from kokugen.schedules.edits import Draft, row_of
+from kokugen.schedules.info import ScheduleInfo, info_of
+from kokugen.schedules.materialiser import Materialiser
+from kokugen.schedules.occurrences import Occurrence, occurrences_of
+from kokugen.schedules.policy import Policy
+from kokugen.schedules.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
+from kokugen.schedules.task_why import task_why, waits_for_worker
+from kokugen.schedules.why import why_text
 from kokugen.task import TaskInfo
 
 logger = logging.getLogger("kokugen")

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from kokugen.options import OptionChanges
-from kokugen.recurrence.info import PutSchedule, ScheduleInfo
-from kokugen.recurrence.occurrences import Occurrence
-from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.schedules.drafts import NewSchedule, When
+from kokugen.schedules.info import PutSchedule, ScheduleInfo
+from kokugen.schedules.occurrences import Occurrence
+from kokugen.schedules.preview import Tally, Upcoming
 from kokugen.schedules.recurring import PAGE, Asking, EveryDecorator, page_of
 from kokugen.task import TaskParam
 

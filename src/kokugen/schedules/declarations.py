@@ -14,13 +14,13 @@ from typing import Any, Protocol
 
 from kokugen.errors import KokugenError, NoScheduleError, OptionError, RepositoryError
 from kokugen.options import Options, check_name
-from kokugen.recurrence.book import Book, Put
-from kokugen.recurrence.edits import Draft
 from kokugen.registry.protocol import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import is_imported
+from kokugen.schedules.book import Book, Put
 from kokugen.schedules.drafts import Drafts, When
+from kokugen.schedules.edits import Draft
 
 logger = logging.getLogger("kokugen")
 

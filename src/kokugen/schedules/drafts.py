@@ -20,9 +20,7 @@ from kokugen.middleware.base import ScheduleRequest, schedule_chain
 from kokugen.options import Options, check_words
 from kokugen.parts import Parts
 from kokugen.recurrence.cron import cron_of
-from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import Catchup, Policy, Template
 from kokugen.recurrence.spec import dump_spec, load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.registry.protocol import Work
@@ -30,6 +28,8 @@ from kokugen.reply import Reply
 from kokugen.repository.rows import NewTask
 from kokugen.repository.schedule_rows import Overlap, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.policy import Catchup, Policy, Template
 from kokugen.task import Params, TaskParam
 
 When = Trigger | timedelta | str

@@ -14,19 +14,19 @@ from kokugen.acceptance import check_time, check_work
 from kokugen.errors import OptionError
 from kokugen.front import Front
 from kokugen.options import OptionChanges, check_name, shortened
-from kokugen.recurrence.book import Put
 from kokugen.recurrence.calendar import Calendar
-from kokugen.recurrence.edits import Draft
-from kokugen.recurrence.info import PutSchedule, ScheduleInfo
-from kokugen.recurrence.occurrences import Occurrence
-from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.schedules.agenda import Agenda
+from kokugen.schedules.book import Put
 from kokugen.schedules.drafts import NewSchedule, When
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.info import PutSchedule, ScheduleInfo
+from kokugen.schedules.occurrences import Occurrence
+from kokugen.schedules.preview import Tally, Upcoming
 from kokugen.task import TaskParam
 
 P = ParamSpec("P")

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from kokugen.clock import from_us
 from kokugen.offers import Offers, lacking
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.info import is_over, next_of
-from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.info import is_over, next_of
+from kokugen.schedules.occurrences import Occurrence, occurrences_of
 from kokugen.task import TaskState
 
 LATE_US = 10_000_000

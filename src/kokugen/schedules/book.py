@@ -12,11 +12,6 @@ from msgspec import Struct
 from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import NoScheduleError, ScheduleConflictError
 from kokugen.ids import IdSource
-from kokugen.recurrence import edits
-from kokugen.recurrence.bulk import Bulk, Planned
-from kokugen.recurrence.definitions import Definition, Definitions
-from kokugen.recurrence.edits import Act, Draft, Unsettled
-from kokugen.recurrence.materialiser import AHEAD_S
 from kokugen.reply import Reply, gather
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import (
@@ -29,6 +24,11 @@ from kokugen.repository.schedule_rows import (
     ScheduleQuery,
     ScheduleRow,
 )
+from kokugen.schedules import edits
+from kokugen.schedules.bulk import Bulk, Planned
+from kokugen.schedules.definitions import Definition, Definitions
+from kokugen.schedules.edits import Act, Draft, Unsettled
+from kokugen.schedules.materialiser import AHEAD_S
 from kokugen.task import replace
 
 TRIES_MAX = 50

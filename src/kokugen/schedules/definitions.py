@@ -13,10 +13,10 @@ from kokugen.clock import duration_us
 from kokugen.errors import InvalidEntryError
 from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.interval import After
-from kokugen.recurrence.policy import Policy, Template
 from kokugen.recurrence.spec import load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import ScheduleRow
+from kokugen.schedules.policy import Policy, Template
 
 KEPT_MAX = 20_000
 

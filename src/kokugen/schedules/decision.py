@@ -14,7 +14,6 @@ from kokugen.errors import InvalidEntryError
 from kokugen.ids import occurrence_id
 from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import After, Every
-from kokugen.recurrence.policy import BATCH_MAX, Catchup, Policy, Template
 from kokugen.recurrence.trigger import Trigger
 from kokugen.recurrence.wall import WallTrigger
 from kokugen.repository.schedule_rows import (
@@ -25,6 +24,7 @@ from kokugen.repository.schedule_rows import (
     ScheduledTask,
     ScheduleRow,
 )
+from kokugen.schedules.policy import BATCH_MAX, Catchup, Policy, Template
 from kokugen.task import replace
 
 RULES_US = 86_400 * SECOND_US

@@ -15,11 +15,11 @@ from kokugen.clock import SECOND_US, to_us
 from kokugen.errors import InvalidEntryError
 from kokugen.ids import occurrence_id
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.decision import COUNTED_MAX, Decision, share_of
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import BATCH_MAX, DAY_US, MINUTE_US, Catchup, Policy, Template
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import LedgerRow, Overlap, Reason, ScheduleRow
+from kokugen.schedules.decision import COUNTED_MAX, Decision, share_of
+from kokugen.schedules.policy import BATCH_MAX, DAY_US, MINUTE_US, Catchup, Policy, Template
 
 START = to_us(datetime(2026, 3, 28, 12, tzinfo=UTC))
 HOUR_US = 60 * MINUTE_US
