@@ -98,7 +98,7 @@ class Lanes:
             works = {work_id: self.load(work_id) for work_id in ids or ()}
             party = tuple(self._lanes)
             self._known = sorted(one for one, work in works.items() if work is not None and self.place_of(work, party))
-            self._told = ids
+            self._told = None if None in works.values() else ids  # what cannot be loaded now may be later
         queues = {queue for lane in self._lanes for queue in lane.queues}
         return Offers(
             namespace=namespace, queues=tuple(sorted(queues)), works=None if ids is None else tuple(self._known)
