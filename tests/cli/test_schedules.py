@@ -89,18 +89,34 @@ def test_a_schedule_is_changed_in_part_as_was_previewed(kokugen: CommandLine) ->
     kokugen.done(
         "every", "0 6 * * *", "report", "--overlap", "skip", "--window", "2d", "--arg", "x", "--tz", "Asia/Tokyo"
     )
-    change = ("--when", "0 7 * * *", "--tz", "Asia/Tokyo", "--max-runs", "3")
+    change = ("--when", "0 7 * * *", "--max-runs", "3")
     span = ("--from", "2030-01-01T00:00Z", "--to", "2030-01-02T00:00Z")
-    assert kokugen.done("preview", *span, "--diff", "report", *change[:4]).splitlines() == [
+    assert kokugen.done("preview", *span, "--diff", "report", *change[:2]).splitlines() == [
         "- 2030-01-01 21:00:00.000Z  report",
         "+ 2030-01-01 22:00:00.000Z  report",
     ]
     made = kokugen.json("schedules")[0]
     edited = kokugen.json("edit", "report", *change, "--by", "ann", "--why", "later")
-    assert edited["trigger"]["expression"] == "0 7 * * *"
+    assert edited["trigger"] == {"type": "cron", "expression": "0 7 * * *", "tz": "Asia/Tokyo"}
     assert (edited["overlap"], edited["param"], edited["edition"]) == ("skip", {"args": ["x"]}, 2)
     assert edited["policy"] == {**made["policy"], "max_runs": 3}
     assert kokugen.json("audit", "report")[0]["why"] == "later"
+
+
+@pytest.mark.parametrize(
+    ("change", "trigger"),
+    [
+        (("H 7 * * *",), {"expression": "H 7 * * *", "key": "report", "tz": "Europe/Berlin", "fold": "both"}),
+        (("0 7 * * *", "--tz", "UTC"), {"expression": "0 7 * * *", "fold": "both"}),
+        (("TZ=Asia/Tokyo 0 7 * * *", "--fold", "first"), {"expression": "TZ=Asia/Tokyo 0 7 * * *"}),
+        (('{"type":"cron","expression":"@daily"}',), {"expression": "@daily"}),
+    ],
+)
+def test_an_expression_in_place_of_another_keeps_what_is_not_said(
+    kokugen: CommandLine, change: tuple[str, ...], trigger: dict[str, str]
+) -> None:
+    kokugen.done("every", "TZ=Europe/Berlin 30 2 * * *", "report", "--fold", "both")
+    assert kokugen.json("edit", "report", "--when", *change)["trigger"] == {"type": "cron", **trigger}
 
 
 def test_a_change_of_another_edition_is_refused(kokugen: CommandLine) -> None:
@@ -177,7 +193,7 @@ def test_what_becomes_of_clock_changes_is_said_with_the_expression(kokugen: Comm
     }
     spring = ("--from", "2030-03-31T00:00Z", "--to", "2030-04-01T00:00Z")
     assert kokugen.done("preview", *spring) == "nothing\n"
-    changed = kokugen.done("preview", *spring, "--diff", "night", "--when", "30 2 * * *", "--tz", "Europe/Berlin")
+    changed = kokugen.done("preview", *spring, "--diff", "night", "--when", "30 2 * * *", "--gap", "after")
     assert changed == "+ 2030-03-31 01:00:00.000Z  night  (clocks change on this day)\n"
 
 

@@ -12,17 +12,15 @@ from kokugen.cli.every import (
     change_options,
     clock_options,
     clocks_of,
+    other_trigger,
     say_schedule,
     schedule_options,
-    trigger_of,
 )
 
 
 @click.command("edit")
 @click.argument("name", shell_complete=completion.schedules)
-@click.option(
-    "--when", metavar="WHEN", help="Another cron expression, with its zone; span of time; or trigger as JSON."
-)
+@click.option("--when", metavar="WHEN", help="Another cron expression, span of time, or trigger as JSON.")
 @clock_options
 @change_options
 @click.option("--edition", type=int, metavar="N", help="Only if it is at this edition: nobody has changed it since.")
@@ -43,8 +41,10 @@ def edit_command(
     """Change the schedule NAME from now on: what is said, and nothing else of it."""
     changes, clocks = schedule_options(given), clocks_of(given)
     check_change(when, clocks, changes)
-    trigger = None if when is None else trigger_of(when, name, clocks)
     with store.opened(url) as scheduler:
+        trigger = None
+        if when is not None:
+            trigger = other_trigger(scheduler.schedule_of(name).trigger, when, name, clocks)
         info = scheduler.edit(name, trigger, edition=edition, by=by, why=why, **changes)
     say_schedule(info, as_json)
 

@@ -171,7 +171,7 @@ def trigger_of(when: str, name: str, clocks: dict[str, str], *, after_end: bool 
     from kokugen.recurrence.interval import PERIOD_MIN, After
     from kokugen.recurrence.spec import load_spec
 
-    is_span, is_spec = SPAN.fullmatch(when) or NUMBER.fullmatch(when), when.lstrip().startswith("{")
+    is_span, is_spec = is_span_of_time(when), when.lstrip().startswith("{")
     if clocks and (is_span or is_spec):
         what = "a span of time has none" if is_span else "a trigger in JSON says it itself"
         raise click.UsageError(f"--{min(clocks)} is of a cron expression: {what}")
@@ -183,6 +183,23 @@ def trigger_of(when: str, name: str, clocks: dict[str, str], *, after_end: bool 
     if after_end:
         raise click.UsageError("--after-end needs a span of time as WHEN, such as 5m")
     return load_spec(when) if is_spec else cron_of(when, name, **clocks)
+
+
+def is_span_of_time(when: str) -> bool:
+    """Return whether this is meant as a span of time."""
+    return bool(SPAN.fullmatch(when) or NUMBER.fullmatch(when))
+
+
+def other_trigger(before: Trigger, when: str, name: str, clocks: dict[str, str]) -> Trigger | timedelta:
+    """Return the trigger that was typed in place of another: of a cron expression, what is not said stays as it is."""
+    from kokugen.recurrence.cron import Cron
+
+    if isinstance(before, Cron) and not is_span_of_time(when) and not when.lstrip().startswith("{"):
+        kept = {"tz": before.zone_name, "gap": before.gap, "fold": before.fold}
+        if "TZ=" in when:
+            del kept["tz"]
+        clocks = {**kept, **clocks}
+    return trigger_of(when, name, clocks)
 
 
 def say_schedule(info: ScheduleInfo, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import click
 from msgspec import Struct
 
 from kokugen.cli import console, store, times
-from kokugen.cli.every import change_options, clock_options, clocks_of, schedule_options, trigger_of
+from kokugen.cli.every import change_options, clock_options, clocks_of, other_trigger, schedule_options
 
 if TYPE_CHECKING:
     from kokugen.schedules.preview import Upcoming
@@ -70,9 +70,11 @@ def preview_command(
         if name is None:
             say_upcoming(scheduler.preview(start, end, limit=limit + 1), shown, limit)
             return
-        trigger = None if when is None else trigger_of(when, name, clocks)
-        before, after = scheduler.preview_edit(name, trigger, start, end, limit=limit, **changes)
-    say_difference(before, after, shown)
+        trigger = None
+        if when is not None:
+            trigger = other_trigger(scheduler.schedule_of(name).trigger, when, name, clocks)
+        old, new = scheduler.preview_edit(name, trigger, start, end, limit=limit, **changes)
+    say_difference(old, new, shown)
 
 
 def check_change(name: str | None, when: str | None, clocks: dict[str, str], changes: dict[str, Any]) -> None:
