@@ -36,15 +36,22 @@ CACHED = JOURNALS | apsw.SQLITE_OPEN_MAIN_DB
 
 FAULTS: Mapping[str, Mapping[str, int]] = {
     "error": {
+        "open": apsw.SQLITE_CANTOPEN,
         "read": apsw.SQLITE_IOERR_READ,
         "write": apsw.SQLITE_IOERR_WRITE,
         "sync": apsw.SQLITE_IOERR_FSYNC,
         "truncate": apsw.SQLITE_IOERR_TRUNCATE,
+        "delete": apsw.SQLITE_IOERR_DELETE,
     },
-    "error of writing": {"write": apsw.SQLITE_IOERR_WRITE, "truncate": apsw.SQLITE_IOERR_TRUNCATE},
+    "error of writing": {"write": apsw.SQLITE_IOERR_WRITE},
     "error of syncing": {"sync": apsw.SQLITE_IOERR_FSYNC},
     "full": {"write": apsw.SQLITE_FULL},
-    "read-only": {"write": apsw.SQLITE_READONLY, "truncate": apsw.SQLITE_READONLY, "delete": apsw.SQLITE_IOERR_DELETE},
+    "read-only": {
+        "open": apsw.SQLITE_CANTOPEN,
+        "write": apsw.SQLITE_IOERR_WRITE,
+        "truncate": apsw.SQLITE_IOERR_TRUNCATE,
+        "delete": apsw.SQLITE_IOERR_DELETE,
+    },
 }
 """Which calls fail, and with which code, while the disk has this fault."""
 
@@ -147,6 +154,11 @@ class Disk(apsw.VFS):
     def sync(self, name: str) -> None:
         self._known(name).sync()
 
+    def _forget(self) -> None:
+        """Do as systems do when a sync fails: take pages for written that are not, for good."""
+        for kept in self._kept.values():
+            kept.cached = [change for change in kept.cached if self.random.random() < 0.5]
+
     @contextmanager
     def call(self, kind: str, *, change: Callable[[], object] | None = None) -> Iterator[None]:
         """Do one call at a time: it fails if the disk does, and its change may be the one that the cut meets."""
@@ -155,6 +167,8 @@ class Disk(apsw.VFS):
                 raise apsw.exception_for(apsw.SQLITE_IOERR)
             if self.fault is not None and kind in FAULTS[self.fault]:
                 self.happened[f"{self.fault}: {kind}"] += 1
+                if kind == "sync":
+                    self._forget()
                 raise apsw.exception_for(FAULTS[self.fault][kind])
             if change is not None:
                 self._count_down(kind, change)

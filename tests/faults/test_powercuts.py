@@ -1,4 +1,4 @@
-"""What a power cut leaves of a store in a file. `python3 dev.py chaos power power-journal` cuts it more often.
+"""What power cuts and faults of the disk leave of a store in a file: the tests of those rows of the chaos themselves.
 
 A test that looks for losses must be able to find them: it does where SQLite is told not to wait for the disk.
 """
@@ -11,7 +11,9 @@ from random import Random
 import apsw
 import pytest
 
+from kokugen.task_storage.leasing import LeasedTasks
 from tests.faults.disk import Disk
+from tests.faults.diskwork import DiskWork
 from tests.faults.judge import Kind
 from tests.faults.powercuts import PowerCuts, Way
 
@@ -34,6 +36,28 @@ def test_a_store_that_does_not_wait_for_the_disk_is_found_to_lose_and_damage(tmp
 def test_a_store_that_waits_for_checkpoints_alone_loses_but_is_never_damaged(tmp_path: Path) -> None:
     kinds = {verdict.kind for verdict in found(tmp_path, Way(synchronous="NORMAL")).verdicts}
     assert kinds == {Kind.LOST}
+
+
+@pytest.mark.parametrize("log", [True, False], ids=["log", "journal"])
+def test_an_engine_whose_store_does_not_wait_for_the_disk_is_found_to_break_its_promises(
+    tmp_path: Path, log: bool
+) -> None:
+    work = DiskWork(tmp_path, Random(SEED), Way(log=log, synchronous="OFF"))
+    work.cut_power(12)
+    assert work.verdicts()
+
+
+def test_an_engine_that_gives_up_what_the_disk_refused_is_found_to_do_it_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def give_up(tasks: LeasedTasks) -> bool:
+        tasks._outbox.clear()
+        return True
+
+    monkeypatch.setattr(LeasedTasks, "flush", give_up)
+    work = DiskWork(tmp_path, Random(SEED), Way())
+    work.fail(10)
+    assert Kind.DOUBLED in {verdict.kind for verdict in work.verdicts()}
 
 
 # -- The disk itself
