@@ -45,8 +45,9 @@ LOOK_S = 0.02
 FAULT_S = (0.05, 0.5, 3.0, 10.0)
 """How long the disk fails."""
 RESUMED_MAX_S = 10.0
-DRAINED_MAX_S = 600.0
-ALL = TaskQuery(limit=100_000)
+STILL_MAX_S = 60.0
+"""How long nothing may end, or start, before that is given up: what was lost before runs one by one."""
+PAGE = 500
 LIVE = TaskQuery(states=frozenset({TaskState.INITIALIZED, TaskState.WORKING}))
 
 T = TypeVar("T")
@@ -212,21 +213,24 @@ class DiskWork:
         whole_us, before = life.now_us, len(life.entries)
         while not any(entry.event == journal.START for entry in life.entries[before:]):
             await asyncio.sleep(LOOK_S)
-            assert life.now_us < whole_us + DRAINED_MAX_S * SECOND_US, "nothing runs any more"
+            assert life.now_us < whole_us + STILL_MAX_S * SECOND_US, "nothing runs any more"
         self.resumed_s.append((life.now_us - whole_us) / SECOND_US)
 
     async def _until_over(self, life: Life) -> None:
         if not life.started:
             await life.start()
         self._asking = False
-        end_us = life.now_us + DRAINED_MAX_S * SECOND_US
-        while await self._is_busy(life) and life.now_us < end_us:  # noqa: ASYNC110 - in virtual time
+        least, since_us = await self._left(life), life.now_us
+        while least and life.now_us < since_us + STILL_MAX_S * SECOND_US:  # noqa: ASYNC110 - in virtual time
             await asyncio.sleep(PAUSE_S)
+            if (left := await self._left(life)) < least:
+                least, since_us = left, life.now_us
         assert await life.node.stop(), "what was started has ended"
         life.started = False
 
-    async def _is_busy(self, life: Life) -> bool:
-        return bool(self._adding or self._cancelling or await life.store.count(LIVE))
+    async def _left(self, life: Life) -> int:
+        """Return how many tasks are not over, and calls not answered."""
+        return len(self._adding) + (self._cancelling is not None) + await life.store.count(LIVE)
 
     # -- What is asked
 
@@ -314,11 +318,13 @@ class DiskWork:
                 ended.add((entry.task_id, entry.pid))
 
     def tasks(self) -> dict[str, TaskInfo]:
-        store = SQLiteRepository(self._here / "tasks.db")
-        try:
-            return {info.id: info for info in store.page(ALL).result()}
-        finally:
-            store.close()
+        found: dict[str, TaskInfo] = {}
+        store, after = SQLiteRepository(self._here / "tasks.db"), None
+        while page := store.page(TaskQuery(limit=PAGE, after=after)).result():
+            found |= {info.id: info for info in page}
+            after = to_us(page[-1].due_at or page[-1].scheduled_time), page[-1].id
+        store.close()
+        return found
 
     def _case(self) -> Case:
         ground = SqliteGround(self._here)

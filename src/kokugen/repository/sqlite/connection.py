@@ -240,6 +240,10 @@ def check_place(path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
+    if not _is_name(str(path)):
+        raise RepositoryError(
+            f"{str(path)!a} can be no file of SQLite's: a path is UTF-8 without NUL; name another file"
+        )
     if path.is_symlink():
         raise RepositoryError(f"{path} is a symbolic link, which a store may not be: name the file itself")
     if path.is_dir():
@@ -254,6 +258,13 @@ def _check_file(path: Path) -> None:
         raise RepositoryError(f"{parent} may be written by everyone: take that right away, or use another directory")
     if (kind := file_system(parent.resolve())) in NETWORK:
         raise RepositoryError(f"{path} is on a network file system ({kind}), where locks fail: use a local disk")
+
+
+def _is_name(path: str) -> bool:
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _create(path: Path) -> bool:
