@@ -221,7 +221,7 @@ class DiskWork:
             await life.start()
         self._asking = False
         least, since_us = await self._left(life), life.now_us
-        while least and life.now_us < since_us + STILL_MAX_S * SECOND_US:  # noqa: ASYNC110 - in virtual time
+        while least and life.now_us < since_us + STILL_MAX_S * SECOND_US:
             await asyncio.sleep(PAUSE_S)
             if (left := await self._left(life)) < least:
                 least, since_us = left, life.now_us

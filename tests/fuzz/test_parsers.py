@@ -317,6 +317,7 @@ def test_no_refusal_of_an_address_tells_its_password() -> None:
         (load_spec, '"\ud800"', "no text that can be stored"),
         (load_calendar, "\udc80", "no text that can be stored"),
         (load_tab, "[\ud800]", "not a JSON list"),
+        (read_icalendar, EVENTS[0].replace("New", "\ud800"), "not a calendar"),
         (lambda text: stored(policy=text), "\ud800", "schedule 'n' cannot be read"),
         (parse_address, "postgresql://host:" + "9" * 5000, "names the port 9999999999"),
         (parse_address, "postgresql://host/db?\ud800=1", "cannot be read"),
@@ -348,6 +349,7 @@ def test_a_name_that_no_file_can_have_is_refused_and_nothing_made(
     ("lines", "message"),
     [
         (["DTSTART:2026-01-01"], "DTSTART of '1' cannot be read"),
+        (["DTSTART;TZID=Europe/" + "9" * 5000 + ":20260101T090000"], "not a calendar"),
         (["DTSTART:20260101T090000Z", "DTSTART:20260102T090000Z"], "more than once when it is"),
         (["DTSTART:20260101T090000Z", "DURATION:PT1M", "RRULE:FREQ=MINUTELY"], "more than 10000 days and stretches"),
         (["DTSTART;VALUE=DATE:19700101", "DTEND;VALUE=DATE:89990101"], "more than 10000 days and stretches"),

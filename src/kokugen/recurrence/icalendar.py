@@ -24,7 +24,7 @@ SPANS_MAX = 10_000
 """How many days and stretches of time a file may have, events that recur written out."""
 ONCE = ("DTSTART", "DTEND", "DURATION")
 READ = {*ONCE, "RRULE", "RDATE", "EXDATE"}
-UNREADABLE = (ValueError, IndexError, KeyError, AttributeError, TypeError, OverflowError)
+UNREADABLE = (ValueError, LookupError, AttributeError, TypeError, OverflowError, OSError)
 """What icalendar raises for a file that is none: it reads each value without a look at what is there."""
 
 
@@ -74,7 +74,12 @@ def _events(source: str | bytes | Path) -> Iterator[Any]:
         from icalendar import Calendar as File
     except ImportError as error:
         raise TriggerError("iCalendar files need icalendar: pip install kokugen[icalendar]") from error
-    text = source.read_bytes() if isinstance(source, Path) else source
+    try:
+        text = (
+            source.read_bytes() if isinstance(source, Path) else source.encode() if isinstance(source, str) else source
+        )
+    except UnicodeEncodeError as error:
+        raise TriggerError(f"iCalendar: this is not a calendar: {error}") from error
     if len(text) > BYTES_MAX:
         raise TriggerError(f"iCalendar: {len(text)} bytes are more than {BYTES_MAX}")
     try:
