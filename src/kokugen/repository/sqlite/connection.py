@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from kokugen.errors import RepositoryError, RepositoryUnavailableError, SchemaVersionError
+from kokugen.errors import InvalidEntryError, RepositoryError, RepositoryUnavailableError, SchemaVersionError
 from kokugen.repository.sqlite.library import FAULTS, WAL_SINCE, Connection, Library, Values, code_of
 
 CHECKPOINT_PAGES = 4000
@@ -134,8 +134,10 @@ def check_unmoved(path: Path, identity: tuple[int, int] | None) -> None:
         )
 
 
-def explain(error: Exception, path: Path) -> RepositoryError:
-    """Return what SQLite said as an error of ours, with what to do."""
+def explain(error: Exception, path: Path) -> RepositoryError | InvalidEntryError:
+    """Return what SQLite said, or a text that is none, as an error of ours, with what to do."""
+    if isinstance(error, UnicodeError):
+        return InvalidEntryError(f"the store {path} cannot hold a value that it was given: {error}")
     code = code_of(error)
     if code == DISK_ERROR and _no_room(path):
         code = FULL

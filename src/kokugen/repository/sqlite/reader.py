@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.reply import Reply
 from kokugen.repository.sqlite.connection import check_unmoved, explain, file_identity
-from kokugen.repository.sqlite.library import FAULTS, Connection
+from kokugen.repository.sqlite.library import REFUSALS, Connection
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Reader:
                     raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
                 check_unmoved(self._path, self._file)
                 return Reply.of(query(self._db, *arguments))
-        except FAULTS as error:
+        except REFUSALS as error:
             return Reply.failed(explain(error, self._path))
         except KokugenError as error:
             return Reply.failed(error)

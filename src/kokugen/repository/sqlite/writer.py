@@ -24,7 +24,7 @@ from kokugen.clock import Clock
 from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
 from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, one
-from kokugen.repository.sqlite.library import FAULTS, Library
+from kokugen.repository.sqlite.library import FAULTS, REFUSALS, Library
 from kokugen.repository.sqlite.tasks import Scope
 
 logger = logging.getLogger("kokugen")
@@ -218,7 +218,7 @@ class Writer:
                 self._db.execute("ROLLBACK")
 
     def _told(self, error: Exception) -> Exception:
-        return explain(error, self._path) if isinstance(error, FAULTS) else error
+        return explain(error, self._path) if isinstance(error, REFUSALS) else error
 
 
 def _size(operation: Operation) -> int:
