@@ -33,6 +33,8 @@ from tests.fuzz.mutation import STEPS_MAX, TEXTS, damaged, fuzz
 from tests.fuzz.steps import TooManyStepsError, within_steps
 from tests.recurrence.samples import CALENDARS, TRIGGERS
 
+pytestmark = pytest.mark.timeout(max(120, TEXTS // 50))
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
