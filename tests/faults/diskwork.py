@@ -7,6 +7,7 @@ down every run, the witness in the file every change of state, and the judge com
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -176,7 +177,8 @@ class DiskWork:
                 self._note(life)
 
         pages = self._random.choice(CHECKPOINT_PAGES)
-        with quiet(), patch.object(connection, "CHECKPOINT_PAGES", pages):
+        unheard = patch.object(logging.getLogger("kokugen"), "disabled", True)
+        with quiet(), unheard, patch.object(connection, "CHECKPOINT_PAGES", pages):
             run_virtual(whole, start=from_us(self._now_us))
 
     def _note(self, life: Life) -> None:

@@ -34,7 +34,7 @@ def test_a_store_that_does_not_wait_for_the_disk_is_found_to_lose_and_damage(tmp
 
 
 def test_a_store_that_waits_for_checkpoints_alone_loses_but_is_never_damaged(tmp_path: Path) -> None:
-    kinds = {verdict.kind for verdict in found(tmp_path, Way(synchronous="NORMAL")).verdicts}
+    kinds = {verdict.kind for verdict in found(tmp_path, Way(synchronous="NORMAL"), cuts=60).verdicts}
     assert kinds == {Kind.LOST}
 
 

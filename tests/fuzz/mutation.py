@@ -1,6 +1,6 @@
 """Texts that are nearly right, valid ones that are damaged or grown together, and what a parser may do with them.
 
-KOKUGEN_FUZZ_TEXTS is how many are tried with each parser (3,000). A failure tells the shortest text that it found.
+KOKUGEN_FUZZ_TEXTS is how many are tried with each parser (2,000). A failure tells the shortest text that it found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 from kokugen.errors import KokugenError
 from tests.fuzz.steps import within_steps
 
-TEXTS = int(os.environ.get("KOKUGEN_FUZZ_TEXTS", "3000"))
+TEXTS = int(os.environ.get("KOKUGEN_FUZZ_TEXTS", "2000"))
 STEPS_MAX = 4_000_000
 """Lines of Python, of whatever library: less than half a second."""
 EDITS_MAX = 4
