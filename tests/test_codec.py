@@ -67,6 +67,9 @@ class Model:
     def __init__(self, when: datetime) -> None:
         self.when = when
 
+    def __repr__(self) -> str:
+        return f"Model({self.when.isoformat()})"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Model) and other.when == self.when
 

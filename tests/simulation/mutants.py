@@ -6,6 +6,7 @@ within how many histories.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count, islice
@@ -22,13 +23,25 @@ from kokugen.engine.lane import Party
 from kokugen.engine.timer import Timer
 from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
+from kokugen.reply import Reply
 from kokugen.repository.memory import claims as memory_claims
 from kokugen.repository.memory.claims import MemoryClaims
 from kokugen.repository.memory.operations import MemoryOperations
 from kokugen.repository.memory.record import Record
 from kokugen.repository.memory.schedules import MemorySchedules
 from kokugen.repository.memory.table import TaskTable
-from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Finish, Finished, Lease, NewTask, Observed
+from kokugen.repository.rows import (
+    Added,
+    AddResult,
+    ClaimAnswer,
+    ClaimRequest,
+    Finish,
+    Finished,
+    Lease,
+    NewTask,
+    Observed,
+    Recovered,
+)
 from kokugen.repository.schedule_rows import Changed, ScheduleChange
 from kokugen.run import Run
 from kokugen.schedules.materialiser import Materialiser
@@ -76,7 +89,11 @@ def _stale_at_once(self: Sightings, observed: Iterable[Observed]) -> list[Observ
 
 
 def _stale_by_wall_clock(self: Sightings, observed: Iterable[Observed]) -> list[Observed]:
-    now_s, before, stale = self._clock.wall_us() / 1e6, self._seen, []
+    return _stale_at(self, observed, self._clock.wall_us() / 1e6)
+
+
+def _stale_at(self: Sightings, observed: Iterable[Observed], now_s: float) -> list[Observed]:
+    before, stale = self._seen, []
     self._seen = {}
     for one in observed:
         lease = Lease(one.id, one.claim)
@@ -86,6 +103,19 @@ def _stale_by_wall_clock(self: Sightings, observed: Iterable[Observed]) -> list[
         if now_s - since_s >= one.ttl_s:
             stale.append(one)
     return stale
+
+
+_WATCH = LeasedTasks.watch
+
+
+async def _watch_by_the_stores_clock(self: LeasedTasks, *known: Any, **about: Any) -> list[Recovered]:
+    """As if the wall clock, put right by the store's as it was told last, said how long a run was seen unchanged."""
+
+    def stale(sightings: Sightings, observed: Iterable[Observed]) -> list[Observed]:
+        return _stale_at(sightings, observed, (self._clock.wall_us() - self.skew_us) / 1e6)
+
+    with patch.object(Sightings, "stale", stale):
+        return await _WATCH(self, *known, **about)
 
 
 class MonotonicClock(MachineClock):
@@ -136,6 +166,23 @@ def _choose_more(request: Any, due: Any, now: int) -> Any:
 
 def _choose_lost(request: Any, due: Any, now: int) -> Any:
     return _CHOOSE(replace(request, lost_max=99), due, now)
+
+
+_CLAIM = MemoryClaims.claim
+
+
+def _claim_what_changed(self: MemoryClaims, request: ClaimRequest) -> Reply[ClaimAnswer]:
+    """As if a node had a cursor by time: it looks at what changed since it looked last."""
+    looked: dict[str, int] = self.__dict__.setdefault("looked", {})
+    since, looked[request.node_id] = looked.get(request.node_id, 0), self._clock.wall_us()
+
+    def choose(request: ClaimRequest, due: Iterator[Record], now: int) -> tuple[list[Record], list[Record]]:
+        found = list(due)
+        taken, _ = _CHOOSE(request, iter([one for one in found if one.modified_at >= since]), now)
+        return taken, [one for one in found if one not in taken]
+
+    with patch.object(memory_claims, "_choose", choose):
+        return _CLAIM(self, request)
 
 
 _START = TaskTable.start
@@ -227,6 +274,17 @@ def _change_whatever_is_there(self: MemorySchedules, change: ScheduleChange, now
     return _CHANGE(self, replace(change, expected=None if there is None else there.rev), now)
 
 
+_MATERIALISE = Materialiser.run
+
+
+async def _run_by_a_leader(self: Materialiser) -> None:
+    """As if the node that came first did it for all, and nobody after it."""
+    assert isinstance(self._clock, MachineClock)
+    if self._clock._world.__dict__.setdefault("leader", self) is self:
+        await _MATERIALISE(self)
+    await asyncio.Event().wait()
+
+
 async def _now_of_the_node(self: Materialiser) -> int:
     return self._clock.wall_us()
 
@@ -280,6 +338,13 @@ MUTANTS: dict[str, Mutant] = {
     "wall clock lease": _mutant(
         "a wall clock says when a run is lost", "I7", (Sightings, "stale", _stale_by_wall_clock), needs=("clock step",)
     ),
+    "corrected clock lease": _mutant(
+        "the store's clock, as a node was told it last, says when a run is lost",
+        "I7",
+        (LeasedTasks, "watch", _watch_by_the_stores_clock),
+        seeds=5000,
+        needs=("store clock step",),
+    ),
     "monotonic clock": _mutant(
         "leases go by a clock that stops while the machine sleeps", "I7", (machine, "MachineClock", MonotonicClock)
     ),
@@ -307,6 +372,11 @@ MUTANTS: dict[str, Mutant] = {
     "one nonce": _mutant("claims repeat", "I3 I4", (IdSource, "nonce", _one_nonce)),
     "full outbox": _mutant("a node claims though it cannot write", "I15", (Claims, "_may_claim", _may_always_claim)),
     "held is claimed": _mutant("a hold keeps nothing", "I2", (TaskTable, "_enrol", _enrol_the_held)),
+    "cursor by time": _mutant(
+        "a node looks at what changed since it looked last",
+        "I6 I14 I17 I18 I19",
+        (MemoryClaims, "claim", _claim_what_changed),
+    ),
     "hints alone": _mutant("nobody polls", "I14 I6 I19 I18", (Timer, "asked", _no_poll)),
     "starts early": _mutant("a run starts as soon as it is claimed", "I9", (Run, "__init__", _run_at_once)),
     "not fenced": _mutant(
@@ -343,6 +413,12 @@ MUTANTS: dict[str, Mutant] = {
         "a decision counts though another node decided first",
         "I11 I10",
         (MemorySchedules, "_change", _change_whatever_is_there),
+        needs=("schedule",),
+    ),
+    "leader": _mutant(
+        "one node decides about all schedules, and no other when it is gone",
+        "I11",
+        (Materialiser, "run", _run_by_a_leader),
         needs=("schedule",),
     ),
     "missed before it came": _mutant(

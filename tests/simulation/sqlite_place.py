@@ -62,7 +62,9 @@ class Impatient(Apsw):
         return db
 
 
-class _NoThread:
+class NoThread:
+    """A thread that never runs: somebody else does its work."""
+
     def __init__(self, **_: object) -> None:
         pass
 
@@ -83,7 +85,8 @@ class _Queue(SimpleQueue[Any]):
         self.told()
 
 
-def _queue(told: Callable[[], object]) -> _Queue:
+def telling_queue(told: Callable[[], object]) -> _Queue:
+    """Return a queue that tells of what is put into it."""
     queue = _Queue()
     queue.told = told
     return queue
@@ -122,7 +125,7 @@ class InlineSQLite(SQLiteRepository):
 
     def _connected(self) -> Writer:
         with patch.multiple(
-            "kokugen.repository.sqlite.writer", Thread=_NoThread, SimpleQueue=partial(_queue, self._soon)
+            "kokugen.repository.sqlite.writer", Thread=NoThread, SimpleQueue=partial(telling_queue, self._soon)
         ):
             return super()._connected()
 

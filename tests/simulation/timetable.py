@@ -107,11 +107,12 @@ class Timetable:
     # -- In peace
 
     def end(self) -> None:
-        """Have nothing more made of any of them."""
+        """Have nothing more made of any of them, once somebody has decided about the times that have passed."""
+        now = self._cluster.clock.wall_us()
 
         def pause(rows: list[ScheduleRow]) -> None:
             self.ended = not rows
-            for row in rows:
+            for row in (row for row in rows if row.wake_at is None or row.wake_at > now):
                 self._cluster.ask(self._book.pause(row.name), lambda _: None)
 
         self._cluster.ask(self._book.rows(replace(EVERYTHING, paused=False)), pause)

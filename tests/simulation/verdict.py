@@ -31,6 +31,7 @@ def judge_end(cluster: Cluster) -> None:
     for machine in cluster.healthy():
         _judge_marks(judge, machine.name, [(name, event.run) for name, event in machine.hooks.heard])
         judge.hold("I20", machine.storage.unwritten == 0, machine.name, "has outcomes that are not written")
+    judge.hold("I11", cluster.timetable.ended, "nobody decides about a schedule any more")
     if isinstance(cluster.place, SqlitePlace):
         _judge_effects(judge, cluster.place)
     if cluster.plan.wild_clocks:

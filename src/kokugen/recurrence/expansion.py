@@ -19,7 +19,10 @@ from kokugen.recurrence.trigger import YEARS_MAX
 PER_YEAR = {"YEARLY": 1, "MONTHLY": 12, "WEEKLY": 53}
 """How many periods a year has, at most; of those of the others 366."""
 KEPT = 16
-COUNTED_YEARS_MAX = 2000
+DAYS = {"YEARLY": 366, "MONTHLY": 31, "WEEKLY": 7}
+"""How many days a period has that are looked at, at most; one of the others has one."""
+COUNTED_DAYS_MAX = 120_000
+"""For so many days, more than 300 years, the end of a COUNT is looked for: a rule without one in them has no end."""
 UNIT_S = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
 
 
@@ -80,7 +83,7 @@ class Expansion:
             return self._until
         if self._rule.is_rate:
             return self.first + (count - 1) * self._period_s
-        for number in range(COUNTED_YEARS_MAX * self._periods_per_year):
+        for number in range(COUNTED_DAYS_MAX // DAYS.get(self._rule.freq, 1)):
             walls = self._walls(number)
             if len(walls) >= count:
                 return walls[count - 1]

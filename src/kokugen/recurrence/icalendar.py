@@ -20,6 +20,12 @@ YEARS = (2000, 2049)
 DAY = timedelta(days=1)
 EVENTS_MAX = 10_000
 BYTES_MAX = 4 << 20
+SPANS_MAX = 10_000
+"""How many days and stretches of time a file may have, events that recur written out."""
+ONCE = ("DTSTART", "DTEND", "DURATION")
+READ = {*ONCE, "RRULE", "RDATE", "EXDATE"}
+UNREADABLE = (ValueError, LookupError, AttributeError, TypeError, OverflowError, OSError)
+"""What icalendar raises for a file that is none: it reads each value without a look at what is there."""
 
 
 def read_icalendar(source: str | bytes | Path, *, tz: str = "UTC", years: tuple[int, int] = YEARS) -> Calendar:
@@ -32,12 +38,15 @@ def read_icalendar(source: str | bytes | Path, *, tz: str = "UTC", years: tuple[
     check_zone(tz)
     dates: set[date] = set()
     windows: set[tuple[datetime, datetime]] = set()
-    for event in _events(source):
-        for start, end in _spans(event, tz, years):
-            if isinstance(start, datetime):
-                windows.add((start, end))
-            else:
-                dates.update(start + DAY * number for number in range((end - start).days))
+    for start, end in _all_spans(source, tz, years):
+        if isinstance(start, datetime):
+            windows.add((start, end))
+        else:
+            dates.update(start + DAY * number for number in range(min((end - start).days, SPANS_MAX + 1)))
+        if len(dates) + len(windows) > SPANS_MAX:
+            raise TriggerError(
+                f"iCalendar: there are more than {SPANS_MAX} days and stretches of time: take fewer years"
+            )
     days = Days(tuple(dates), tz=tz)
     if not windows:
         return days
@@ -45,17 +54,37 @@ def read_icalendar(source: str | bytes | Path, *, tz: str = "UTC", years: tuple[
     return days | timed if dates else timed
 
 
+def _all_spans(source: str | bytes | Path, tz: str, years: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
+    """Yield the start and end of each occurrence of each event."""
+    for event in _events(source):
+        try:
+            yield from _spans(event, tz, years)
+        except TriggerError:
+            raise
+        except UNREADABLE as error:
+            raise TriggerError(f"iCalendar: {_name(event)!r} cannot be read: {error}") from error
+
+
+def _name(event: Any) -> str:
+    return str(event.get("SUMMARY", event.get("UID", "an event")))
+
+
 def _events(source: str | bytes | Path) -> Iterator[Any]:
     try:
         from icalendar import Calendar as File
     except ImportError as error:
         raise TriggerError("iCalendar files need icalendar: pip install kokugen[icalendar]") from error
-    text = source.read_bytes() if isinstance(source, Path) else source
+    try:
+        text = (
+            source.read_bytes() if isinstance(source, Path) else source.encode() if isinstance(source, str) else source
+        )
+    except UnicodeEncodeError as error:
+        raise TriggerError(f"iCalendar: this is not a calendar: {error}") from error
     if len(text) > BYTES_MAX:
         raise TriggerError(f"iCalendar: {len(text)} bytes are more than {BYTES_MAX}")
     try:
         events = File.from_ical(text).walk("VEVENT")
-    except (ValueError, IndexError, KeyError) as error:
+    except UNREADABLE as error:
         raise TriggerError(f"iCalendar: this is not a calendar: {error}") from error
     if not 0 < len(events) <= EVENTS_MAX:
         raise TriggerError(f"iCalendar: {len(events)} events are not 1 to {EVENTS_MAX}")
@@ -64,7 +93,12 @@ def _events(source: str | bytes | Path) -> Iterator[Any]:
 
 def _spans(event: Any, tz: str, years: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
     """Yield the start and end of each occurrence of an event: dates of a whole day, aware datetimes else."""
-    name = str(event.get("SUMMARY", event.get("UID", "an event")))
+    name = _name(event)
+    for key, why in event.errors:
+        if key in READ:
+            raise TriggerError(f"iCalendar: {key} of {name!r} cannot be read: {why}")
+    if any(isinstance(event.get(key), list) for key in ONCE):
+        raise TriggerError(f"iCalendar: {name!r} says more than once when it is")
     if "DTSTART" not in event:
         raise TriggerError(f"iCalendar: {name!r} has no DTSTART")
     if "RECURRENCE-ID" in event or "EXRULE" in event:

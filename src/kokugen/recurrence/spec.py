@@ -73,7 +73,10 @@ def _dump(what: str, value: Trigger | Calendar, size_max: int) -> str:
 
 
 def _load(what: str, text: str | bytes, kind: Any, size_max: int) -> object:
-    raw = text.encode() if isinstance(text, str) else text
+    try:
+        raw = text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError as error:
+        raise TriggerError(f"{what} spec: it is no text that can be stored: {error}") from error
     if len(raw) > size_max:
         raise LimitExceededError(f"{what} spec: {len(raw)} bytes are more than the {size_max} that one may have")
     try:

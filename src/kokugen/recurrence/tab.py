@@ -18,10 +18,10 @@ def load_tab(tab: str | Path) -> list[CronRow]:
 
     Raises InvalidEntryError, with the number of the row from 1, and OSError where the file cannot be read.
     """
-    text = tab.read_text(encoding="utf-8") if isinstance(tab, Path) else tab
     try:
+        text = tab.read_text(encoding="utf-8") if isinstance(tab, Path) else tab
         rows = msgspec.json.decode(text, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InvalidEntryError(f"cron tab: it is not a JSON list of rows: {error}") from error
     return [_row(number, raw) for number, raw in enumerate(rows, 1)]
 

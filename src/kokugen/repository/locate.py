@@ -146,12 +146,24 @@ def unknown(url: str) -> OptionError:
 def mask(url: str) -> str:
     """Return a URL without the passwords in it, wherever they stand."""
     scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    rest, mark, query = rest.partition("?")
-    credentials, _, place = rest.rpartition("@")
+    if not separator:  # it is no URL, and may have been meant as one
+        scheme, separator, rest = url.partition(":")
+    credentials, place = _credentials(rest)
+    place, mark, query = place.partition("?")
     user, colon, _ = credentials.partition(":")
-    shown = f"{user}:***@{place}" if colon else rest
+    if separator == ":" and credentials:
+        user, colon = "", ":"
+    shown = f"{user}:***@{place}" if colon else f"{credentials}@{place}" if credentials else place
     pairs = (pair.partition("=") for pair in query.split("&"))
     hidden = "&".join(f"{name}=***" if unquote(name) in SECRETS else name + is_ + value for name, is_, value in pairs)
-    return f"{scheme}://{shown}{mark}{hidden}"
+    return f"{scheme}{separator}{shown}{mark}{hidden}"
+
+
+def _credentials(rest: str) -> tuple[str, str]:
+    """Split what follows the scheme where the credentials end; a password may hold a ? that should have been quoted."""
+    before = rest.partition("?")[0]
+    if "@" in before or ":" not in before:
+        credentials, at, _ = before.rpartition("@")
+    else:
+        credentials, at, _ = rest.rpartition("@")
+    return credentials, rest[len(credentials) + len(at) :]

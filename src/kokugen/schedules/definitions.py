@@ -64,7 +64,7 @@ class Definitions:
         """Return what a row says. Raises KokugenError where it cannot be read here."""
         try:
             return Definition(self._triggers[row.spec], self._policies[row.policy], self._templates[row.template])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise InvalidEntryError(f"schedule {row.name!r} cannot be read: {error}") from error
 
 

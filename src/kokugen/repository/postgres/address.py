@@ -17,7 +17,7 @@ from kokugen.repository.locate import POSTGRES, mask
 
 SCHEMA_DEFAULT = "kokugen"
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
-PORT, PORT_MAX = re.compile(r":(\d+)(?=,|$)"), 65_535
+PORT, PORT_MAX, PORT_DIGITS_MAX = re.compile(r":(\d+)(?=,|$)"), 65_535, 20
 TIMEOUT_S = 4.0
 TIMEOUT_MAX_S = 600.0
 SWITCH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
@@ -43,13 +43,14 @@ class Address(Struct, frozen=True, kw_only=True):
 def parse(url: str) -> Address:
     """Return the address that a URL names. Raises OptionError, whose message does not tell the password."""
     try:
+        url.encode()  # half a character is no part of any address
         parts = urlsplit(url)
         asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise OptionError(f"the PostgreSQL URL cannot be read ({error}): quote special characters in it") from None
     for port in PORT.findall(parts.netloc.rpartition("@")[2]):
-        if not 1 <= int(port) <= PORT_MAX:
-            raise OptionError(f"the PostgreSQL URL names the port {port}: use 1 to {PORT_MAX}")
+        if len(port) > PORT_DIGITS_MAX or not 1 <= int(port) <= PORT_MAX:
+            raise OptionError(f"the PostgreSQL URL names the port {port:.10}: use 1 to {PORT_MAX}")
     options = dict(asked)
     if len(options) < len(asked):
         raise OptionError("the PostgreSQL URL names a parameter twice: name each one once")

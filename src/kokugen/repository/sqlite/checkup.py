@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from kokugen.clock import SystemClock
-from kokugen.errors import RepositoryError
+from kokugen.errors import InvalidEntryError, RepositoryError
 from kokugen.repository.checkup import (
     Checkup,
     Finding,
@@ -85,7 +85,7 @@ def _tried(name: str, check: Callable[[], Finding], path: Path) -> Finding:
         return problem(name, str(_told(error, path)), "")
 
 
-def _told(error: Exception, path: Path) -> RepositoryError:
+def _told(error: Exception, path: Path) -> RepositoryError | InvalidEntryError:
     return error if isinstance(error, RepositoryError) else explain(error, path)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from kokugen.errors import RepositoryError, RepositoryUnavailableError, SchemaVersionError
+from kokugen.errors import InvalidEntryError, RepositoryError, RepositoryUnavailableError, SchemaVersionError
 from kokugen.repository.sqlite.library import FAULTS, WAL_SINCE, Connection, Library, Values, code_of
 
 CHECKPOINT_PAGES = 4000
@@ -134,8 +134,10 @@ def check_unmoved(path: Path, identity: tuple[int, int] | None) -> None:
         )
 
 
-def explain(error: Exception, path: Path) -> RepositoryError:
-    """Return what SQLite said as an error of ours, with what to do."""
+def explain(error: Exception, path: Path) -> RepositoryError | InvalidEntryError:
+    """Return what SQLite said, or a text that is none, as an error of ours, with what to do."""
+    if isinstance(error, UnicodeError):
+        return InvalidEntryError(f"the store {path} cannot hold a value that it was given: {error}")
     code = code_of(error)
     if code == DISK_ERROR and _no_room(path):
         code = FULL
@@ -249,6 +251,10 @@ def check_place(path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
+    if not _is_name(str(path)):
+        raise RepositoryError(
+            f"{str(path)!a} can be no file of SQLite's: a path is UTF-8 without NUL; name another file"
+        )
     if path.is_symlink():
         raise RepositoryError(f"{path} is a symbolic link, which a store may not be: name the file itself")
     if path.is_dir():
@@ -263,6 +269,13 @@ def _check_file(path: Path) -> None:
         raise RepositoryError(f"{parent} may be written by everyone: take that right away, or use another directory")
     if (kind := file_system(parent.resolve())) in NETWORK:
         raise RepositoryError(f"{path} is on a network file system ({kind}), where locks fail: use a local disk")
+
+
+def _is_name(path: str) -> bool:
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _create(path: Path) -> bool:

@@ -33,6 +33,9 @@ NEEDED = (3, 38, 0)
 FAULTS: tuple[type[Exception], ...] = (apsw.Error, sqlite3.Error)
 """What either library raises."""
 
+REFUSALS: tuple[type[Exception], ...] = (*FAULTS, UnicodeError)
+"""What a statement raises, or its values: half of a surrogate pair is in no text that SQLite can hold."""
+
 Values = tuple[Any, ...] | dict[str, Any]
 
 

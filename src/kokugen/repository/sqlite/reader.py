@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.reply import Reply
 from kokugen.repository.sqlite.connection import explain
-from kokugen.repository.sqlite.library import FAULTS
+from kokugen.repository.sqlite.library import REFUSALS
 from kokugen.repository.sqlite.line import Line
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Reader:
                 raise RepositoryUnavailableError(f"the store {self._path} was closed: open it again")
             with line as db:
                 return Reply.of(query(db, *arguments))
-        except FAULTS as error:
+        except REFUSALS as error:
             return Reply.failed(explain(error, self._path))
         except KokugenError as error:
             return Reply.failed(error)

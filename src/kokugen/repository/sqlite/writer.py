@@ -24,7 +24,7 @@ from kokugen.clock import Clock
 from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
 from kokugen.repository.sqlite.connection import explain, one
-from kokugen.repository.sqlite.library import FAULTS, Connection, Library
+from kokugen.repository.sqlite.library import FAULTS, REFUSALS, Connection, Library
 from kokugen.repository.sqlite.line import Line
 from kokugen.repository.sqlite.tasks import Scope
 
@@ -231,7 +231,7 @@ class Writer:
         return [(operation.reply, self._told(error)) for operation in batch]
 
     def _told(self, error: Exception) -> Exception:
-        return explain(error, self._path) if isinstance(error, FAULTS) else error
+        return explain(error, self._path) if isinstance(error, REFUSALS) else error
 
 
 def _size(operation: Operation) -> int:
