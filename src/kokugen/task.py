@@ -160,6 +160,10 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     claimed_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    limit_key: str | None = None
+    """Which other tasks it has a limit in common with."""
+    gate: str | None = None
+    """The limit that it has to pass next (`key:…`, `work:…`, `queue:…`), where it has any and waits for it."""
 
 
 class TaskStateSet(Struct, frozen=True):

@@ -39,6 +39,8 @@ class NewTask(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """JSON object of what this task alone has (`kokugen.options.StoredOptions`), or None."""
     zone: str | None = None
     local_time: str | None = None
+    limit_key: str | None = None
+    """Tasks with the same key have a limit in common."""
 
 
 class AddResult(IntEnum):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from kokugen.clock import from_us, instant
+from kokugen.repository.limit_rows import key_of
 from kokugen.repository.seed_methods import readable_param
 from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState
 
@@ -49,6 +50,8 @@ class TaskRow(Struct, array_like=True):
     claimed_at: int | None
     started_at: int | None
     finished_at: int | None
+    limit_key: str | None
+    gate: str | None
 
 
 def info_of(row: TaskRow, namespace: str) -> TaskInfo:
@@ -86,6 +89,8 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         claimed_at=_when(row.claimed_at),
         started_at=_when(row.started_at),
         finished_at=_when(row.finished_at),
+        limit_key=key_of(row.limit_key),
+        gate=row.gate,
     )
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 import pytest
 
 from kokugen.clock import Clock
-from kokugen.repository.protocol import DurableRepository, ScheduleRepository
+from kokugen.repository.protocol import DurableRepository, LimitRepository, ScheduleRepository
 from kokugen.testing.clock import ManualClock
 from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
@@ -27,6 +27,7 @@ from kokugen.testing.suite.claiming import ClaimingCases
 from kokugen.testing.suite.finishing import FinishingCases
 from kokugen.testing.suite.keeping import KeepingCases
 from kokugen.testing.suite.lab import Lab
+from kokugen.testing.suite.limiting import LimitingCases, LimitLab
 from kokugen.testing.suite.marking import MarkingCases
 from kokugen.testing.suite.operating import OperatingCases
 from kokugen.testing.suite.overlapping import OverlappingCases
@@ -54,6 +55,7 @@ class RepositorySuite(
     SchedulingCases,
     AccountingCases,
     OverlappingCases,
+    LimitingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 
@@ -90,6 +92,15 @@ class RepositorySuite(
         if not isinstance(lab.repo, ScheduleRepository):
             pytest.skip("this repository keeps no schedules")
         return ScheduleLab(lab, lab.repo)
+
+    @pytest.fixture
+    def gated(self, clock: ManualClock, lab: Lab) -> LimitLab:
+        """Return the bench for limits, which are an ability of their own."""
+        if not isinstance(lab.repo, LimitRepository):
+            pytest.skip("this repository keeps no limits")
+        bench = LimitLab(clock, lambda name: lab.repo if name == "default" else lab.open_store(name))
+        bench.open_store = lab.open_store
+        return bench
 
     @pytest.fixture
     def kept(self, lab: Lab) -> Lab:

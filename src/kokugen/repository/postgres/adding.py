@@ -35,12 +35,22 @@ def encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def adding(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[list[Added]]:
+class Taken(Struct, frozen=True):
+    """What became of tasks to add, and whether one of them stopped at a gate, for limits to let it through."""
+
+    answers: list[Added]
+    gated: bool
+
+
+def adding(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[Taken]:
     """Add tasks in one statement, or in several where an id comes again."""
     answers: list[Added] = []
+    gated = False
     for part in _parts(tasks):
-        answers += yield from _add(names, part)
-    return answers
+        taken = yield from _add(names, part)
+        answers += taken.answers
+        gated = gated or taken.gated
+    return Taken(answers, gated)
 
 
 def _parts(tasks: Sequence[NewTask]) -> list[Sequence[NewTask]]:
@@ -57,13 +67,15 @@ def _parts(tasks: Sequence[NewTask]) -> list[Sequence[NewTask]]:
     return [*parts, list(part.values())]
 
 
-def _add(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[list[Added]]:
+def _add(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[Taken]:
     """Add tasks in one statement; look only at those that something stands in the way of."""
     answers: dict[int, Added] = {}
     left = dict(enumerate(tasks))
     pause_s = 0.0
+    gated = False
     while left:
-        (added,) = yield Ask("add", {**names, "rows": encode(list(left.values()))}, pause_s)
+        added, stopped = yield Ask("add", {**names, "rows": encode(list(left.values()))}, pause_s)
+        gated = gated or stopped
         if added is None:
             answers |= {place: Added(task.id, AddResult.ADDED) for place, task in left.items()}
             break
@@ -75,7 +87,7 @@ def _add(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[list[Added
         (found,) = yield Ask("holders", {**names, "rows": asked})
         _look(found, left, answers)
         pause_s = AGAIN_S
-    return [answers[place] for place in range(len(tasks))]
+    return Taken([answers[place] for place in range(len(tasks))], gated)
 
 
 def _look(found: str, left: dict[int, NewTask], answers: dict[int, Added]) -> None:

@@ -135,7 +135,7 @@ def _looked_at(host: Host, connection: object, steps: Steps[T]) -> Steps[T]:
 
 def add(host: Host, tasks: Sequence[NewTask]) -> Steps[list[Added]]:
     """Add tasks, and have the commit wake the nodes where one of them is due soon."""
-    answers = yield from adding(host.names, tasks)
+    answers = (yield from adding(host.names, tasks)).answers
     pairs = zip(tasks, answers, strict=True)
     due_us = min((task.due_at for task, one in pairs if one.result is AddResult.ADDED), default=None)
     if due_us is not None and due_us < host.clock.wall_us() + SOON_US:
@@ -147,7 +147,7 @@ def add(host: Host, tasks: Sequence[NewTask]) -> Steps[list[Added]]:
 def finish(host: Host, row: Finish) -> Steps[Finished]:
     """Write how a run ends, once. Where someone has its row locked, such as a beat, wait for that and look again."""
     for _ in range(FINISHES):
-        (written,) = yield Ask("finish", finish_names(host.names, [row]))
+        written, _ = yield Ask("finish", finish_names(host.names, [row]))
         if written:
             return Finished.APPLIED
         found = yield Ask("lock", host.names | {"id": row.id})

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kokugen.repository.postgres.adding import adding
+from kokugen.repository.postgres.adding import Taken, adding
 from kokugen.repository.postgres.lane import Scope
+from kokugen.repository.postgres.limits import admit_added
 from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask
 
 # -- T1
@@ -27,8 +28,10 @@ async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
                 await asyncio.sleep(ask.pause_s)
             ask = steps.send(await scope.session.row(ask.name, ask.values))
     except StopIteration as end:
-        answers: list[Added] = end.value
-        return answers
+        taken: Taken = end.value
+    if taken.gated:
+        await admit_added(scope, tasks, taken.answers)
+    return taken.answers
 
 
 # -- T2

@@ -34,6 +34,8 @@ class Scope(Struct, frozen=True):
     db: Connection
     namespace: str
     now: int
+    news: list[int] = []
+    """Is told when limits let tasks go that were due by then, for claims to look."""
 
 
 def encode(value: object) -> str:
@@ -43,10 +45,10 @@ def encode(value: object) -> str:
 
 # -- T1
 
-_FIELDS = NewTask.__struct_fields__
+_FIELDS = tuple(name for name in NewTask.__struct_fields__ if name != "limit_key")  # see `limits.gate`
 _ADD = (
     f"INSERT INTO task (namespace, {', '.join(_FIELDS)}, created_at, modified_at)"
-    f" SELECT :ns, {', '.join(f'value->>{n}' for n in range(len(_FIELDS)))}, :now, :now"
+    f" SELECT :ns, {', '.join(f'value->>{NewTask.__struct_fields__.index(name)}' for name in _FIELDS)}, :now, :now"
     " FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING"
 ).replace(
     f"value->>{_FIELDS.index('param')},",

@@ -49,4 +49,6 @@ WITH clock AS MATERIALIZED (
          WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint OFFSET 0) AS old
       WHERE m.told))
 )
-SELECT count(*) FROM written
+SELECT count(*),
+       EXISTS (SELECT FROM kokugen.task t WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' OFFSET 0)
+  FROM written

@@ -1,0 +1,64 @@
+"""Who passes a gate: the one decision about limits, for stores that take it in this process under a lock of their own.
+
+A rate is a bucket of tokens, kept as one instant (GCRA): until when the tokens taken so far are spent. A task takes its
+token as it passes; one that passed and was not claimed yet counts, so that no more than `burst` wait behind a gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from kokugen.repository.limit_rows import LimitRule
+
+
+class Gate(Struct, frozen=True):
+    """A gate as it was read: its slots, those of them whose tasks were not claimed yet, and its bucket."""
+
+    name: str
+    taken: int
+    idle: int
+    spent_until: int | None = None
+
+
+class Candidate(Struct, frozen=True, array_like=True, gc=False):
+    """A due task that waits at the gate, in the order in which they may pass."""
+
+    id: str
+    work_id: str
+    work: str | None
+    queue: str | None
+
+
+class Passage(Struct, frozen=True):
+    """Who passes, the bucket behind them, and when the next token comes for the one who must wait for it."""
+
+    passed: list[Candidate]
+    spent_until: int | None
+    retry_us: int | None
+
+
+def decide(
+    gate: Gate, candidates: Iterable[Candidate], rule_of: Callable[[Candidate], LimitRule | None], now: int
+) -> Passage:
+    """Let the first ones pass, up to one whose rule says no: nobody overtakes at a gate."""
+    passed: list[Candidate] = []
+    taken, idle, spent = gate.taken, gate.idle, gate.spent_until
+    retry_us = None
+    for candidate in candidates:
+        rule = rule_of(candidate)
+        if rule is not None and rule.at_once is not None and taken >= rule.at_once:
+            break
+        if rule is not None and rule.interval_us is not None:
+            after = max(spent or 0, now) + rule.interval_us
+            if idle >= rule.burst:  # they were let go and wait for a worker
+                retry_us = now + rule.interval_us
+                break
+            if after - now > rule.burst * rule.interval_us:
+                retry_us = after - rule.burst * rule.interval_us
+                break
+            spent = after
+        passed.append(candidate)
+        taken, idle = taken + 1, idle + 1
+    return Passage(passed, spent, retry_us)
