@@ -108,3 +108,9 @@ class RepositorySuite(
         if not self.keeps:
             pytest.skip("keeps = False: nothing outlives an instance of this repository")
         return lab
+
+    @pytest.fixture
+    def gated_kept(self, gated: LimitLab, kept: Lab) -> LimitLab:
+        """Return the bench for limits, for cases with several instances."""
+        assert kept.clock is gated.clock
+        return gated

@@ -37,9 +37,6 @@ from kokugen.repository.rows import (
 )
 from kokugen.task import Mode, TaskState, replace
 
-EXPIRE_MAX = 100
-"""How many tasks past their start deadline one claim ends."""
-
 _WAITING = TaskState.INITIALIZED.value
 _WORKING = TaskState.WORKING.value
 _CANCELLED = TaskState.CANCELLED.value
@@ -52,9 +49,10 @@ class MemoryClaims(MemoryStore):
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._table.add(task, now) for task in tasks]
+            passed = self._pass_gates(now)
         if self._hints:
             pairs = zip(tasks, answers, strict=True)
-            self._hint([task.due_at for task, answer in pairs if answer.result == AddResult.ADDED])
+            self._hint(passed + [task.due_at for task, answer in pairs if answer.result == AddResult.ADDED])
         return Reply.of(answers)
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
@@ -78,18 +76,14 @@ class MemoryClaims(MemoryStore):
         more = len(tasks) >= wanted
         return Reply.of(ClaimAnswer(claim=request.nonce, tasks=tasks, next_due=next_due, more=more, now=now))
 
-    def _expire(self, now: int) -> None:
-        for record in self._table.too_late(now, EXPIRE_MAX):
-            record.reason = "expired"
-            self._table.end(record, _CANCELLED, now)
-
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
         if any(row.state == _WORKING for row in rows):
             return Reply.failed(InvalidEntryError("a run cannot end as Working: name the state after it"))
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._finish(row, now) for row in rows]
-        self._hint([row.due_at or now for row in rows if row.state == _WAITING])
+            passed = self._pass_gates(now)
+        self._hint(passed + [row.due_at or now for row in rows if row.state == _WAITING])
         return Reply.of(answers)
 
     def _finish(self, row: Finish, now: int) -> Finished:
@@ -148,6 +142,7 @@ class MemoryClaims(MemoryStore):
                     self._table.lose(record, now)
                     recovered.append(Recovered(record.id, TaskState(record.state)))
                     due.append(record.due_at)
+            due += self._pass_gates(now)
         self._hint(due)
         return Reply.of(recovered)
 
@@ -161,7 +156,10 @@ class MemoryClaims(MemoryStore):
     def cancel(self, request: CancelRequest) -> Reply[list[CancelAnswer]]:
         with self._lock:
             now = self._clock.wall_us()
-            return Reply.of([self._cancel(task_id, request, now) for task_id in request.ids])
+            answers = [self._cancel(task_id, request, now) for task_id in request.ids]
+            passed = self._pass_gates(now)
+        self._hint(passed)
+        return Reply.of(answers)
 
     def _cancel(self, task_id: str, request: CancelRequest, now: int) -> CancelAnswer:
         record = self._table.records.get(task_id)
@@ -189,8 +187,10 @@ class MemoryClaims(MemoryStore):
                 return Reply.failed(refusal)
             hold = self._table.hold_after_release(record) if revision.release else revision.hold or record.hold
             asked = replace(record.asked, **_changes(revision))
-            self._table.change(record, asked, revision.due_at, hold, self._clock.wall_us())
+            now = self._clock.wall_us()
+            self._table.change(record, asked, revision.due_at, hold, now)
             rev, due = record.rev, record.due_at
+            self._pass_gates(now)
         self._hint([due])
         return Reply.of(rev)
 

@@ -40,6 +40,15 @@ class Record(Struct, gc=False):
     claimed_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    gates: tuple[str | None, str | None, str | None] = (None, None, None)
+    """The gates of its key, its work and its queue."""
+    gate: str | None = None
+    """The one that it has to pass next."""
+
+    @property
+    def limited(self) -> bool:
+        """Return whether it has any gates."""
+        return self.gates != (None, None, None)
 
 
 def info_of(record: Record, namespace: str) -> TaskInfo:
@@ -78,6 +87,8 @@ def info_of(record: Record, namespace: str) -> TaskInfo:
         claimed_at=_instant(record.claimed_at),
         started_at=_instant(record.started_at),
         finished_at=_instant(record.finished_at),
+        limit_key=asked.limit_key,
+        gate=record.gate,
     )
 
 

@@ -33,6 +33,7 @@ class MemorySchedules(MemoryStore):
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._change(change, now) for change in changes]
+            self._pass_gates(now)
         due = [task.due_at for change in changes for task in change.tasks]
         self._hint([*due, *(0 for change in changes if change.drop_from is not None)])
         return Reply.of(answers)
@@ -71,6 +72,7 @@ class MemorySchedules(MemoryStore):
             occurrences = self._table.occurrences
             overdue = list(occurrences.overdue(until_us))[:limit]
             changed = sum(occurrences.settle(one, now, self._ask_to_stop) for one in overdue)
+            self._pass_gates(now)
         self._hint([0] if changed else [])
         return Reply.of(changed)
 

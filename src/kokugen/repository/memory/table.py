@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from kokugen.repository.limit_rows import LIMIT_HOLD
+from kokugen.repository.memory.gates import Gates
 from kokugen.repository.memory.heap import LazyHeap, WaitingTasks
 from kokugen.repository.memory.occurrences import Occurrences
 from kokugen.repository.memory.record import Record, attempt_of
@@ -22,7 +24,7 @@ _WORKING = TaskState.WORKING.value
 class TaskTable:
     """All tasks of one namespace. `by_state` has the ended ones in the order in which they ended."""
 
-    __slots__ = ("_deadlines", "_history", "_unique", "by_state", "occurrences", "records", "waiting")
+    __slots__ = ("_deadlines", "_history", "_unique", "by_state", "gates", "occurrences", "records", "waiting")
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -32,6 +34,7 @@ class TaskTable:
         self._unique: dict[str, str] = {}
         self._history: dict[str, list[Attempt]] = {}
         self.occurrences = Occurrences(self._release, self.end)
+        self.gates = Gates(self.records, self._pass)
 
     def add(self, task: NewTask, now: int) -> Added:
         """Take a new task in (T1), unless its id is there or its unique key is taken."""
@@ -43,6 +46,7 @@ class TaskTable:
                 return Added(holder, AddResult.DUPLICATE)
         record = Record(task.id, task, task.due_at, task.start_deadline, now, now)
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
+        self.gates.came(record)
         self._enrol(record, now)
         return Added(task.id, AddResult.ADDED)
 
@@ -54,6 +58,7 @@ class TaskTable:
         record = Record(task.id, task, task.due_at, task.start_deadline, now, now, hold=hold)
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
         self.occurrences.came(record)
+        self.gates.came(record)
         self._enrol(record, now)
 
     def take_back(self, record: Record) -> None:
@@ -63,6 +68,12 @@ class TaskTable:
 
     def _release(self, record: Record, now: int) -> None:
         self.change(record, record.asked, None, None, now)
+
+    def _pass(self, record: Record, gate: str | None, now: int) -> None:
+        """Move a task on that passed a gate, to the next one, or to where claims find it."""
+        self.gates.passed(record, gate)
+        self.touch(record, now)
+        self._enrol(record, now)
 
     def start(self, record: Record, owner: str, claim: str, now: int) -> None:
         """Make a waiting task Working (T2). One that `waiting.take` did not take out is withdrawn first."""
@@ -82,6 +93,8 @@ class TaskTable:
         self._set_due(record, due_at)
         if record.asked.unique_key is not None:
             self._unique[record.asked.unique_key] = record.id
+        if record.limited:
+            self.gates.stop(record)
         self._enrol(record, now)
         self._tell_wait(record)
 
@@ -94,28 +107,42 @@ class TaskTable:
         if record.asked.unique_key is not None:
             del self._unique[record.asked.unique_key]
         self._move(record, state, now)
+        self.gates.left(record)
         if isinstance(record.asked, ScheduledTask):
             self.occurrences.ended(record, now)
 
     def change(self, record: Record, asked: NewTask, due_at: int | None, hold: str | None, now: int) -> None:
         """Change a waiting task (T11)."""
         self.withdraw(record)
+        moved = due_at is not None and due_at > record.due_at
         record.asked, record.hold = asked, hold
         self._set_due(record, due_at)
+        if record.limited and (moved or (hold is None) != (record.gate is None) or hold not in {None, LIMIT_HOLD}):
+            self.gates.stop(record)
         self.touch(record, now)
         self._enrol(record, now)
         self._tell_wait(record)
+
+    def adopt_gates(self, record: Record, ruled: Collection[str], now: int) -> None:
+        """Have a task stop at the gates that have rules now, and count a run there."""
+        if not self.gates.adopt(record, ruled) or record.state != _WAITING:
+            return
+        self.withdraw(record)
+        self.gates.stop(record)
+        self._enrol(record, now)
 
     def remove(self, record: Record) -> None:
         """Forget a task that is over (T14)."""
         del self.records[record.id], self.by_state[record.state][record.id]
         self._history.pop(record.id, None)
+        self.gates.left(record)
         if isinstance(record.asked, ScheduledTask):
             self.occurrences.went(record)
 
     def withdraw(self, record: Record) -> None:
         """Take a waiting task out of what may be claimed."""
         self.waiting.drop((record.asked.queue, record.asked.work_id), record.id)
+        self.gates.withdraw(record)
         self._deadlines.drop(record.id)
 
     def put_back(self, record: Record, now: int) -> None:
@@ -183,9 +210,13 @@ class TaskTable:
             self.occurrences.waits(record)
 
     def _enrol(self, record: Record, now: int) -> None:
-        if record.hold is not None:
+        if record.hold == LIMIT_HOLD:
+            self.gates.enrol(record, now)
+        elif record.hold is not None:
             return
-        self.put_back(record, now)
+        else:
+            self.put_back(record, now)
+        self._deadlines.drop(record.id)
         if record.start_deadline is not None:
             self._deadlines.push(record.start_deadline, 0, record.id)
 

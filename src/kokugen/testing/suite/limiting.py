@@ -277,16 +277,16 @@ class LimitingCases:
         gated.admit()
         assert gated.claimed() == ids[5:8]
 
-    def test_a_rate_outlives_whoever_counted(self, gated: LimitLab) -> None:
-        gated.declare_rate("queue:default", every_s=10)
-        first, second = gated.add(), gated.add()
-        gated.finish(first, gated.claim().claim)
-        again = gated.open_store("default")
+    def test_a_rate_outlives_whoever_counted(self, gated_kept: LimitLab) -> None:
+        gated_kept.declare_rate("queue:default", every_s=10)
+        first, second = gated_kept.add(), gated_kept.add()
+        gated_kept.finish(first, gated_kept.claim().claim)
+        again = gated_kept.open_store("default")
         assert isinstance(again, LimitRepository)
-        assert ask(again.admit(None, gated.now)).admitted == 0
-        gated.pass_time(10)
-        assert ask(again.admit(None, gated.now)).admitted == 1
-        assert gated.claimed() == [second]
+        assert ask(again.admit(None, gated_kept.now)).admitted == 0
+        gated_kept.pass_time(10)
+        assert ask(again.admit(None, gated_kept.now)).admitted == 1
+        assert gated_kept.claimed() == [second]
 
     def test_what_passed_and_is_not_claimed_counts_so_that_no_more_than_a_burst_gathers(self, gated: LimitLab) -> None:
         gated.declare_rate("work:work", every_s=1, burst=2)
@@ -373,18 +373,18 @@ class LimitingCases:
 
     # -- At once
 
-    def test_however_many_let_tasks_pass_at_once_a_limit_is_kept(self, gated: LimitLab) -> None:
-        gated.declare(work_work=5)
-        stores = [gated.open_store("default") for _ in range(4)]
-        ids = [gated.add(due_at=gated.now + SECOND_US) for _ in range(40)]
-        gated.clock.advance(timedelta(seconds=2))
+    def test_however_many_let_tasks_pass_at_once_a_limit_is_kept(self, gated_kept: LimitLab) -> None:
+        gated_kept.declare(work_work=5)
+        stores = [gated_kept.open_store("default") for _ in range(4)]
+        ids = [gated_kept.add(due_at=gated_kept.now + SECOND_US) for _ in range(40)]
+        gated_kept.clock.advance(timedelta(seconds=2))
         barrier = Barrier(len(stores))
         admitted: list[int] = []
 
         def look(store: object) -> None:
             assert isinstance(store, LimitRepository)
             barrier.wait()
-            admitted.append(ask(store.admit(None, gated.now)).admitted)
+            admitted.append(ask(store.admit(None, gated_kept.now)).admitted)
 
         threads = [Thread(target=look, args=(store,)) for store in stores]
         for thread in threads:
@@ -392,4 +392,4 @@ class LimitingCases:
         for thread in threads:
             thread.join()
         assert sum(admitted) == 5
-        assert gated.claimed() == ids[:5]
+        assert gated_kept.claimed() == ids[:5]
