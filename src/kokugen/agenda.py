@@ -285,6 +285,9 @@ class Service:
     def __init__(self, *parts: Callable[[], Any]) -> None:
         self._parts = parts
 
+    async def prepare(self) -> None:
+        """Do nothing: claims need not wait for it."""
+
     async def run(self) -> None:
         """Run them."""
         for part in self._parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -17,6 +17,7 @@ from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutco
 from kokugen.filters import task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.recurring import AsyncRecurring
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
@@ -48,6 +49,7 @@ class AsyncScheduler(AsyncRecurring):
         repository: DurableRepository | None = None,
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
+        queue_limits: Mapping[str, Limit | None] | None = None,
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
@@ -65,6 +67,7 @@ class AsyncScheduler(AsyncRecurring):
             repository=repository,
             middleware=middleware,
             queues=queues,
+            queue_limits=queue_limits,
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,

@@ -7,25 +7,28 @@ writes rows behind its back: the faces, the CLI and the task storages all schedu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
+from kokugen.acceptance import Intake, check_param, check_queue_limits, check_time, request_of, row_of
 from kokugen.agenda import Agenda
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
+from kokugen.engine.doorkeeper import Declared, Doorkeeper
+from kokugen.engine.engine import Service
 from kokugen.errors import (
     DuplicateTaskError,
     NotUpdatableStateError,
     OptionError,
     TaskFailedError,
 )
+from kokugen.limit import Limit
 from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, schedule_chain
 from kokugen.parts import Parts
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.reply import Reply, gather
-from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.protocol import DurableRepository, LimitRepository
 from kokugen.repository.rows import (
     Added,
     AddResult,
@@ -55,7 +58,7 @@ class Front(Generic[H]):
     It takes an id, a work id, a time, and the state of a task that was there already.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the faces' keywords
         self,
         handle: Callable[[str, str, int, TaskState | None], H],
         url: str | None,
@@ -73,6 +76,7 @@ class Front(Generic[H]):
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
         task_storage: SingleNodeTaskStorage | None = None,
+        queue_limits: Mapping[str, Limit | None] | None = None,
     ) -> None:
         if task_storage is not None:
             works = works or task_storage.work_registry
@@ -100,10 +104,19 @@ class Front(Generic[H]):
         if task_storage is not None and not task_storage.mirrors:
             task_storage.durable = self.runner
         self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
-        self.runner.services = self.agenda.services
+        self._limits = Declared(self.parts.works, check_queue_limits(queue_limits or {}))
+        self.runner.services = self._services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
         self._cancel_watchers = [one for one in self.parts.middleware if isinstance(one, CancelWatcher)]
+
+    def _services(self) -> list[Service]:
+        """Return what an engine runs beside itself."""
+        repository, parts = self.parts.repository, self.parts
+        services: list[Service] = [*self.agenda.services()]
+        if isinstance(repository, LimitRepository):
+            services.append(Doorkeeper(repository, self._limits, clock=parts.clock, settings=parts.settings))
+        return services
 
     # -- Accepting tasks
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from kokugen.clock import duration_us
 from kokugen.errors import OptionError
+from kokugen.limit import Limit
 from kokugen.retry import Retry, StoredRetry
 from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
@@ -21,8 +22,8 @@ UNIQUE_MAX = 200
 TIMEOUT_MAX = timedelta(days=30)
 
 
-class DeclaredOptions(TypedDict, total=False):
-    """The options that are keywords of a work's declaration, where `id` is the work's."""
+class TaskOptions(TypedDict, total=False):
+    """The options that a work's declaration and `options(…)` have in common."""
 
     queue: str
     priority: int
@@ -33,12 +34,24 @@ class DeclaredOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    limit_key: str | None
 
 
-class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
+class DeclaredOptions(TaskOptions, total=False):
+    """The options that are keywords of a work's declaration, where `id` is the work's."""
+
+    limit: Limit | None
+    key_limit: Limit | None
+
+
+class OptionChanges(TaskOptions, ScheduleChanges, total=False):
     """The keywords of `options(…)`, where `id` is the task's, and `name` and those after it are a schedule's."""
 
     id: str | None
+
+
+class AnyOption(OptionChanges, DeclaredOptions, total=False):
+    """All of them."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -46,7 +59,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison).
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). Of tasks with the same
+    `limit_key` one runs at a time, or as many as the work's `key_limit` says; `limit` is of all the work's tasks.
     """
 
     id: str | None = None
@@ -59,6 +73,9 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    limit_key: str | None = None
+    limit: Limit | None = None
+    key_limit: Limit | None = None
     schedule: ScheduleOptions | None = None
     """What was said of a schedule; a task has no use for it."""
 
@@ -66,7 +83,15 @@ class Options(Struct, frozen=True, kw_only=True):
     def max_attempts(self) -> int:
         return self.retry.attempts if self.retry else 1
 
-    def merged(self, **changes: Unpack[OptionChanges]) -> Options:
+    def changed(self, **changes: Unpack[OptionChanges]) -> Options:
+        """Return the options of one task or schedule: these with some changed. As `merged`, but for a work's own."""
+        if own := {"limit", "key_limit"} & set(changes):
+            raise OptionError(
+                f"{min(own)} is of the work, not of one task: declare it, @scheduler.work({min(own)}=Limit(…))"
+            )
+        return self.merged(**changes)
+
+    def merged(self, **changes: Unpack[AnyOption]) -> Options:
         """Return these options with some changed, all checked. Raises OptionError for a value that is not allowed."""
         values: dict[str, object] = dict(changes)
         if of_schedule := {name: values.pop(name) for name in ScheduleOptions.__struct_fields__ if name in values}:
@@ -135,10 +160,11 @@ def _check(options: Options) -> None:
     check_name("queue", options.queue)
     if options.id is not None:
         check_name("task id", options.id)
-    if options.unique is not None and not (
-        isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
-    ):
-        raise OptionError(f"unique={options.unique!r}: use 1 to {UNIQUE_MAX} printable characters")
+    for name in ("unique", "limit_key"):
+        _check_key(name, getattr(options, name))
+    for name in ("limit", "key_limit"):
+        if not isinstance(limit := getattr(options, name), Limit | None):
+            raise OptionError(f"{name}={limit!r}: use Limit(…) or None")
     if options.retry is not None and not isinstance(options.retry, Retry):
         raise OptionError(f"retry={options.retry!r}: use Retry(…) or None")
     if options.mode is Mode.AT_MOST_ONCE and options.max_attempts > 1:
@@ -147,6 +173,11 @@ def _check(options: Options) -> None:
         _check_span(name, getattr(options, name))
     if not isinstance(options.max_lost, int) or not 1 <= options.max_lost <= 1000:
         raise OptionError(f"max_lost={options.max_lost!r}: use 1 to 1,000")
+
+
+def _check_key(name: str, key: object) -> None:
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= UNIQUE_MAX and key.isprintable()):
+        raise OptionError(f"{name}={key!r}: use 1 to {UNIQUE_MAX} printable characters")
 
 
 def _check_span(name: str, span: object) -> None:

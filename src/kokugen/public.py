@@ -5,6 +5,7 @@ from __future__ import annotations
 from kokugen.async_scheduler import AsyncScheduler
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware
 from kokugen.recurrence.info import ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
@@ -24,6 +25,7 @@ __all__ = [
     "Cancel",
     "FunctionRegistry",
     "KokugenError",
+    "Limit",
     "Middleware",
     "Mode",
     "Occurrence",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -16,6 +16,7 @@ from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutco
 from kokugen.filters import task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.recurring import Recurring
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
@@ -55,6 +56,7 @@ class Scheduler(Recurring):
         repository: DurableRepository | None = None,
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
+        queue_limits: Mapping[str, Limit | None] | None = None,
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
@@ -72,6 +74,7 @@ class Scheduler(Recurring):
             repository=repository,
             middleware=middleware,
             queues=queues,
+            queue_limits=queue_limits,
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,

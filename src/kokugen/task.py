@@ -119,6 +119,7 @@ class TaskParam(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int | None = None
+    limit_key: str | None = None
 
 
 class TaskInfo(Struct, frozen=True, kw_only=True):

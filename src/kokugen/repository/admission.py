@@ -32,33 +32,40 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Passage(Struct, frozen=True):
-    """Who passes, the bucket behind them, and when the next token comes for the one who must wait for it."""
+    """Who passes, and from when each may start (None: at once), the bucket behind them, and when the next token comes."""
 
     passed: list[Candidate]
+    starts: list[int | None]
     spent_until: int | None
-    retry_us: int | None
+    token_us: int | None
 
 
 def decide(
-    gate: Gate, candidates: Iterable[Candidate], rule_of: Callable[[Candidate], LimitRule | None], now: int
+    gate: Gate, candidates: Iterable[Candidate], rule_of: Callable[[Candidate], LimitRule | None], now: int, until: int
 ) -> Passage:
-    """Let the first ones pass, up to one whose rule says no: nobody overtakes at a gate."""
+    """Let the first ones pass, up to one whose rule says no: nobody overtakes at a gate.
+
+    Tokens that come by `until` are given away already; the tasks that have them may start then.
+    """
     passed: list[Candidate] = []
-    taken, idle, spent = gate.taken, gate.idle, gate.spent_until
-    retry_us = None
+    starts: list[int | None] = []
+    taken, idle, spent, token = gate.taken, gate.idle, gate.spent_until, None
     for candidate in candidates:
         rule = rule_of(candidate)
+        start = None
         if rule is not None and rule.at_once is not None and taken >= rule.at_once:
             break
         if rule is not None and rule.interval_us is not None:
             after = max(spent or 0, now) + rule.interval_us
-            if idle >= rule.burst:  # they were let go and wait for a worker
-                retry_us = now + rule.interval_us
+            comes = max(now, after - rule.burst * rule.interval_us)
+            if idle >= rule.burst + (until - now) // rule.interval_us:  # they were let go, and wait for a worker
+                token = now + rule.interval_us
                 break
-            if after - now > rule.burst * rule.interval_us:
-                retry_us = after - rule.burst * rule.interval_us
+            if comes > until:
+                token = comes
                 break
-            spent = after
+            spent, start = after, comes if comes > now else None
         passed.append(candidate)
+        starts.append(start)
         taken, idle = taken + 1, idle + 1
-    return Passage(passed, spent, retry_us)
+    return Passage(passed, starts, spent, token)

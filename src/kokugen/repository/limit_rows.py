@@ -41,10 +41,11 @@ ONE_AT_A_TIME = LimitRule(name=KEYS, at_once=1)
 
 
 class Admission(Struct, frozen=True, array_like=True):
-    """What one look at the gates did, and when the next one may do more; None: only once something ends or comes."""
+    """What one look at the gates did, and when there is a token for who waits for one, and when the next task is due."""
 
     admitted: int
-    next_us: int | None = None
+    token_us: int | None = None
+    next_due: int | None = None
 
 
 class GateStatus(Struct, frozen=True, kw_only=True, array_like=True):

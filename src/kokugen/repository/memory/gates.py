@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 
 from kokugen.repository.admission import Candidate, Gate, decide
 from kokugen.repository.limit_rows import (
@@ -29,11 +30,13 @@ _WAITING = TaskState.INITIALIZED.value
 
 
 class Gates:
-    """Of one namespace. `let_go(record, gate, now)` moves a task on to its next gate, or lets claims have it."""
+    """Of one namespace. `let_go(record, gate, start, now)` moves a task on to its next gate, or lets claims have it."""
 
     __slots__ = ("_let_go", "_records", "_rules", "_slots", "_spent", "_touched", "_waiting")
 
-    def __init__(self, records: dict[str, Record], let_go: Callable[[Record, str | None, int], object]) -> None:
+    def __init__(
+        self, records: dict[str, Record], let_go: Callable[[Record, str | None, int | None, int], object]
+    ) -> None:
         self._records = records
         self._let_go = let_go
         self._rules: dict[str, LimitRule] = {}
@@ -86,7 +89,8 @@ class Gates:
 
     def _leave_slots(self, record: Record) -> None:
         for gate in record.gates:
-            if gate is not None and (slots := self._slots.get(gate)) is not None and slots.pop(record.id, None):
+            slots = self._slots.get(gate, {}) if gate is not None else {}
+            if gate is not None and slots.pop(record.id, None) is not None:
                 self._touched[gate] = None
                 if not slots:
                     del self._slots[gate]
@@ -104,25 +108,24 @@ class Gates:
         names = [gate for (gate, _), lane in lanes if since is None or _ripens(lane, since, until)]
         admission = self._through(names, until, now)
         later = [at for _, lane in self._waiting.named() for at, _, _ in lane.later.entries() if at > until]
-        waits = [*later, *([] if admission.next_us is None else [admission.next_us])]
-        return Admission(admission.admitted, min(waits, default=None))
+        return Admission(admission.admitted, admission.token_us, min(later, default=None))
 
     def _through(self, names: Iterable[str], until: int, now: int) -> Admission:
-        left, admitted, retries = dict.fromkeys(names), 0, list[int]()
+        left, admitted, tokens = dict.fromkeys(names), 0, list[int]()
         for kind in (KEY, WORK, QUEUE):
             for gate in [name for name in left if name.startswith(kind)]:
-                passed, retry_us = self._pass(gate, until, now)
+                passed, token_us = self._pass(gate, until, now)
                 admitted += sum(behind is None for behind in passed)
                 left |= dict.fromkeys(behind for behind in passed if behind is not None)
-                retries += [] if retry_us is None else [retry_us]
-        return Admission(admitted, min(retries, default=None))
+                tokens += [] if token_us is None else [token_us]
+        return Admission(admitted, min(tokens, default=None))
 
     def _pass(self, name: str, until: int, now: int) -> tuple[list[str | None], int | None]:
         """Let tasks through one gate; return where they came to, and when there is a token for the next one."""
         slots = self._slots.get(name, {}).values()
         gate = Gate(name, len(slots), sum(one.state == _WAITING for one in slots), self._spent.get(name))
         looked_at: list[Record] = []
-        passage = decide(gate, self._candidates(name, until, looked_at), lambda one: self._rule(name, one), now)
+        passage = decide(gate, self._candidates(name, until, looked_at), partial(self._rule, name), now, until)
         passed = {candidate.id for candidate in passage.passed}
         for record in looked_at:
             if record.id not in passed:
@@ -130,9 +133,9 @@ class Gates:
         if passage.spent_until is not None:
             self._spent[name] = passage.spent_until
         behind = [next_gate(name, one.work, one.queue) for one in passage.passed]
-        for candidate, gate_behind in zip(passage.passed, behind, strict=True):
-            self._let_go(self._records[candidate.id], gate_behind, now)
-        return behind, passage.retry_us
+        for candidate, gate_behind, start in zip(passage.passed, behind, passage.starts, strict=True):
+            self._let_go(self._records[candidate.id], gate_behind, start, now)
+        return behind, passage.token_us
 
     def _candidates(self, name: str, until: int, looked_at: list[Record]) -> Iterator[Candidate]:
         lanes = self._waiting.lanes((name,), None, frozenset(), until)

@@ -69,9 +69,10 @@ class TaskTable:
     def _release(self, record: Record, now: int) -> None:
         self.change(record, record.asked, None, None, now)
 
-    def _pass(self, record: Record, gate: str | None, now: int) -> None:
+    def _pass(self, record: Record, gate: str | None, start: int | None, now: int) -> None:
         """Move a task on that passed a gate, to the next one, or to where claims find it."""
         self.gates.passed(record, gate)
+        record.due_at = max(record.due_at, start or record.due_at)
         self.touch(record, now)
         self._enrol(record, now)
 

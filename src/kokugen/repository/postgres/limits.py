@@ -1,7 +1,7 @@
-"""Limits: which gates tasks have to pass is part of the statements that add them, who passes is a function of the schema.
+"""Limits: which gates tasks have to pass is said as they are added; who passes is a function of the schema.
 
-That function runs in a statement of its own, behind the one that ended or added something: a lock that it takes is never
-held for longer than that, and not in a transaction of a user's.
+That function runs in a statement of its own, behind the one that ended or added something: the lock that it takes is
+never held for longer than that, and not in a transaction of a user's.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ async def admit_added(scope: Scope, tasks: Sequence[NewTask], answers: Sequence[
     """Let those through that were added just now, where they are due and may pass."""
     until = scope.clock.wall_us() + SECOND_US
     pairs = zip(tasks, answers, strict=True)
-    await admit_after(
-        scope, [task.id for task, one in pairs if one.result is AddResult.ADDED and task.due_at <= until]
-    )
+    await admit_after(scope, [task.id for task, one in pairs if one.result is AddResult.ADDED and task.due_at <= until])
 
 
 async def admit_after(scope: Scope, ids: Collection[str]) -> None:
@@ -47,12 +45,12 @@ async def admit_after(scope: Scope, ids: Collection[str]) -> None:
 async def admit(scope: Scope, since: int | None, until: int) -> Admission:
     """Let those through who may pass now, part by part."""
     asked = {"since": since, "until": until, "most": ADMITTED_MAX, "gates_max": GATES_MAX, "after": ""}
-    admitted, waits = 0, list[int]()
+    admitted, tokens, next_due = 0, list[int](), None
     while True:
         told, gates, next_due = await scope.session.row("admit", scope.names | asked)
         part = msgspec.json.decode(told, type=Admission)
         admitted += part.admitted
-        waits += [at for at in (part.next_us, next_due) if at is not None]
+        tokens += [] if part.token_us is None else [part.token_us]
         if since is not None or len(gates) < GATES_MAX:
             break
         asked["after"] = gates[-1]
@@ -60,7 +58,7 @@ async def admit(scope: Scope, since: int | None, until: int) -> Admission:
         await scope.session.row("forget_spent", scope.names)
     if admitted:
         scope.admitted()
-    return Admission(admitted, min(waits, default=None))
+    return Admission(admitted, min(tokens, default=None), next_due)
 
 
 async def declare(scope: Scope, known: Sequence[str], rules: Sequence[LimitRule]) -> None:

@@ -57,9 +57,7 @@ async def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished | Reposi
     return [_finished(fates[row.id, row.claim]) for row in rows]
 
 
-async def _offer(
-    scope: Scope, rows: dict[tuple[str, str], Finish]
-) -> tuple[dict[tuple[str, str], int], bool]:
+async def _offer(scope: Scope, rows: dict[tuple[str, str], Finish]) -> tuple[dict[tuple[str, str], int], bool]:
     """Return what became of outcomes, and whether any task waits for a limit."""
     written, waiting = await scope.session.row("finish", finish_names(scope.names, rows.values()))
     if written == len(rows):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kokugen.repository.postgres.adding import Taken, adding
+from kokugen.repository.postgres.adding import Steps, Taken, adding
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.limits import admit_added
 from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask
@@ -20,7 +20,13 @@ from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, N
 
 async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
     """Add tasks in one statement, or in several where an id comes again."""
-    steps = adding(scope.names, tasks)
+    taken = await _carried_out(scope, adding(scope.names, tasks))
+    if taken.gated:
+        await admit_added(scope, tasks, taken.answers)
+    return taken.answers
+
+
+async def _carried_out(scope: Scope, steps: Steps[Taken]) -> Taken:
     try:
         ask = next(steps)
         while True:
@@ -29,9 +35,7 @@ async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
             ask = steps.send(await scope.session.row(ask.name, ask.values))
     except StopIteration as end:
         taken: Taken = end.value
-    if taken.gated:
-        await admit_added(scope, tasks, taken.answers)
-    return taken.answers
+        return taken
 
 
 # -- T2

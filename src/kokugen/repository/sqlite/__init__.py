@@ -156,7 +156,8 @@ class SQLiteRepository(SeedMethods):
             self._readers.looks.open(connect(self._library, self._path))
             self._file = file_identity(self._path)
             where = (self._library, self._path, self._namespace, self._clock)
-            return Writer(*where, waits=partial(self._on_wait, self._bell), changed=self._on_change, admitted=self._on_admission)
+            waits = partial(self._on_wait, self._bell)
+            return Writer(*where, waits=waits, changed=self._on_change, admitted=self._on_admission)
         except FAULTS as error:
             raise explain(error, self._path) from error
 

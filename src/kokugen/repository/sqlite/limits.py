@@ -6,6 +6,7 @@ There is one writer at a time, so that what is counted here is so until the comm
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -123,9 +124,10 @@ def candidates_sql() -> str:
 
 
 _CANDIDATE = ("id", "work_id", "limit_work", "limit_queue")
-_PASS = (
-    "WITH r AS MATERIALIZED (SELECT value->>0 AS id, value->>1 AS gate FROM json_each(:rows)) UPDATE task SET"
-    " gate = r.gate, hold = iif(r.gate IS NULL, NULL, 'limit'), modified_at = :now, rev = rev + 1"
+_GO_ON = (
+    "WITH r AS MATERIALIZED (SELECT value->>0 AS id, value->>1 AS gate, value->>2 AS start FROM json_each(:rows))"
+    " UPDATE task SET gate = r.gate, hold = iif(r.gate IS NULL, NULL, 'limit'), modified_at = :now, rev = rev + 1,"
+    " due_at = max(due_at, coalesce(r.start, due_at))"
     " FROM r WHERE namespace = :ns AND task.id = r.id"
 )
 _SPEND = (
@@ -166,8 +168,7 @@ def admit(scope: Scope, since: int | None, until: int) -> Admission:
     if since is None:
         scope.db.execute(_FORGET_SPENT, {"ns": scope.namespace, "now": scope.now})
     next_due = one(scope.db, NEXT_DUE, names)
-    waits = [at for at in (admitter.retry_us, next_due) if at is not None]
-    return Admission(admitter.admitted, min(waits, default=None))
+    return Admission(admitter.admitted, admitter.token_us, next_due)
 
 
 def _all_gates(scope: Scope) -> Any:
@@ -189,7 +190,7 @@ class Admitter:
 
     def __init__(self, scope: Scope, until: int) -> None:
         self.admitted = 0
-        self.retry_us: int | None = None
+        self.token_us: int | None = None
         self._scope = scope
         self._until = until
         rules = one(scope.db, f"{RULES} WHERE namespace = ?", (scope.namespace,))
@@ -225,25 +226,28 @@ class Admitter:
         return self._pass(zip(gates, found, strict=True))
 
     def _pass(self, asked: Any) -> set[str]:
-        passing: list[tuple[str, str | None]] = []
+        passing: list[tuple[str, str | None, int | None]] = []
         spent: list[tuple[str, int]] = []
         for gate, candidates in asked:
-            passage = decide(gate, candidates, lambda one_, name=gate.name: self._rule(name, one_), self._scope.now)
-            passing += [(one_.id, next_gate(gate.name, one_.work, one_.queue)) for one_ in passage.passed]
+            passage = decide(gate, candidates, partial(self._rule, gate.name), self._scope.now, self._until)
+            passing += [
+                (one_.id, next_gate(gate.name, one_.work, one_.queue), start)
+                for one_, start in zip(passage.passed, passage.starts, strict=True)
+            ]
             if passage.spent_until is not None and passage.spent_until != gate.spent_until:
                 spent.append((gate.name, passage.spent_until))
-            if passage.retry_us is not None:
-                self.retry_us = min(passage.retry_us, self.retry_us or passage.retry_us)
+            if passage.token_us is not None:
+                self.token_us = min(passage.token_us, self.token_us or passage.token_us)
         names = {"ns": self._scope.namespace, "now": self._scope.now}
         if spent:
             self._scope.db.execute(_SPEND, names | {"rows": encode(spent)})
         if passing:
-            self._scope.db.execute(_PASS, names | {"rows": encode(passing)})
-        admitted = sum(behind is None for _, behind in passing)
+            self._scope.db.execute(_GO_ON, names | {"rows": encode(passing)})
+        admitted = sum(behind is None for _, behind, _ in passing)
         if admitted:
             self._scope.news.append(0)
         self.admitted += admitted
-        return {behind for _, behind in passing if behind is not None}
+        return {behind for _, behind, _ in passing if behind is not None}
 
     def _most(self, gate: str) -> int:
         """Return how many may have a slot of a gate at most."""

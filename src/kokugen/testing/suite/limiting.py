@@ -1,4 +1,4 @@
-"""Cases of limits: who passes a gate, who waits there, and that nothing goes past it, whatever ends, comes or changes."""
+"""Cases of limits: who passes a gate, who waits, and that nothing goes past it, whatever ends, comes or changes."""
 
 from __future__ import annotations
 
@@ -226,10 +226,10 @@ class LimitingCases:
         now = gated.add(limit_key="ann")
         answer = gated.claim()
         assert [task.id for task in answer.tasks] == [now]
-        assert gated.admit() == Admission(0, gated.now + 5 * SECOND_US)
+        assert gated.admit() == Admission(0, None, gated.now + 5 * SECOND_US)
         gated.finish(now, answer.claim)
         gated.pass_time(5)
-        assert gated.admit(since_s=1) == Admission(1, None)
+        assert gated.admit(since_s=1) == Admission(1)
         assert gated.claimed() == [later]
 
     def test_a_look_at_what_became_due_since_lets_exactly_that_pass(self, gated: LimitLab) -> None:

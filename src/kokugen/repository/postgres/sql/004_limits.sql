@@ -46,7 +46,7 @@ END $$;
 CREATE TRIGGER task_gated AFTER UPDATE OF state, hold, due_at ON task FOR EACH ROW
 WHEN (NEW.state = 0 AND coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue) IS NOT NULL AND (
   NEW.hold IS NULL AND (NEW.gate IS NOT NULL OR OLD.state <> 0) OR NEW.hold IS NOT NULL AND NEW.gate IS NULL
-  OR (NEW.due_at > OLD.due_at OR NEW.hold <> 'limit')
+  OR (NEW.due_at > OLD.due_at AND NEW.gate IS NOT DISTINCT FROM OLD.gate OR NEW.hold <> 'limit')
      AND NEW.gate IS DISTINCT FROM coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue)))
 EXECUTE FUNCTION stop_at_first_gate();
 
@@ -99,7 +99,8 @@ DECLARE
   room bigint;
   spent bigint;
   after bigint;
-  retry bigint;
+  start bigint;
+  token bigint;
   admitted integer := 0;
   behind text[] := '{}';
   next text COLLATE "C";
@@ -138,18 +139,19 @@ BEGIN
     EXIT WHEN taken >= rule.at_once;
     IF rule.interval_us IS NOT NULL THEN
       after := greatest(coalesce(spent, 0), now_us) + rule.interval_us;
-      IF idle >= rule.burst THEN
-        retry := now_us + rule.interval_us;
+      start := greatest(now_us, after - rule.burst * rule.interval_us);
+      IF idle >= rule.burst + (until_us - now_us) / rule.interval_us THEN
+        token := now_us + rule.interval_us;
         EXIT;
-      ELSIF after - now_us > rule.burst * rule.interval_us THEN
-        retry := after - rule.burst * rule.interval_us;
+      ELSIF start > until_us THEN
+        token := start;
         EXIT;
       END IF;
       spent := after;
     END IF;
     next := CASE kind WHEN 'key' THEN coalesce(one.limit_work, one.limit_queue) WHEN 'work' THEN one.limit_queue END;
     UPDATE task t SET gate = next, hold = CASE WHEN next IS NOT NULL THEN 'limit' END, modified_at = now_us,
-           rev = t.rev + 1
+           rev = t.rev + 1, due_at = CASE WHEN start > now_us THEN greatest(t.due_at, start) ELSE t.due_at END
      WHERE t.namespace = ns AND t.id = one.id;
     taken := taken + 1;
     idle := idle + 1;
@@ -164,7 +166,7 @@ BEGIN
     ON CONFLICT (namespace, name) DO UPDATE SET spent_until = excluded.spent_until
      WHERE b.spent_until <> excluded.spent_until;
   END IF;
-  RETURN jsonb_build_array(admitted, retry, to_jsonb(behind));
+  RETURN jsonb_build_array(admitted, token, to_jsonb(behind));
 END $$;
 
 -- Lets tasks that are due by then through gates, and through those behind; answers [admitted, when there is more to do].
@@ -175,7 +177,7 @@ DECLARE
   waiting text[] := ARRAY(SELECT g FROM unnest(gates) AS g WHERE EXISTS (
     SELECT FROM task t WHERE t.namespace = ns AND t.gate = g AND t.state = 0 AND t.hold = 'limit' OFFSET 0));
   admitted integer := 0;
-  retry bigint;
+  token bigint;
   passed jsonb;
   kind text;
   of text;
@@ -188,12 +190,12 @@ BEGIN
     FOR of IN SELECT g FROM unnest(waiting) AS g WHERE starts_with(g, kind) LOOP
       passed := pass_gate(ns, of, now_us, until_us, most);
       admitted := admitted + (passed->>0)::integer;
-      retry := least(retry, (passed->>1)::bigint);
+      token := least(token, (passed->>1)::bigint);
       waiting := waiting || ARRAY(
         SELECT b FROM jsonb_array_elements_text(passed->2) AS b WHERE b <> ALL (waiting));
     END LOOP;
   END LOOP;
-  RETURN jsonb_build_array(admitted, retry);
+  RETURN jsonb_build_array(admitted, token);
 END $$;
 
 -- An occurrence that waits at a gate is the active one of its schedule, as one that any claim may take.

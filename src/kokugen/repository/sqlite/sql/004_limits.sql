@@ -37,7 +37,7 @@ CREATE INDEX task_queue_slot ON task (namespace, limit_queue, state)
 CREATE TRIGGER task_gated AFTER UPDATE OF state, hold, due_at ON task
 WHEN NEW.state = 0 AND coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue) IS NOT NULL AND (
   (NEW.hold IS NULL AND (NEW.gate IS NOT NULL OR OLD.state <> 0)) OR (NEW.hold IS NOT NULL AND NEW.gate IS NULL)
-  OR ((NEW.due_at > OLD.due_at OR NEW.hold <> 'limit')
+  OR (((NEW.due_at > OLD.due_at AND NEW.gate IS OLD.gate) OR NEW.hold <> 'limit')
       AND NEW.gate IS NOT coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue)))
 BEGIN
   UPDATE task SET gate = coalesce(limit_key, limit_work, limit_queue), hold = coalesce(hold, 'limit')
