@@ -32,7 +32,7 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Passage(Struct, frozen=True):
-    """Who passes, and from when each may start (None: at once), the bucket behind them, and when the next token comes."""
+    """Who passes, from when each may start (None: at once), the bucket behind them, and when the next token comes."""
 
     passed: list[Candidate]
     starts: list[int | None]

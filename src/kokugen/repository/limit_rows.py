@@ -41,7 +41,7 @@ ONE_AT_A_TIME = LimitRule(name=KEYS, at_once=1)
 
 
 class Admission(Struct, frozen=True, array_like=True):
-    """What one look at the gates did, and when there is a token for who waits for one, and when the next task is due."""
+    """What one look at the gates did, when there is a token for who waits for one, and when the next task is due."""
 
     admitted: int
     token_us: int | None = None
