@@ -64,7 +64,6 @@ class Doorkeeper:
         self._clock = clock
         self._settings = settings
         self._known: dict[str, Limit | None] = {}
-        self._looked_until: int | None = None
         self._token_us: int | None = None
         self._sweeps_at_s = 0.0
 
@@ -89,24 +88,21 @@ class Doorkeeper:
         await self._declare()
         now = self._clock.wall_us()
         until = now + AHEAD_US
-        answer = await self._answered(
-            self._repository.admit(self._since(until), until), "letting tasks pass their limits"
-        )
-        self._looked_until = until
+        asked = self._repository.admit(until, everywhere=self._looks_everywhere(until))
+        answer = await self._answered(asked, "letting tasks pass their limits")
         if answer.token_us is not None:
             self._token_us = min(answer.token_us, self._token_us or answer.token_us)
         waited_for = [at for at in (self._token_us, answer.next_due) if at is not None]
         idle_s = min([(at - until) / SECOND_US for at in waited_for], default=self._settings.poll_s)
         return min(self._settings.poll_s, max(PAUSE_MIN_S, idle_s))
 
-    def _since(self, until: int) -> int | None:
-        """Return since when what became due is to be looked at; None: it is time to look at all gates."""
-        now_s, since = self._clock.boot_s(), self._looked_until
-        has_token = self._token_us is not None and self._token_us <= until
-        if since is not None and since <= until and now_s < self._sweeps_at_s and not has_token:
-            return since
+    def _looks_everywhere(self, until: int) -> bool:
+        """Return whether it is time to look at all gates: now and again, and when there is a token for someone."""
+        now_s = self._clock.boot_s()
+        if now_s < self._sweeps_at_s and (self._token_us is None or self._token_us > until):
+            return False
         self._sweeps_at_s, self._token_us = now_s + SWEEP_S, None
-        return None
+        return True
 
     async def _declare(self) -> None:
         """Put what the code declares into the store, where it changed."""

@@ -23,9 +23,9 @@ class Gate(Struct, frozen=True):
 
 
 class Candidate(Struct, frozen=True, array_like=True, gc=False):
-    """A due task that waits at the gate, in the order in which they may pass."""
+    """A due task that waits at the gate, in the order in which they may pass; `id` is what the store knows it by."""
 
-    id: str
+    id: str | int
     work_id: str
     work: str | None
     queue: str | None

@@ -309,8 +309,8 @@ class LimitRepository(Protocol):
         """Have these rules and, of the `known` names, no others. Tasks that wait or run already count from now on."""
         ...
 
-    def admit(self, since_us: int | None, until_us: int) -> Reply[Admission]:
-        """Let through who may pass now, at the gates of what is due in that span; `since_us` None: at all gates.
+    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        """Let through who has become due by then and may pass, and, with `everywhere`, all others who may.
 
         Those that it is too late to start are Cancelled, reason `expired`.
         """

@@ -16,6 +16,10 @@ from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState
 ATTEMPT_TIMES = ("claimed_at", "started_at", "finished_at")
 
 
+GATE = "CASE WHEN {t}gate = '' THEN coalesce({t}limit_key, {t}limit_work, {t}limit_queue) ELSE {t}gate END"
+"""The gate that a task has to pass next, also where it is not due and stands in no line yet."""
+
+
 class TaskRow(Struct, array_like=True):
     """The columns of one task, in this order; times are microseconds since the epoch."""
 

@@ -225,8 +225,8 @@ class FaultyRepository:
     def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
         return self._ask("declare_limits", lambda: self._limits.declare_limits(known, rules))
 
-    def admit(self, since_us: int | None, until_us: int) -> Reply[Admission]:
-        return self._ask("admit", lambda: self._limits.admit(since_us, until_us))
+    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._ask("admit", lambda: self._limits.admit(until_us, everywhere=everywhere))
 
     def gates(self) -> Reply[list[GateStatus]]:
         return self._ask("gates", self._limits.gates)

@@ -102,10 +102,10 @@ class Gates:
         touched, self._touched = self._touched, {}
         return self._through(touched, until, now).admitted if touched else 0
 
-    def admit(self, since: int | None, until: int, now: int) -> Admission:
-        """Let tasks pass at the gates of what is due in this span, or at all."""
+    def admit(self, until: int, now: int, *, everywhere: bool) -> Admission:
+        """Let tasks pass at the gates of what has become due, or at all."""
         lanes = self._waiting.named()
-        names = [gate for (gate, _), lane in lanes if since is None or _ripens(lane, since, until)]
+        names = [gate for (gate, _), lane in lanes if everywhere or _ripens(lane, until)]
         admission = self._through(names, until, now)
         later = [at for _, lane in self._waiting.named() for at, _, _ in lane.later.entries() if at > until]
         return Admission(admission.admitted, admission.token_us, min(later, default=None))
@@ -187,9 +187,9 @@ class Gates:
         return statuses(self._rules.values(), waiting, {gate: len(slots) for gate, slots in self._slots.items()})
 
 
-def _ripens(lane: Lane, since: int, until: int) -> bool:
+def _ripens(lane: Lane, until: int) -> bool:
     top = lane.later.top()
-    return top is not None and top[0] <= until and any(since < at <= until for at, _, _ in lane.later.entries())
+    return top is not None and top[0] <= until
 
 
 def _ruled(name: str, ruled: Collection[str]) -> str | None:

@@ -280,8 +280,8 @@ class PostgresRepository(SeedMethods):
     def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
         return self._ask(actions.DECLARE_LIMITS, known, rules)
 
-    def admit(self, since_us: int | None, until_us: int) -> Reply[Admission]:
-        return self._ask(actions.ADMIT, since_us, until_us)
+    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._ask(actions.ADMIT, until_us, everywhere)
 
     def gates(self) -> Reply[list[GateStatus]]:
         return self._ask(actions.GATES)

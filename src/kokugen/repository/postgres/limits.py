@@ -42,19 +42,20 @@ async def admit_after(scope: Scope, ids: Collection[str]) -> None:
         scope.admitted()
 
 
-async def admit(scope: Scope, since: int | None, until: int) -> Admission:
+async def admit(scope: Scope, until: int, everywhere: bool) -> Admission:
     """Let those through who may pass now, part by part."""
-    asked = {"since": since, "until": until, "most": ADMITTED_MAX, "gates_max": GATES_MAX, "after": ""}
-    admitted, tokens, next_due = 0, list[int](), None
+    after = "" if everywhere else None
+    asked = {"until": until, "most": ADMITTED_MAX, "gates_max": GATES_MAX, "after": after}
+    admitted, tokens = 0, list[int]()
     while True:
         told, gates, next_due = await scope.session.row("admit", scope.names | asked)
         part = msgspec.json.decode(told, type=Admission)
         admitted += part.admitted
         tokens += [] if part.token_us is None else [part.token_us]
-        if since is not None or len(gates) < GATES_MAX:
+        if len(gates) < GATES_MAX:
             break
         asked["after"] = gates[-1]
-    if since is None:
+    if everywhere:
         await scope.session.row("forget_spent", scope.names)
     if admitted:
         scope.admitted()

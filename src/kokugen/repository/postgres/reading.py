@@ -11,13 +11,14 @@ from kokugen.clock import to_us
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.statement import compiled
 from kokugen.repository.rows import StoreHealth
-from kokugen.repository.stored import TaskRow, attempt_of, info_of
+from kokugen.repository.stored import GATE, TaskRow, attempt_of, info_of
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 PAGE_MAX = 1000
 
 
-_ROW = f"json_build_array({', '.join(f't.{name}' for name in TaskRow.__struct_fields__)})"
+_GATE = {"gate": GATE.format(t="t.")}
+_ROW = f"json_build_array({', '.join(_GATE.get(name, f't.{name}') for name in TaskRow.__struct_fields__)})"
 
 
 _GET = (

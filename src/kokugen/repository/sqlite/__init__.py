@@ -353,8 +353,8 @@ class SQLiteRepository(SeedMethods):
     def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
         return self._submit(limits.declare, known, rules)
 
-    def admit(self, since_us: int | None, until_us: int) -> Reply[Admission]:
-        return self._submit(limits.admit, since_us, until_us)
+    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._submit(limits.admit, until_us, everywhere)
 
     def gates(self) -> Reply[list[GateStatus]]:
         return self._read(limits.status, self._namespace)

@@ -31,13 +31,15 @@ from kokugen.repository.rows import Added, AddResult, NewTask
 from kokugen.repository.sqlite import tasks
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
-from kokugen.repository.sqlite.tasks import EXPIRED_MAX, LEVELS, Scope, encode
+from kokugen.repository.sqlite.tasks import EXPIRED_MAX, Scope, encode
 
 _FIRST = "coalesce(limit_key, limit_work, limit_queue)"
 _WAITS = "namespace = :ns AND state = 0 AND hold = 'limit'"
+_IN_LINE = f"{_WAITS} AND gate <> ''"
+_LATER = f"{_WAITS} AND gate = ''"
 SLOTS = {
     KEY: "task_key_slot WHERE namespace = :ns AND limit_key = g.value AND limit_key IS NOT NULL"
-    " AND state IN (0, 1) AND gate IS NOT limit_key",
+    " AND state IN (0, 1) AND (gate IS NULL OR gate IS limit_work OR gate IS limit_queue)",
     WORK: "task_work_slot WHERE namespace = :ns AND limit_work = g.value AND limit_work IS NOT NULL"
     " AND state IN (0, 1) AND (gate IS NULL OR gate IS limit_queue)",
     QUEUE: "task_queue_slot WHERE namespace = :ns AND limit_queue = g.value AND limit_queue IS NOT NULL"
@@ -57,7 +59,8 @@ _GATE = (
     " AND state = 0"
 )
 STOP = (
-    f"UPDATE task SET gate = {_FIRST}, hold = coalesce(hold, 'limit') WHERE namespace = :ns AND state = 0"
+    f"UPDATE task SET gate = iif(due_at <= :until, {_FIRST}, ''), hold = coalesce(hold, 'limit')"
+    " WHERE namespace = :ns AND state = 0"
     f" AND id IN (SELECT value->>0 FROM json_each(:rows)) AND {_FIRST} IS NOT NULL"
 )
 
@@ -68,30 +71,37 @@ def gate(scope: Scope, rows: Sequence[tuple[str, str | None]]) -> bool:
         return False
     names = {"ns": scope.namespace, "rows": encode(rows)}
     scope.db.execute(_GATE, names)
-    scope.db.execute(STOP, names)
+    scope.db.execute(STOP, names | {"until": scope.now + AHEAD_US})
     return bool(scope.db.changes())
 
 
 # -- Who passes
 
-_SOME_WAIT = f"SELECT EXISTS (SELECT 1 FROM task INDEXED BY task_gate WHERE {_WAITS.replace(':ns', '?')})"
-GATES_OF = (
-    "SELECT json_group_array(DISTINCT g.value) FROM task t CROSS JOIN"
-    " json_each(json_array(t.limit_key, t.limit_work, t.limit_queue)) g WHERE t.namespace = :ns"
-    " AND t.id IN (SELECT value FROM json_each(:ids)) AND g.value IS NOT NULL"
+_SOME_WAIT = (
+    f"SELECT EXISTS (SELECT 1 FROM task INDEXED BY task_gate WHERE {_IN_LINE})"
+    f" OR EXISTS (SELECT 1 FROM task INDEXED BY task_gate_later WHERE {_LATER} AND due_at <= :until)"
 )
-DUE_GATES = (
-    f"SELECT json_group_array(DISTINCT gate) FROM task INDEXED BY task_gate_due WHERE {_WAITS}"
-    " AND due_at > :since AND due_at <= :until"
+GATES_OF = (
+    "SELECT json_group_array(json_array(limit_key, limit_work, limit_queue)) FROM"
+    " (SELECT DISTINCT limit_key, limit_work, limit_queue FROM task WHERE namespace = :ns"
+    f" AND id IN (SELECT value FROM json_each(:ids)) AND {_FIRST} IS NOT NULL)"
+)
+RIPE = (
+    f"SELECT json_group_array(json_array(rowid, g)) FROM (SELECT rowid, {_FIRST} AS g FROM task"
+    f" INDEXED BY task_gate_later WHERE {_LATER} AND due_at <= :until ORDER BY due_at LIMIT {ADMITTED_MAX})"
+)
+LINE_UP = (
+    "WITH r AS MATERIALIZED (SELECT value->>0 AS place, value->>1 AS gate FROM json_each(:rows))"
+    " UPDATE task SET gate = r.gate FROM r WHERE task.rowid = r.place"
 )
 ALL_GATES = (
     "WITH RECURSIVE g (name) AS ("
-    f"SELECT (SELECT min(gate) FROM task INDEXED BY task_gate WHERE {_WAITS} AND gate > :after) UNION ALL"
-    f" SELECT (SELECT min(gate) FROM task INDEXED BY task_gate WHERE {_WAITS} AND gate > g.name)"
+    f"SELECT (SELECT min(gate) FROM task INDEXED BY task_gate WHERE {_IN_LINE} AND gate > :after) UNION ALL"
+    f" SELECT (SELECT min(gate) FROM task INDEXED BY task_gate WHERE {_IN_LINE} AND gate > g.name)"
     f" FROM g WHERE g.name IS NOT NULL LIMIT {GATES_MAX + 1})"
     " SELECT json_group_array(name) FROM g WHERE name IS NOT NULL"
 )
-NEXT_DUE = f"SELECT min(due_at) FROM task INDEXED BY task_gate_due WHERE {_WAITS} AND due_at > :until"
+NEXT_DUE = f"SELECT min(due_at) FROM task INDEXED BY task_gate_later WHERE {_LATER}"
 EXPIRE = (
     "UPDATE task SET state = 3, reason = 'expired', finished_at = :now, modified_at = :now, rev = rev + 1, hold = NULL"
     f" WHERE namespace = :ns AND id IN (SELECT id FROM task INDEXED BY task_gate_deadline WHERE {_WAITS}"
@@ -99,37 +109,35 @@ EXPIRE = (
 )
 
 
-def counted_sql(kind: str) -> str:
-    """Return the query for the slots and the buckets of gates of one kind."""
-    slots = f"FROM task INDEXED BY {SLOTS[kind]}"
+def counted_sql(kind: str, *, rated: bool) -> str:
+    """Return the query for the slots of gates of one kind, and, where there are rates, for what those need to know."""
+    slots = f"SELECT count(*) FROM task INDEXED BY {SLOTS[kind]}"
+    idle = f"({slots} AND state = 0)" if rated else "0"
+    spent = "(SELECT spent_until FROM limit_bucket b WHERE b.namespace = :ns AND b.name = g.value)" if rated else "NULL"
+    return f"SELECT json_group_array(json_array(g.value, ({slots}), {idle}, {spent})) FROM json_each(:gates) g"
+
+
+_CANDIDATE = ("rowid", "work_id", "limit_work", "limit_queue")
+
+
+def _line_sql() -> str:
+    line = f"SELECT {', '.join(_CANDIDATE)} FROM task INDEXED BY task_gate WHERE {_IN_LINE} AND gate = g.value"
     return (
-        f"SELECT json_group_array(json_array(g.value, (SELECT count(*) {slots}), (SELECT count(*) {slots}"
-        " AND state = 0), (SELECT spent_until FROM limit_bucket b WHERE b.namespace = :ns AND b.name = g.value)))"
-        " FROM json_each(:gates) g"
+        f"SELECT json_group_array(json((SELECT json_group_array(json_array({', '.join(_CANDIDATE)}))"
+        f" FROM ({line} ORDER BY rank, due_at, id LIMIT :n)))) FROM json_each(:gates) g"
     )
 
 
-def candidates_sql() -> str:
-    """Return the query for those who may pass gates, in order: one index range a level."""
-    levels = " UNION ALL ".join(
-        f"SELECT * FROM (SELECT {', '.join(_CANDIDATE)} FROM task INDEXED BY task_gate WHERE {_WAITS}"
-        f" AND gate = g.value AND rank = {level} AND due_at <= :until ORDER BY due_at, id LIMIT :n)"
-        for level in LEVELS
-    )
-    row = f"json_array({', '.join(_CANDIDATE)})"
-    return (
-        f"SELECT json_group_array(json((SELECT json_group_array({row}) FROM (SELECT * FROM ({levels}) LIMIT :n))))"
-        " FROM json_each(:gates) g"
-    )
-
-
-_CANDIDATE = ("id", "work_id", "limit_work", "limit_queue")
+LINE = _line_sql()
+"""The first in line at gates, in the order in which they pass."""
 _GO_ON = (
-    "WITH r AS MATERIALIZED (SELECT value->>0 AS id, value->>1 AS gate, value->>2 AS start FROM json_each(:rows))"
-    " UPDATE task SET gate = r.gate, hold = iif(r.gate IS NULL, NULL, 'limit'), modified_at = :now, rev = rev + 1,"
-    " due_at = max(due_at, coalesce(r.start, due_at))"
-    " FROM r WHERE namespace = :ns AND task.id = r.id"
+    "WITH r AS MATERIALIZED (SELECT value->>0 AS place, value->>1 AS gate, value->>2 AS start FROM json_each(:rows))"
+    " UPDATE task SET gate = r.gate, hold = iif(r.gate IS NULL, NULL, 'limit'), modified_at = :now,"
+    " rev = rev + 1{start} FROM r WHERE task.rowid = r.place"
 )
+GO_ON = _GO_ON.format(start="")
+GO_ON_LATER = _GO_ON.format(start=", due_at = max(due_at, r.start)")
+"""As one that has its token in a moment only: to set `due_at` is to write more of the indexes."""
 _SPEND = (
     "INSERT INTO limit_bucket (namespace, name, spent_until) SELECT :ns, value->>0, value->>1 FROM json_each(:rows)"
     " WHERE true ON CONFLICT DO UPDATE SET spent_until = excluded.spent_until"
@@ -149,26 +157,36 @@ def add(scope: Scope, tasks_: Sequence[NewTask]) -> list[Added]:
 
 def admit_after(scope: Scope, ids: Collection[str]) -> None:
     """Let those through who wait at gates that these tasks passed, or came to."""
-    if not ids or not one(scope.db, _SOME_WAIT, (scope.namespace,)):
+    until = scope.now + AHEAD_US
+    if not ids or not one(scope.db, _SOME_WAIT, {"ns": scope.namespace, "until": until}):
         return
     found = one(scope.db, GATES_OF, {"ns": scope.namespace, "ids": encode(list(ids))})
-    if gates := msgspec.json.decode(found, type=list[str]):
-        Admitter(scope, scope.now + AHEAD_US).through(gates)
+    gates = {name for names in msgspec.json.decode(found) for name in names if name is not None}
+    if gates := gates | line_up(scope, until):
+        Admitter(scope, until).through(gates)
 
 
-def admit(scope: Scope, since: int | None, until: int) -> Admission:
-    """Let those through who may pass now: at the gates of what has become due since, or at all gates."""
-    if not one(scope.db, _SOME_WAIT, (scope.namespace,)):
-        return Admission(0)
+def admit(scope: Scope, until: int, everywhere: bool) -> Admission:
+    """Let those through who may pass now: who has become due, or everyone."""
     names = {"ns": scope.namespace, "now": scope.now, "until": until, "max": EXPIRED_MAX}
+    if not one(scope.db, _SOME_WAIT, names):
+        return Admission(0, None, one(scope.db, NEXT_DUE, names))
     scope.db.execute(EXPIRE, names)
     admitter = Admitter(scope, until)
-    for gates in [_listed(scope, DUE_GATES, names | {"since": since})] if since is not None else _all_gates(scope):
-        admitter.through(gates)
-    if since is None:
-        scope.db.execute(_FORGET_SPENT, {"ns": scope.namespace, "now": scope.now})
-    next_due = one(scope.db, NEXT_DUE, names)
-    return Admission(admitter.admitted, admitter.token_us, next_due)
+    admitter.through(line_up(scope, until))
+    if everywhere:
+        for gates in _all_gates(scope):
+            admitter.through(gates)
+        scope.db.execute(_FORGET_SPENT, names)
+    return Admission(admitter.admitted, admitter.token_us, one(scope.db, NEXT_DUE, names))
+
+
+def line_up(scope: Scope, until: int) -> set[str]:
+    """Have those stand in line at their first gate who are due by then; return which gates these are."""
+    ripe = msgspec.json.decode(one(scope.db, RIPE, {"ns": scope.namespace, "until": until}), type=list[tuple[int, str]])
+    if ripe:
+        scope.db.execute(LINE_UP, {"rows": encode(ripe)})
+    return {gate for _, gate in ripe}
 
 
 def _all_gates(scope: Scope) -> Any:
@@ -195,6 +213,7 @@ class Admitter:
         self._until = until
         rules = one(scope.db, f"{RULES} WHERE namespace = ?", (scope.namespace,))
         self._rules = {rule.name: rule for rule in msgspec.json.decode(rules, type=list[LimitRule])}
+        self._rated = any(rule.interval_us is not None for rule in self._rules.values())
         of_keys = [rule.at_once for name, rule in self._rules.items() if name.startswith(KEYS)]
         self._key_most = max((at_once or ADMITTED_MAX for at_once in of_keys), default=1)
 
@@ -210,7 +229,8 @@ class Admitter:
     def _through(self, kind: str, names: list[str]) -> set[str]:
         """Let tasks through gates of one kind; return the gates that they came to."""
         scope = self._scope
-        counted = one(scope.db, counted_sql(kind), {"ns": scope.namespace, "gates": encode(names)})
+        sql = counted_sql(kind, rated=self._rated)
+        counted = one(scope.db, sql, {"ns": scope.namespace, "gates": encode(names)})
         gates = [Gate(*row) for row in msgspec.json.decode(counted)]
         room = {gate.name: self._most(gate.name) - gate.taken for gate in gates}
         gates = [gate for gate in gates if room[gate.name] > 0]
@@ -219,35 +239,39 @@ class Admitter:
         asked = {
             "ns": scope.namespace,
             "gates": encode([gate.name for gate in gates]),
-            "until": self._until,
             "n": min(ADMITTED_MAX, max(room[gate.name] for gate in gates)),
         }
-        found = msgspec.json.decode(one(scope.db, candidates_sql(), asked), type=list[list[Candidate]])
-        return self._pass(zip(gates, found, strict=True))
+        found = msgspec.json.decode(one(scope.db, LINE, asked), type=list[list[Candidate]])
+        return self._pass(list(zip(gates, found, strict=True)))
 
-    def _pass(self, asked: Any) -> set[str]:
-        passing: list[tuple[str, str | None, int | None]] = []
+    def _pass(self, asked: list[tuple[Gate, list[Candidate]]]) -> set[str]:
+        passing: list[tuple[str | int, str | None]] = []
+        starts: list[tuple[str | int, str | None, int]] = []
         spent: list[tuple[str, int]] = []
         for gate, candidates in asked:
             passage = decide(gate, candidates, partial(self._rule, gate.name), self._scope.now, self._until)
-            passing += [
-                (one_.id, next_gate(gate.name, one_.work, one_.queue), start)
-                for one_, start in zip(passage.passed, passage.starts, strict=True)
-            ]
+            for task, start in zip(passage.passed, passage.starts, strict=True):
+                behind = next_gate(gate.name, task.work, task.queue)
+                if start is None:
+                    passing.append((task.id, behind))
+                else:
+                    starts.append((task.id, behind, start))
             if passage.spent_until is not None and passage.spent_until != gate.spent_until:
                 spent.append((gate.name, passage.spent_until))
             if passage.token_us is not None:
                 self.token_us = min(passage.token_us, self.token_us or passage.token_us)
-        names = {"ns": self._scope.namespace, "now": self._scope.now}
-        if spent:
-            self._scope.db.execute(_SPEND, names | {"rows": encode(spent)})
-        if passing:
-            self._scope.db.execute(_GO_ON, names | {"rows": encode(passing)})
-        admitted = sum(behind is None for _, behind, _ in passing)
-        if admitted:
+        self._write(_SPEND, spent)
+        self._write(GO_ON, passing)
+        self._write(GO_ON_LATER, starts)
+        gates = [one_[1] for one_ in (*passing, *starts)]
+        if admitted := sum(gate is None for gate in gates):
             self._scope.news.append(0)
         self.admitted += admitted
-        return {behind for _, behind, _ in passing if behind is not None}
+        return {gate for gate in gates if gate is not None}
+
+    def _write(self, sql: str, rows: Sequence[object]) -> None:
+        if rows:
+            self._scope.db.execute(sql, {"ns": self._scope.namespace, "now": self._scope.now, "rows": encode(rows)})
 
     def _most(self, gate: str) -> int:
         """Return how many may have a slot of a gate at most."""
@@ -274,13 +298,13 @@ _WITHDRAW = (
     " AND name NOT IN (SELECT value->>0 FROM json_each(:rows))"
 )
 STOP_OLD = (
-    "UPDATE task SET {column} = :gate, gate = iif(state = 0, coalesce({first}), gate),"
+    "UPDATE task SET {column} = :gate, gate = iif(state = 0, '', gate),"
     " hold = iif(state = 0, coalesce(hold, 'limit'), hold)"
     " WHERE namespace = :ns AND {owner} = :owner AND state IN (0, 1) AND {column} IS NULL"
 )
 _COLUMNS = {
-    WORK: ("limit_work", "work_id", "limit_key, :gate"),
-    QUEUE: ("limit_queue", "queue", "limit_key, limit_work, :gate"),
+    WORK: ("limit_work", "work_id"),
+    QUEUE: ("limit_queue", "queue"),
 }
 
 
@@ -292,15 +316,15 @@ def declare(scope: Scope, known: Sequence[str], rules: Sequence[LimitRule]) -> N
     for rule in rules:
         kind = rule.name[: rule.name.index(":") + 1]
         if kind in _COLUMNS:
-            column, owner, first = _COLUMNS[kind]
-            sql = STOP_OLD.format(column=column, owner=owner, first=first)
+            column, owner = _COLUMNS[kind]
+            sql = STOP_OLD.format(column=column, owner=owner)
             names = {"ns": scope.namespace, "gate": rule.name, "owner": rule.name.removeprefix(kind)}
             scope.db.execute(sql, names)
 
 
 _WAITING = (
     f"SELECT json_group_array(json_array(gate, n, due)) FROM (SELECT gate, count(*) AS n, min(due_at) AS due FROM task"
-    f" INDEXED BY task_gate WHERE {_WAITS} GROUP BY gate)"
+    f" INDEXED BY task_gate WHERE {_IN_LINE} GROUP BY gate)"
 )
 _HAVING = " UNION ALL ".join(
     f"SELECT limit_{name} AS gate, count(*) AS n FROM task INDEXED BY"

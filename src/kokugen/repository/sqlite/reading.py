@@ -12,7 +12,7 @@ from kokugen.repository.rows import StoreHealth
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import encode
-from kokugen.repository.stored import ATTEMPT_TIMES, TaskRow, attempt_of, info_of
+from kokugen.repository.stored import ATTEMPT_TIMES, GATE, TaskRow, attempt_of, info_of
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 PAGE_MAX = 1000
@@ -22,7 +22,7 @@ def _body(name: str) -> str:
     return f"coalesce({name}, (SELECT body FROM task_{name} b WHERE b.namespace = t.namespace AND b.id = t.id))"
 
 
-_BODIES = {name: _body(name) for name in ("param", "result")}
+_BODIES = {name: _body(name) for name in ("param", "result")} | {"gate": GATE.format(t="")}
 _ROW = f"json_array({', '.join(_BODIES.get(name, name) for name in TaskRow.__struct_fields__)})"
 
 

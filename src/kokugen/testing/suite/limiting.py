@@ -34,10 +34,9 @@ class LimitLab(Lab):
         rule = LimitRule(name=name, at_once=at_once, interval_us=round(every_s * SECOND_US), burst=burst)
         ask(self.limits.declare_limits([name], [rule]))
 
-    def admit(self, since_s: float | None = None) -> Admission:
-        """Let through who may pass now; `since_s` is how long ago the last look was."""
-        since = None if since_s is None else self.now - round(since_s * SECOND_US)
-        return ask(self.limits.admit(since, self.now))
+    def admit(self, *, everywhere: bool = True) -> Admission:
+        """Let through who may pass now."""
+        return ask(self.limits.admit(self.now, everywhere=everywhere))
 
     def gate(self, name: str) -> GateStatus | None:
         """Return one gate, if there is anything to say of it."""
@@ -229,17 +228,24 @@ class LimitingCases:
         assert gated.admit() == Admission(0, None, gated.now + 5 * SECOND_US)
         gated.finish(now, answer.claim)
         gated.pass_time(5)
-        assert gated.admit(since_s=1) == Admission(1)
+        assert gated.admit(everywhere=False) == Admission(1)
         assert gated.claimed() == [later]
 
-    def test_a_look_at_what_became_due_since_lets_exactly_that_pass(self, gated: LimitLab) -> None:
-        old = gated.add(limit_key="old", due_at=gated.now + SECOND_US)
-        new = gated.add(limit_key="new", due_at=gated.now + 3 * SECOND_US)
+    def test_all_that_became_due_meanwhile_may_pass(self, gated: LimitLab) -> None:
+        gated.declare(work_work=2)
+        ids = [gated.add(due_at=gated.now + second * SECOND_US) for second in (3, 1, 2, 9)]
         gated.pass_time(4)
-        assert gated.admit(since_s=2).admitted == 1
-        assert gated.claimed() == [new]
-        assert gated.admit().admitted == 1
-        assert gated.claimed() == [old]
+        assert gated.admit(everywhere=False) == Admission(2, None, gated.now + 5 * SECOND_US)
+        assert gated.run_all() == [ids[1], ids[2], ids[0]]
+
+    def test_a_task_that_is_tried_again_later_waits_for_its_time_and_then_for_its_turn(self, gated: LimitLab) -> None:
+        first, second = (gated.add(limit_key="ann") for _ in range(2))
+        _tried_again(gated, first, gated.claim().claim)
+        running = gated.claim().claim
+        gated.pass_time(60)
+        assert gated.admit(everywhere=False).admitted == 0
+        gated.finish(second, running)
+        assert gated.claimed() == [first]
 
     def test_what_it_is_too_late_to_start_expires_at_its_gate(self, gated: LimitLab) -> None:
         gated.add(limit_key="ann")
@@ -283,9 +289,9 @@ class LimitingCases:
         gated_kept.finish(first, gated_kept.claim().claim)
         again = gated_kept.open_store("default")
         assert isinstance(again, LimitRepository)
-        assert ask(again.admit(None, gated_kept.now)).admitted == 0
+        assert ask(again.admit(gated_kept.now, everywhere=True)).admitted == 0
         gated_kept.pass_time(10)
-        assert ask(again.admit(None, gated_kept.now)).admitted == 1
+        assert ask(again.admit(gated_kept.now, everywhere=True)).admitted == 1
         assert gated_kept.claimed() == [second]
 
     def test_what_passed_and_is_not_claimed_counts_so_that_no_more_than_a_burst_gathers(self, gated: LimitLab) -> None:
@@ -384,7 +390,7 @@ class LimitingCases:
         def look(store: object) -> None:
             assert isinstance(store, LimitRepository)
             barrier.wait()
-            admitted.append(ask(store.admit(None, gated_kept.now)).admitted)
+            admitted.append(ask(store.admit(gated_kept.now)).admitted)
 
         threads = [Thread(target=look, args=(store,)) for store in stores]
         for thread in threads:

@@ -14,31 +14,31 @@ CREATE TABLE limit_bucket (
   PRIMARY KEY (namespace, name)
 );
 
--- The gates that a task has to pass, and the one at which it waits.
+-- The gates that a task has to pass, and the one at which it waits; empty: it is not due, and in no line yet.
 ALTER TABLE task
   ADD COLUMN limit_key text COLLATE "C",
   ADD COLUMN limit_work text COLLATE "C",
   ADD COLUMN limit_queue text COLLATE "C",
   ADD COLUMN gate text COLLATE "C";
 
-CREATE INDEX task_gate ON task (namespace, gate, rank, due_at, id) WHERE state = 0 AND hold = 'limit';
-CREATE INDEX task_gate_due ON task (namespace, due_at, gate) WHERE state = 0 AND hold = 'limit';
+CREATE INDEX task_gate ON task (namespace, gate, rank, due_at, id) WHERE state = 0 AND hold = 'limit' AND gate <> '';
+CREATE INDEX task_gate_later ON task (namespace, due_at) WHERE state = 0 AND hold = 'limit' AND gate = '';
 CREATE INDEX task_gate_deadline ON task (namespace, start_deadline)
   WHERE state = 0 AND hold = 'limit' AND start_deadline IS NOT NULL;
 
 -- Who has a slot: passed the gate, and is not over.
-CREATE INDEX task_key_slot ON task (namespace, limit_key, state)
-  WHERE limit_key IS NOT NULL AND state IN (0, 1) AND gate IS DISTINCT FROM limit_key;
-CREATE INDEX task_work_slot ON task (namespace, limit_work, state)
+CREATE INDEX task_key_slot ON task (namespace, limit_key)
+  WHERE limit_key IS NOT NULL AND state IN (0, 1) AND (gate IS NULL OR gate = limit_work OR gate = limit_queue);
+CREATE INDEX task_work_slot ON task (namespace, limit_work)
   WHERE limit_work IS NOT NULL AND state IN (0, 1) AND (gate IS NULL OR gate = limit_queue);
-CREATE INDEX task_queue_slot ON task (namespace, limit_queue, state)
+CREATE INDEX task_queue_slot ON task (namespace, limit_queue)
   WHERE limit_queue IS NOT NULL AND state IN (0, 1) AND gate IS NULL;
 
 -- Whatever makes a task wait, or moves it, has it pass its gates anew; nothing but passing the last one lets it go.
 CREATE FUNCTION stop_at_first_gate() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-  UPDATE task t SET gate = coalesce(t.limit_key, t.limit_work, t.limit_queue), hold = coalesce(t.hold, 'limit')
+  UPDATE task t SET gate = '', hold = coalesce(t.hold, 'limit')
    WHERE t.namespace = NEW.namespace AND t.id = NEW.id;
   RETURN NULL;
 END $$;
@@ -47,7 +47,7 @@ CREATE TRIGGER task_gated AFTER UPDATE OF state, hold, due_at ON task FOR EACH R
 WHEN (NEW.state = 0 AND coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue) IS NOT NULL AND (
   NEW.hold IS NULL AND (NEW.gate IS NOT NULL OR OLD.state <> 0) OR NEW.hold IS NOT NULL AND NEW.gate IS NULL
   OR (NEW.due_at > OLD.due_at AND NEW.gate IS NOT DISTINCT FROM OLD.gate OR NEW.hold <> 'limit')
-     AND NEW.gate IS DISTINCT FROM coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue)))
+     AND NEW.gate IS DISTINCT FROM ''))
 EXECUTE FUNCTION stop_at_first_gate();
 
 -- Has new tasks of a schedule stop at their gates; they are arrays, as `change_schedule` has them.
@@ -60,9 +60,7 @@ BEGIN
      SET limit_key = 'key:' || (j->>16),
          limit_work = CASE WHEN 'work:' || t.work_id = ANY (rules) THEN 'work:' || t.work_id END,
          limit_queue = CASE WHEN 'queue:' || t.queue = ANY (rules) THEN 'queue:' || t.queue END,
-         gate = coalesce('key:' || (j->>16), CASE WHEN 'work:' || t.work_id = ANY (rules) THEN 'work:' || t.work_id END,
-                         'queue:' || t.queue),
-         hold = coalesce(t.hold, 'limit')
+         gate = '', hold = coalesce(t.hold, 'limit')
     FROM jsonb_array_elements(tasks) AS j
    WHERE t.namespace = ns AND t.id = j->>0 AND t.state = 0
      AND (j->>16 IS NOT NULL OR 'work:' || t.work_id = ANY (rules) OR 'queue:' || t.queue = ANY (rules));
@@ -76,7 +74,7 @@ BEGIN
   WHEN 'key' THEN
     SELECT count(*), count(*) FILTER (WHERE t.state = 0) INTO taken, idle FROM task t
      WHERE t.namespace = ns AND t.limit_key = of AND t.limit_key IS NOT NULL AND t.state IN (0, 1)
-       AND t.gate IS DISTINCT FROM t.limit_key;
+       AND (t.gate IS NULL OR t.gate = t.limit_work OR t.gate = t.limit_queue);
   WHEN 'work' THEN
     SELECT count(*), count(*) FILTER (WHERE t.state = 0) INTO taken, idle FROM task t
      WHERE t.namespace = ns AND t.limit_work = of AND t.limit_work IS NOT NULL AND t.state IN (0, 1)
@@ -121,14 +119,9 @@ BEGIN
   END IF;
   SELECT b.spent_until INTO spent FROM limit_bucket b WHERE b.namespace = ns AND b.name = of;
   FOR one IN
-    SELECT w.id, w.work_id, w.limit_work, w.limit_queue
-      FROM (VALUES (-3), (-2), (-1), (0)) AS r (rank)
-     CROSS JOIN LATERAL (
-       SELECT t.id, t.work_id, t.limit_work, t.limit_queue FROM task t
-        WHERE t.namespace = ns AND t.gate = of AND t.rank = r.rank AND t.state = 0 AND t.hold = 'limit'
-          AND t.due_at <= until_us
-        ORDER BY t.due_at, t.id LIMIT room FOR UPDATE SKIP LOCKED) AS w
-     LIMIT room
+    SELECT t.id, t.work_id, t.limit_work, t.limit_queue FROM task t
+     WHERE t.namespace = ns AND t.gate = of AND t.state = 0 AND t.hold = 'limit' AND t.gate <> ''
+     ORDER BY t.rank, t.due_at, t.id LIMIT room FOR UPDATE SKIP LOCKED
   LOOP
     IF kind = 'key' THEN
       SELECT * INTO rule FROM limit_rule r WHERE r.namespace = ns AND r.name = 'keys:' || one.work_id;
@@ -169,19 +162,35 @@ BEGIN
   RETURN jsonb_build_array(admitted, token, to_jsonb(behind));
 END $$;
 
--- Lets tasks that are due by then through gates, and through those behind; answers [admitted, when there is more to do].
--- One transaction at a time does so in a namespace: what it counts can only become less until it commits.
+-- Has tasks that are due by then stand in line, and lets tasks through those gates, the named ones, and those behind;
+-- answers [admitted, when there is a token]. One transaction at a time does so in a namespace: what it counts can only
+-- become less until it commits.
 CREATE FUNCTION admit(ns text, gates text[], now_us bigint, until_us bigint, most bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-  waiting text[] := ARRAY(SELECT g FROM unnest(gates) AS g WHERE EXISTS (
-    SELECT FROM task t WHERE t.namespace = ns AND t.gate = g AND t.state = 0 AND t.hold = 'limit' OFFSET 0));
+  waiting text[];
+  lined_up bigint;
   admitted integer := 0;
   token bigint;
   passed jsonb;
   kind text;
   of text;
 BEGIN
+  WITH due AS MATERIALIZED (
+    SELECT t.ctid FROM task t
+     WHERE t.namespace = ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = '' AND t.due_at <= until_us
+     ORDER BY t.due_at LIMIT most FOR UPDATE SKIP LOCKED
+  ), ripe AS (
+    UPDATE task t SET gate = coalesce(t.limit_key, t.limit_work, t.limit_queue)
+     WHERE t.ctid = ANY (ARRAY(SELECT ctid FROM due))
+    RETURNING t.gate
+  )
+  SELECT (SELECT count(*) FROM ripe), ARRAY(
+    SELECT r.gate FROM ripe r
+     UNION
+    SELECT g FROM unnest(gates) AS g WHERE EXISTS (
+      SELECT FROM task t WHERE t.namespace = ns AND t.gate = g AND t.state = 0 AND t.hold = 'limit' AND t.gate <> ''
+      OFFSET 0)) INTO lined_up, waiting;
   IF cardinality(waiting) = 0 THEN
     RETURN '[0, null]';
   END IF;
@@ -195,6 +204,9 @@ BEGIN
         SELECT b FROM jsonb_array_elements_text(passed->2) AS b WHERE b <> ALL (waiting));
     END LOOP;
   END LOOP;
+  IF lined_up >= most THEN -- there may be more
+    token := now_us;
+  END IF;
   RETURN jsonb_build_array(admitted, token);
 END $$;
 

@@ -11,7 +11,8 @@ WITH clock AS MATERIALIZED (
   SELECT :ns::text, j->>0, j->>1, (j->>2)::bigint, (j->>3)::bigint, j->>4, j->>5, (j->>6)::smallint,
          (j->>7)::smallint, (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer,
          (j->>10)::bigint, j->>11, j->>12, j->>13, j->>14, j->>15, gate.key, gate.work, gate.queue,
-         coalesce(gate.key, gate.work, gate.queue),
+         CASE WHEN (j->>2)::bigint <= clock.now + 50000 THEN coalesce(gate.key, gate.work, gate.queue)
+              WHEN coalesce(gate.key, gate.work, gate.queue) IS NOT NULL THEN '' END,
          CASE WHEN coalesce(gate.key, gate.work, gate.queue) IS NOT NULL THEN 'limit' END, clock.now, clock.now
     FROM jsonb_array_elements(:rows::jsonb) AS j, clock, rules
    CROSS JOIN LATERAL (

@@ -1,5 +1,5 @@
--- Lets those through who may pass now: at the gates of what has become due since, or, after a name, at the next gates
--- at which anyone waits. Answers what `admit` does, the last of those gates, and when the next task is due.
+-- Lets those through who may pass now: who has become due, and, where a name is given, who waits at the next gates after
+-- it. Answers what `admit` does, the last of those gates, and when the next task is due.
 WITH clock AS MATERIALIZED (
   SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
 ), late AS MATERIALIZED (
@@ -13,22 +13,19 @@ WITH clock AS MATERIALIZED (
          finished_at = (SELECT now FROM clock), modified_at = (SELECT now FROM clock)
    WHERE ctid = ANY (ARRAY(SELECT ctid FROM late))
 ), found AS MATERIALIZED (
-  SELECT CASE WHEN :since::bigint IS NOT NULL THEN ARRAY(
-    SELECT DISTINCT t.gate FROM kokugen.task t
-     WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.due_at > :since AND t.due_at <= :until::bigint)
-  ELSE ARRAY(
+  SELECT CASE WHEN :after::text IS NULL THEN '{}' ELSE ARRAY(
     WITH RECURSIVE g AS (
       SELECT (SELECT min(t.gate) FROM kokugen.task t
-               WHERE t.namespace = :ns AND t.gate > :after::text AND t.state = 0 AND t.hold = 'limit') AS name
+               WHERE t.namespace = :ns AND t.gate > :after AND t.state = 0 AND t.hold = 'limit' AND t.gate <> '') AS name
        UNION ALL
       SELECT (SELECT min(t.gate) FROM kokugen.task t
-               WHERE t.namespace = :ns AND t.gate > g.name AND t.state = 0 AND t.hold = 'limit')
+               WHERE t.namespace = :ns AND t.gate > g.name AND t.state = 0 AND t.hold = 'limit' AND t.gate <> '')
         FROM g WHERE g.name IS NOT NULL)
     SELECT name FROM (SELECT name FROM g LIMIT :gates_max::bigint) AS g WHERE name IS NOT NULL)
   END AS gates
 )
-SELECT kokugen.admit(:ns, gates, (SELECT now FROM clock), :until, :most::bigint)::text AS admission,
+SELECT kokugen.admit(:ns, gates, (SELECT now FROM clock), :until::bigint, :most::bigint)::text AS admission,
        gates,
        (SELECT min(t.due_at) FROM kokugen.task t
-         WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.due_at > :until) AS next_due
+         WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = '' AND t.due_at > :until) AS next_due
   FROM found

@@ -11,5 +11,9 @@ WITH clock AS MATERIALIZED (
      CROSS JOIN LATERAL (VALUES (t.limit_key), (t.limit_work), (t.limit_queue)) AS g (name)
      WHERE g.name IS NOT NULL) AS gates
 )
-SELECT CASE WHEN cardinality(gates) > 0 THEN kokugen.admit(:ns, gates, now, now + :ahead::bigint, :most::bigint) END::text
+SELECT CASE WHEN cardinality(gates) > 0 OR EXISTS (
+         SELECT FROM kokugen.task t
+          WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = '' AND t.due_at <= now + :ahead::bigint
+         OFFSET 0)
+       THEN kokugen.admit(:ns, gates, now, now + :ahead, :most::bigint) END::text
   FROM touched, clock

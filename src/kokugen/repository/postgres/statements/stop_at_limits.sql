@@ -12,7 +12,7 @@ WITH rule AS MATERIALIZED (
 ), stopped AS (
   UPDATE kokugen.task t
      SET limit_work = coalesce(r.work, t.limit_work), limit_queue = coalesce(r.queue, t.limit_queue),
-         gate = CASE WHEN t.state = 0 THEN coalesce(t.limit_key, r.work, t.limit_work, r.queue, t.limit_queue) END,
+         gate = CASE WHEN t.state = 0 THEN '' END,
          hold = CASE WHEN t.state = 0 THEN coalesce(t.hold, 'limit') END
     FROM ruled r
    WHERE t.ctid = r.ctid

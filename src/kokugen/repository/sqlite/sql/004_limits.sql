@@ -14,23 +14,23 @@ CREATE TABLE limit_bucket (
   PRIMARY KEY (namespace, name)
 ) STRICT, WITHOUT ROWID;
 
--- The gates that a task has to pass, and the one at which it waits.
+-- The gates that a task has to pass, and the one at which it waits; empty: it is not due, and in no line yet.
 ALTER TABLE task ADD COLUMN limit_key TEXT;
 ALTER TABLE task ADD COLUMN limit_work TEXT;
 ALTER TABLE task ADD COLUMN limit_queue TEXT;
 ALTER TABLE task ADD COLUMN gate TEXT;
 
-CREATE INDEX task_gate ON task (namespace, gate, rank, due_at, id) WHERE state = 0 AND hold = 'limit';
-CREATE INDEX task_gate_due ON task (namespace, due_at, gate) WHERE state = 0 AND hold = 'limit';
+CREATE INDEX task_gate ON task (namespace, gate, rank, due_at, id) WHERE state = 0 AND hold = 'limit' AND gate <> '';
+CREATE INDEX task_gate_later ON task (namespace, due_at) WHERE state = 0 AND hold = 'limit' AND gate = '';
 CREATE INDEX task_gate_deadline ON task (namespace, start_deadline)
   WHERE state = 0 AND hold = 'limit' AND start_deadline IS NOT NULL;
 
 -- Who has a slot: passed the gate, and is not over.
-CREATE INDEX task_key_slot ON task (namespace, limit_key, state)
-  WHERE limit_key IS NOT NULL AND state IN (0, 1) AND gate IS NOT limit_key;
-CREATE INDEX task_work_slot ON task (namespace, limit_work, state)
+CREATE INDEX task_key_slot ON task (namespace, limit_key)
+  WHERE limit_key IS NOT NULL AND state IN (0, 1) AND (gate IS NULL OR gate IS limit_work OR gate IS limit_queue);
+CREATE INDEX task_work_slot ON task (namespace, limit_work)
   WHERE limit_work IS NOT NULL AND state IN (0, 1) AND (gate IS NULL OR gate IS limit_queue);
-CREATE INDEX task_queue_slot ON task (namespace, limit_queue, state)
+CREATE INDEX task_queue_slot ON task (namespace, limit_queue)
   WHERE limit_queue IS NOT NULL AND state IN (0, 1) AND gate IS NULL;
 
 -- Whatever makes a task wait, or moves it, has it pass its gates anew; nothing but passing the last one lets it go.
@@ -38,9 +38,9 @@ CREATE TRIGGER task_gated AFTER UPDATE OF state, hold, due_at ON task
 WHEN NEW.state = 0 AND coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue) IS NOT NULL AND (
   (NEW.hold IS NULL AND (NEW.gate IS NOT NULL OR OLD.state <> 0)) OR (NEW.hold IS NOT NULL AND NEW.gate IS NULL)
   OR (((NEW.due_at > OLD.due_at AND NEW.gate IS OLD.gate) OR NEW.hold <> 'limit')
-      AND NEW.gate IS NOT coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue)))
+      AND NEW.gate IS NOT ''))
 BEGIN
-  UPDATE task SET gate = coalesce(limit_key, limit_work, limit_queue), hold = coalesce(hold, 'limit')
+  UPDATE task SET gate = '', hold = coalesce(hold, 'limit')
    WHERE namespace = NEW.namespace AND id = NEW.id;
 END;
 
