@@ -24,6 +24,7 @@ from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
+from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
 from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
@@ -199,6 +200,10 @@ class AsyncScheduler(AsyncRecurring):
     async def nodes(self) -> list[NodeInfo]:
         """Return the nodes that work, or worked, on the store, newest first."""
         return await self._read(self.repository.nodes)
+
+    async def limits(self) -> list[GateStatus]:
+        """Return the limits that are declared or at work in the store: who has their places, and how many wait."""
+        return await self._read(self._front.limits)
 
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""

@@ -28,6 +28,7 @@ from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, 
 from kokugen.parts import Parts
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.reply import Reply, gather
+from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository, LimitRepository
 from kokugen.repository.rows import (
     Added,
@@ -207,6 +208,13 @@ class Front(Generic[H]):
             return self._handle(stored.id, stored.work_id, to_us(stored.scheduled_time), stored.state)
         known = TaskState.INITIALIZED if answer.result is AddResult.EXISTED else None
         return self._handle(row.id, row.work_id, row.scheduled_time, known)
+
+    def limits(self) -> Reply[list[GateStatus]]:
+        """Answer with the limits of the store. Raises OptionError for one that keeps none."""
+        repository = self.parts.repository
+        if not isinstance(repository, LimitRepository):
+            raise OptionError(f"{repository.url} keeps no limits: use one of kokugen's own repositories")
+        return repository.gates()
 
     # -- Changing tasks
 

@@ -23,6 +23,7 @@ from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
+from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
 from kokugen.settings import Settings
@@ -214,6 +215,10 @@ class Scheduler(Recurring):
     def nodes(self) -> list[NodeInfo]:
         """Return the nodes that work, or worked, on the store, newest first."""
         return _answer(self.repository.nodes(), "listing")
+
+    def limits(self) -> list[GateStatus]:
+        """Return the limits that are declared or at work in the store: who has their places, and how many wait."""
+        return _answer(self._front.limits(), "reading limits")
 
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""

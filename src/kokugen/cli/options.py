@@ -33,6 +33,7 @@ def task_options(command: F) -> F:
                 "--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due."
             ),
             click.option("--unique", metavar="KEY", help="Refuse it while another task with this key is not over."),
+            click.option("--limit-key", metavar="KEY", help="Have a limit in common with the tasks of this key."),
             click.option("--tag", "tags", multiple=True, metavar="NAME", help="A tag to find it by. Repeat it."),
             click.option("--id", metavar="ID", help="Its id: the same id again changes nothing."),
             click.option(

@@ -7,10 +7,13 @@ token as it passes; one that passed and was not claimed yet counts, so that no m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from kokugen.repository.limit_rows import LimitRule
+
+K = TypeVar("K", str, int)
 
 
 class Gate(Struct, frozen=True):
@@ -22,32 +25,36 @@ class Gate(Struct, frozen=True):
     spent_until: int | None = None
 
 
-class Candidate(Struct, frozen=True, array_like=True, gc=False):
+class Candidate(Struct, Generic[K], frozen=True, array_like=True, gc=False):
     """A due task that waits at the gate, in the order in which they may pass; `id` is what the store knows it by."""
 
-    id: str | int
+    id: K
     work_id: str
     work: str | None
     queue: str | None
 
 
-class Passage(Struct, frozen=True):
+class Passage(Struct, Generic[K], frozen=True):
     """Who passes, from when each may start (None: at once), the bucket behind them, and when the next token comes."""
 
-    passed: list[Candidate]
+    passed: list[Candidate[K]]
     starts: list[int | None]
     spent_until: int | None
     token_us: int | None
 
 
 def decide(
-    gate: Gate, candidates: Iterable[Candidate], rule_of: Callable[[Candidate], LimitRule | None], now: int, until: int
-) -> Passage:
+    gate: Gate,
+    candidates: Iterable[Candidate[K]],
+    rule_of: Callable[[Candidate[K]], LimitRule | None],
+    now: int,
+    until: int,
+) -> Passage[K]:
     """Let the first ones pass, up to one whose rule says no: nobody overtakes at a gate.
 
     Tokens that come by `until` are given away already; the tasks that have them may start then.
     """
-    passed: list[Candidate] = []
+    passed: list[Candidate[K]] = []
     starts: list[int | None] = []
     taken, idle, spent, token = gate.taken, gate.idle, gate.spent_until, None
     for candidate in candidates:

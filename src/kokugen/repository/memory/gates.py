@@ -137,14 +137,14 @@ class Gates:
             self._let_go(self._records[candidate.id], gate_behind, start, now)
         return behind, passage.token_us
 
-    def _candidates(self, name: str, until: int, looked_at: list[Record]) -> Iterator[Candidate]:
+    def _candidates(self, name: str, until: int, looked_at: list[Record]) -> Iterator[Candidate[str]]:
         lanes = self._waiting.lanes((name,), None, frozenset(), until)
         for task_id in self._waiting.take(lanes):
             record = self._records[task_id]
             looked_at.append(record)
             yield Candidate(record.id, record.asked.work_id, record.gates[1], record.gates[2])
 
-    def _rule(self, gate: str, task: Candidate) -> LimitRule | None:
+    def _rule(self, gate: str, task: Candidate[str]) -> LimitRule | None:
         if gate.startswith(KEY):
             return self._rules.get(KEYS + task.work_id, ONE_AT_A_TIME)
         return self._rules.get(gate)

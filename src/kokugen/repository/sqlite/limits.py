@@ -241,29 +241,29 @@ class Admitter:
             "gates": encode([gate.name for gate in gates]),
             "n": min(ADMITTED_MAX, max(room[gate.name] for gate in gates)),
         }
-        found = msgspec.json.decode(one(scope.db, LINE, asked), type=list[list[Candidate]])
+        found = msgspec.json.decode(one(scope.db, LINE, asked), type=list[list[Candidate[int]]])
         return self._pass(list(zip(gates, found, strict=True)))
 
-    def _pass(self, asked: list[tuple[Gate, list[Candidate]]]) -> set[str]:
-        passing: list[tuple[str | int, str | None]] = []
-        starts: list[tuple[str | int, str | None, int]] = []
+    def _pass(self, asked: list[tuple[Gate, list[Candidate[int]]]]) -> set[str]:
+        passing: list[tuple[int, str | None]] = []
+        starts: list[tuple[int, str | None, int]] = []
         spent: list[tuple[str, int]] = []
-        for gate, candidates in asked:
-            passage = decide(gate, candidates, partial(self._rule, gate.name), self._scope.now, self._until)
+        for at, candidates in asked:
+            passage = decide(at, candidates, partial(self._rule, at.name), self._scope.now, self._until)
             for task, start in zip(passage.passed, passage.starts, strict=True):
-                behind = next_gate(gate.name, task.work, task.queue)
+                behind = next_gate(at.name, task.work, task.queue)
                 if start is None:
                     passing.append((task.id, behind))
                 else:
                     starts.append((task.id, behind, start))
-            if passage.spent_until is not None and passage.spent_until != gate.spent_until:
-                spent.append((gate.name, passage.spent_until))
+            if passage.spent_until is not None and passage.spent_until != at.spent_until:
+                spent.append((at.name, passage.spent_until))
             if passage.token_us is not None:
                 self.token_us = min(passage.token_us, self.token_us or passage.token_us)
         self._write(_SPEND, spent)
         self._write(GO_ON, passing)
         self._write(GO_ON_LATER, starts)
-        gates = [one_[1] for one_ in (*passing, *starts)]
+        gates = [gate for _, gate in passing] + [gate for _, gate, _ in starts]
         if admitted := sum(gate is None for gate in gates):
             self._scope.news.append(0)
         self.admitted += admitted
@@ -280,7 +280,7 @@ class Admitter:
         rule = self._rules.get(gate)
         return ADMITTED_MAX**2 if rule is None or rule.at_once is None else rule.at_once
 
-    def _rule(self, gate: str, task: Candidate) -> LimitRule | None:
+    def _rule(self, gate: str, task: Candidate[int]) -> LimitRule | None:
         if gate.startswith(KEY):
             return self._rules.get(KEYS + task.work_id, ONE_AT_A_TIME)
         return self._rules.get(gate)
