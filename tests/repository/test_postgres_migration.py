@@ -31,7 +31,7 @@ def test_many_nodes_that_start_together_make_one_store(postgres: str, url: str) 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(PostgresRepository.open, repositories))
     for one in repositories:
-        assert ask(one.health()).schema_version == 2
+        assert ask(one.health()).schema_version == 4
         one.close()
     facts = query(postgres, f"SELECT count(DISTINCT value) FROM {schema_of(url)}.meta WHERE key = 'cluster_id'")
     assert facts[0][0] == 1
