@@ -50,5 +50,9 @@ WITH clock AS MATERIALIZED (
       WHERE m.told))
 )
 SELECT count(*),
-       EXISTS (SELECT FROM kokugen.task t WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' OFFSET 0)
+       EXISTS (SELECT FROM kokugen.task t
+                WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate <> '' OFFSET 0)
+       OR EXISTS (SELECT FROM kokugen.task t
+                   WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = ''
+                     AND t.due_at <= (SELECT now + 50000 FROM clock) OFFSET 0)
   FROM written
