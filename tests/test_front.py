@@ -308,6 +308,12 @@ def test_whoever_asks_hears_of_a_task_that_is_quarantined(
     assert task.id in told.getMessage()
 
 
+@pytest.mark.parametrize("limit", [-1, 2.5, "all"])
+def test_a_number_of_tasks_that_cannot_be_listed_is_refused(limit: Any) -> None:
+    with pytest.raises(OptionError, match="use a whole number of at least 0"):
+        list(Scheduler("memory://").tasks(limit=limit))
+
+
 @pytest.mark.parametrize("ask", [lambda scheduler, **how: list(scheduler.tasks(**how)), Scheduler.count])
 def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object]) -> None:
     scheduler = Scheduler("memory://")

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from kokugen.run import Signal
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
 
 NOT_AT_ALL = timedelta(0)
 

@@ -52,7 +52,10 @@ ALLOWED: dict[str, set[str]] = {
     "builtins.__import__": set(),
     "pkgutil.resolve_name": set(),
     "runpy": set(),
-    "importlib.import_module": {"kokugen.cli"},  # for `kokugen worker MODULE:SCHEDULER`
+    "importlib.import_module": {
+        "kokugen.cli",  # for `kokugen worker MODULE:SCHEDULER`
+        "kokugen.dispatcher.reference",  # for a process that a node runs work in: only the node says what
+    },
     "importlib.reload": set(),
     "importlib.util": set(),
     "importlib.machinery": set(),

@@ -13,15 +13,16 @@ from msgspec.structs import astuple
 
 from kokugen.clock import duration_us, to_us
 from kokugen.codec import encode_params
+from kokugen.dispatcher.place import Place
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
 from kokugen.limit import Limit
 from kokugen.middleware.base import ScheduleRequest
-from kokugen.options import Options, StoredOptions, check_name
+from kokugen.options import Options, StoredOptions, check_name, check_place
 from kokugen.registry import work as made
 from kokugen.registry.protocol import Work
 from kokugen.repository.rows import NewTask
 from kokugen.retry import StoredRetry
-from kokugen.task import QUEUE_DEFAULT, Params, TaskParam
+from kokugen.task import QUEUE_DEFAULT, Params, TaskParam, queue_at
 
 YEARS = range(1970, 9000)
 DELAY_MAX = timedelta(days=366 * 1000)
@@ -164,7 +165,7 @@ class _Kind(Struct, frozen=True):
 def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
     """Return the columns that depend on nothing but the options."""
     return {
-        "queue": options.queue,
+        "queue": queue_at(options.queue, options.on),
         "rank": -options.priority,
         "mode": options.mode,
         "max_attempts": options.max_attempts,
@@ -244,6 +245,18 @@ def check_param(param: TaskParam) -> TaskParam:
     if not isinstance(param, TaskParam):
         raise OptionError(f"{param!r} is no TaskParam: use TaskParam(work_id=…, scheduled_time=…, param=…)")
     return param
+
+
+def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return the places that a scheduler offers. Raises OptionError for what is none, or for two of one name."""
+    names: set[str] = set()
+    for place in places:
+        if not isinstance(place, Place):
+            raise OptionError(f"places={places!r}: use a list of places, such as [Processes(workers=4)]")
+        if check_place(place.name) in names:
+            raise OptionError(f"two places are called {place.name!r}: give one of them another name")
+        names.add(place.name)
+    return tuple(places)
 
 
 def check_workers(name: str, value: int) -> int:

@@ -12,14 +12,14 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.filters import task_query
+from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
-from kokugen.recurring import AsyncRecurring
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
@@ -27,7 +27,8 @@ from kokugen.reply import Reply
 from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
-from kokugen.scheduler import ANSWER_S, PAGE, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.scheduler import ANSWER_S, WAIT_MAX_S, WAIT_MIN_S
+from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -54,6 +55,7 @@ class AsyncScheduler(AsyncRecurring):
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -72,6 +74,7 @@ class AsyncScheduler(AsyncRecurring):
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,
@@ -173,7 +176,7 @@ class AsyncScheduler(AsyncRecurring):
 
     async def tasks(self, *, limit: int | None = None, **filters: Any) -> AsyncIterator[TaskInfo]:
         """Yield tasks in order of due time, page by page; filters as `Scheduler.tasks`."""
-        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        query = task_query(limit=limit, **filters)
         left = limit
         while left is None or left > 0:
             page = await self._read(partial(self.repository.page, query))

@@ -175,6 +175,19 @@ class RecoveredError(KokugenError, RuntimeError):
         self.original = original
 
 
+class WorkerDiedError(KokugenError, RuntimeError):
+    """The process that ran the work ended, or was killed, before the work was over. No other run is touched by it."""
+
+
+class RemoteWorkError(KokugenError, RuntimeError):
+    """Work that ran in another process raised an exception that cannot be made here; `kind` names its class."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind.replace(':', '.')}: {text.strip().rpartition(chr(10))[2]}")
+        self.kind = kind
+        self.text = text
+
+
 class OtherNodeWorkingError(KokugenError, RuntimeError):
     """Another node claimed the task first (the seed's `ErrOtherNodeWorkingOnTheTask`)."""
 

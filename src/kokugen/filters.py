@@ -11,6 +11,9 @@ from kokugen.errors import OptionError
 from kokugen.registry.protocol import Work
 from kokugen.task import TaskQuery, TaskState
 
+PAGE = 1000
+"""How many tasks are read at once."""
+
 
 class TaskFilters(TypedDict, total=False):
     """The filters that both faces take."""
@@ -35,13 +38,18 @@ def task_query(
     held: bool | None = None,
     due_before: datetime | None = None,
     due_from: datetime | None = None,
-    limit: int = 1000,
+    limit: int | None = None,
     **unknown: object,
 ) -> TaskQuery:
-    """Return the query for a face's filters. Raises OptionError for one that is not allowed, or that there is not."""
+    """Return the query for a face's filters, for the first page of up to `limit` tasks (None: of all).
+
+    Raises OptionError for a filter that is not allowed, or that there is not.
+    """
     if unknown:
         known = ", ".join(name for name in TaskFilters.__annotations__)
         raise OptionError(f"there is no filter {min(unknown)!r}: use {known}")
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise OptionError(f"limit={limit!r}: use a whole number of at least 0, or None for all")
     for bound in (due_before, due_from):
         if bound is not None:
             check_time(bound)
@@ -54,7 +62,7 @@ def task_query(
         held=held,
         due_before=due_before,
         due_from=due_from,
-        limit=limit,
+        limit=PAGE if limit is None else min(limit, PAGE),
     )
 
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
 from kokugen.acceptance import Intake, check_param, check_queue_limits, check_time, request_of, row_of
-from kokugen.agenda import Agenda
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
+from kokugen.dispatcher.place import Place
 from kokugen.engine.doorkeeper import Declared, Doorkeeper
 from kokugen.engine.engine import Service
 from kokugen.errors import (
@@ -40,6 +40,7 @@ from kokugen.repository.rows import (
     Revision,
 )
 from kokugen.runner import Runner
+from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
 from kokugen.task import TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -71,6 +72,7 @@ class Front(Generic[H]):
         namespace: str,
         workers: int,
         async_workers: int,
+        places: Sequence[Place],
         settings: Settings | None,
         clock: Clock | None,
         label: str | None,
@@ -98,6 +100,7 @@ class Front(Generic[H]):
             queues=queues,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             label=label,
             shared=shared,
             should_restore=should_restore,

@@ -19,6 +19,8 @@ from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priori
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
 UNIQUE_MAX = 200
+KINDS = ("threads", "asyncio")
+"""Where work runs that names no place."""
 TIMEOUT_MAX = timedelta(days=30)
 
 
@@ -34,6 +36,7 @@ class TaskOptions(TypedDict, total=False):
     timeout: timedelta | None
     start_within: timedelta | None
     max_lost: int
+    on: str | None
     limit_key: str | None
 
 
@@ -59,8 +62,9 @@ class Options(Struct, frozen=True, kw_only=True):
 
     `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
-    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). Of tasks with the same
-    `limit_key` one runs at a time, or as many as the work's `key_limit` says; `limit` is of all the work's tasks.
+    time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
+    it runs, such as `processes`; None: on a thread, or async work on an event loop. Of tasks with the same `limit_key`
+    one runs at a time, or as many as the work's `key_limit` says; `limit` is of all the work's tasks.
     """
 
     id: str | None = None
@@ -73,6 +77,7 @@ class Options(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int = MAX_LOST_DEFAULT
+    on: str | None = None
     limit_key: str | None = None
     limit: Limit | None = None
     key_limit: Limit | None = None
@@ -131,6 +136,13 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def check_place(name: str) -> str:
+    """Return the name of a place. Raises OptionError."""
+    if name in KINDS:
+        raise OptionError(f"on={name!r}: work runs there by its kind, sync work on threads and async work on asyncio")
+    return check_name("place", name)
+
+
 def _priority(value: object) -> Priority:
     try:
         return Priority(value)  # type: ignore[arg-type]
@@ -160,6 +172,8 @@ def _check(options: Options) -> None:
     check_name("queue", options.queue)
     if options.id is not None:
         check_name("task id", options.id)
+    if options.on is not None:
+        check_place(options.on)
     for name in ("unique", "limit_key"):
         _check_key(name, getattr(options, name))
     for name in ("limit", "key_limit"):

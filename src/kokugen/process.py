@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import sys
@@ -11,6 +12,13 @@ from kokugen.task import NodeInfo
 from kokugen.zones import tz_version
 
 UNKNOWN = ""
+CHILD_NAME = "kokugen-process-"
+"""How the names of processes begin that a node runs work in."""
+
+
+def is_child() -> bool:
+    """Return whether this process was started by a node to run work in."""
+    return multiprocessing.current_process().name.startswith(CHILD_NAME)
 
 
 def this_node(node_id: str, *, label: str | None, version: str, now_us: int) -> NodeInfo:

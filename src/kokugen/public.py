@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kokugen.async_scheduler import AsyncScheduler
+from kokugen.dispatcher.processes import Processes
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.limit import Limit
@@ -31,6 +32,7 @@ __all__ = [
     "Occurrence",
     "Params",
     "Priority",
+    "Processes",
     "Retry",
     "RetryAfter",
     "Run",

@@ -10,16 +10,17 @@ import os
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
-from kokugen.acceptance import check_label, check_queues, check_workers
+from kokugen.acceptance import check_label, check_places, check_queues, check_workers
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
 from kokugen.dispatcher.call import call_work
+from kokugen.dispatcher.place import Place
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.dispatcher.threads import ThreadDispatcher
 from kokugen.engine.engine import Engine, Service
 from kokugen.errors import SchedulerStateError
 from kokugen.middleware.base import WorkNext, work_chain
 from kokugen.parts import Parts
-from kokugen.process import this_node
+from kokugen.process import is_child, this_node
 from kokugen.reply import Reply
 from kokugen.repository.rows import Lease
 from kokugen.task import TaskInfo
@@ -40,6 +41,7 @@ class Runner:
         queues: Sequence[str],
         workers: int,
         async_workers: int,
+        places: Sequence[Place],
         label: str | None,
         shared: bool,
         should_restore: Callable[[TaskInfo], bool] | None,
@@ -52,6 +54,7 @@ class Runner:
         self._parts = parts
         self._workers = check_workers("workers", workers)
         self._async_workers = check_workers("async_workers", async_workers)
+        self.places = check_places(places)
         self._label = None if label is None else check_label(label)
         self._shared = shared
         self._should_restore = should_restore
@@ -89,12 +92,12 @@ class Runner:
         self.leave_parent()
         return self.engine
 
-    def make_engine(self, dispatchers: Sequence[Dispatcher]) -> Engine:
-        """Assemble storage and engine over the given dispatchers."""
+    def make_engine(self, dispatchers: Sequence[Dispatcher], places: Sequence[Dispatcher]) -> Engine:
+        """Assemble storage and engine over the dispatchers of each kind of work, and those of the places."""
         self.leave_parent()
         self._pid = os.getpid()
         self._parts.repository.open()
-        self._dispatchers = list(dispatchers)
+        self._dispatchers = [*dispatchers, *places]
         before, self.storage = self.storage, self._make_storage()
         if before is not None:
             self.storage.inherit(before)
@@ -103,6 +106,7 @@ class Runner:
             dispatchers,
             self._parts.works,
             queues=self.queues,
+            places=places,
             clock=self._parts.clock,
             random=self._parts.random,
             settings=self._parts.settings,
@@ -131,14 +135,19 @@ class Runner:
         """
         if self.running:
             raise SchedulerStateError("this scheduler runs already: start() it once, or use another Scheduler")
+        if is_child():
+            raise SchedulerStateError(
+                "this process was started to run work, and imports the program for that: start the scheduler under "
+                "`if __name__ == '__main__':`"
+            )
         self._parts.repository.open()  # its clock is the one that the dispatchers go by
+        clock, middleware = self._parts.clock, self._parts.middleware
         engine = self.make_engine(
             [
-                ThreadDispatcher(self._workers, clock=self._parts.clock, chain=self._work_chain(is_async=False)),
-                LoopDispatcher(
-                    self._async_workers, loop=loop, clock=self._parts.clock, chain=self._work_chain(is_async=True)
-                ),
-            ]
+                ThreadDispatcher(self._workers, clock=clock, chain=self._work_chain(is_async=False)),
+                LoopDispatcher(self._async_workers, loop=loop, clock=clock, chain=self._work_chain(is_async=True)),
+            ],
+            [place.dispatcher(clock=clock, middleware=middleware) for place in self.places],
         )
         ready, refusal, self._failure = Event(), list[BaseException](), None
         self._thread = Thread(target=self._run, args=(engine, ready, refusal), name="kokugen-engine", daemon=True)
@@ -211,7 +220,7 @@ class Runner:
         self.leave_parent()
         self._workers = max(1, self._workers + change)
         for dispatcher in self._dispatchers:
-            if dispatcher.accepts(is_async=False):
+            if dispatcher.name == ThreadDispatcher.name:
                 dispatcher.resize(self._workers)
         if self.engine is not None:
             self.engine.hint(0)

@@ -11,14 +11,14 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from kokugen.acceptance import check_delay, check_time, check_wait, check_work
 from kokugen.clock import Clock, to_us
+from kokugen.dispatcher.place import Place
 from kokugen.engine.hooks import Hook
 from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutcomeError, WaitTimeoutError
-from kokugen.filters import task_query
+from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
 from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
-from kokugen.recurring import Recurring
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
@@ -26,6 +26,7 @@ from kokugen.reply import Reply
 from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.schedules.recurring import Recurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
@@ -37,7 +38,6 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hook)
 
 ANSWER_S = 60.0
-PAGE = 1000
 WAIT_MIN_S, WAIT_MAX_S = 0.002, 0.25
 
 
@@ -61,6 +61,7 @@ class Scheduler(Recurring):
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
         clock: Clock | None = None,
         label: str | None = None,
@@ -79,6 +80,7 @@ class Scheduler(Recurring):
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
+            places=places,
             settings=settings,
             clock=clock,
             label=label,
@@ -190,7 +192,7 @@ class Scheduler(Recurring):
 
         Filters: `state`, `work`, `queue`, `tag`, `unique`, `held`, `due_before`, `due_from`.
         """
-        query = task_query(limit=PAGE if limit is None else min(limit, PAGE), **filters)
+        query = task_query(limit=limit, **filters)
         left = limit
         while left is None or left > 0:
             page = _answer(self.repository.page(query), "listing")

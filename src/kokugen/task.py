@@ -20,6 +20,13 @@ from kokugen.retry import Retry
 QUEUE_DEFAULT = "default"
 NAMESPACE_DEFAULT = "default"
 MAX_LOST_DEFAULT = 3
+AT = "@"
+"""What stands between a queue and a place; neither name can hold it."""
+
+
+def queue_at(queue: str, place: str | None) -> str:
+    """Return the part of a queue where tasks wait that run at this place; None: by their work's kind."""
+    return queue if place is None else f"{queue}{AT}{place}"
 
 
 class TaskState(IntEnum):
@@ -119,6 +126,7 @@ class TaskParam(Struct, frozen=True, kw_only=True):
     timeout: timedelta | None = None
     start_within: timedelta | None = None
     max_lost: int | None = None
+    on: str | None = None
     limit_key: str | None = None
 
 
@@ -165,6 +173,11 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     """Which other tasks it has a limit in common with."""
     gate: str | None = None
     """The limit that it has to pass next (`key:…`, `work:…`, `queue:…`), where it has any and waits for it."""
+
+    @property
+    def on(self) -> str | None:
+        """Return the place that it names to run at, with which its `queue` ends; None: by its work's kind."""
+        return self.queue.partition(AT)[2] or None
 
 
 class TaskStateSet(Struct, frozen=True):

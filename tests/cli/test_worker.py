@@ -42,6 +42,11 @@ JOBS = """
         threading.Event().wait()
 
     @loop_scheduler.work
+    async def break_down() -> None:
+        loop_scheduler.repository.claim = None
+        await stay.fn()
+
+    @loop_scheduler.work
     async def stay() -> None:
         Path("staying").touch()
         while True:
@@ -138,6 +143,14 @@ def test_a_coroutine_that_will_not_be_cancelled_is_ended_after_the_grace_period(
     kokugen.done("schedule", "stay", "--in", "0s", "--id", "staying")
     wait_for(kokugen.path.with_name("staying"))
     check_abandoned(worker, "staying", scheduler)
+
+
+def test_a_worker_whose_engine_broke_down_ends_whatever_still_runs(start: Start, kokugen: CommandLine) -> None:
+    worker = start("jobs:loop_scheduler")
+    kokugen.done("schedule", "break_down", "--in", "0s")
+    assert worker.wait(30) == 1
+    assert worker.stderr is not None
+    assert "stopped by itself" in worker.stderr.readlines()[-1]
 
 
 def check_abandoned(worker: subprocess.Popen[str], task_id: str, scheduler: Scheduler) -> None:

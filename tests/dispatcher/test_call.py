@@ -15,7 +15,7 @@ from kokugen.dispatcher.protocol import Ending, Outcome
 from kokugen.errors import CodecError, OptionError, UndecodableError
 from kokugen.run import Cancel, Interrupt, RetryAfter, Run, Snooze, current_run
 from kokugen.testing import ManualClock
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
 
 
 def called(run: Run) -> Outcome:

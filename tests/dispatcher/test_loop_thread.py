@@ -6,7 +6,7 @@ import asyncio
 from threading import Event, Thread, current_thread
 
 from kokugen.dispatcher.loop_thread import LoopThread
-from tests.dispatcher.runs import PATIENCE_S
+from kokugen.testing.dispatching.lab import PATIENCE_S
 
 
 async def here() -> Thread:

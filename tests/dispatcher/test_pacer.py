@@ -15,7 +15,7 @@ import pytest
 from kokugen.clock import Clock, SystemClock
 from kokugen.dispatcher.pacer import Pacer
 from kokugen.testing import ManualClock
-from tests.dispatcher.runs import PATIENCE_S
+from kokugen.testing.dispatching.lab import PATIENCE_S
 
 PacerOf = Callable[[Clock], Pacer]
 

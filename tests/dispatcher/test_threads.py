@@ -14,7 +14,7 @@ from kokugen.clock import SystemClock
 from kokugen.dispatcher.protocol import Ending
 from kokugen.dispatcher.threads import ThreadDispatcher
 from kokugen.run import Interrupt, Run, current_run
-from tests.dispatcher.runs import PATIENCE_S, Outcomes, run_of
+from kokugen.testing.dispatching.lab import PATIENCE_S, Outcomes, run_of
 
 
 class Stage:

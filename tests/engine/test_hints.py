@@ -8,7 +8,7 @@ import os
 import pytest
 
 from kokugen.engine.hints import Hints
-from kokugen.engine.lane import Lane
+from kokugen.engine.lane import Lane, Load, Party
 from kokugen.engine.timer import Timer
 from kokugen.reply import Reply
 from kokugen.settings import Settings
@@ -25,15 +25,17 @@ class Ear:
         self.clock = ManualClock()
         self.heard: list[int] = []
         self.asked: list[Asked] = []
-        self.lanes = [Lane((), Timer(ahead_us=20_000), buffer_s=0.05, buffer_max=16)]
+        self.party: Party = (
+            Lane((), Timer(ahead_us=20_000), queues=("default",), load=Load(), buffer_s=0.05, buffer_max=16),
+        )
         self.hints = Hints(self.heard.append, self._ask, clock=self.clock, settings=SETTINGS)
         self.hints.open(asyncio.get_running_loop())
         self.end = asyncio.get_running_loop().create_future()
 
-    def _ask(self) -> dict[Lane, Asked]:
-        asked = {lane: Asked(0, "nonce", 1, 0.0, Reply()) for lane in self.lanes}
-        self.asked += asked.values()
-        return asked
+    def _ask(self) -> dict[Party, Asked]:
+        asked = Asked("nonce", 1, 0.0, Reply())
+        self.asked.append(asked)
+        return {self.party: asked} if self.party else {}
 
     async def hint(self, in_s: float) -> None:
         self.hints.hint(self.clock.wall_us() + round(in_s * 1e6))
@@ -52,7 +54,7 @@ async def test_while_the_engine_rests_a_hint_of_what_is_due_asks_at_once_and_onl
     assert not ear.end.done()
     ear.asked[0].reply.fail(OSError())
     await ear.end
-    assert ear.hints.resume() == dict(zip(ear.lanes, ear.asked, strict=True))
+    assert ear.hints.resume() == {ear.party: ear.asked[0]}
     assert ear.hints.resume() == {}
 
 
@@ -82,7 +84,7 @@ async def test_what_is_due_after_the_next_poll_is_left_to_it() -> None:
 
 async def test_where_there_is_no_room_the_loop_is_told_for_which_time() -> None:
     ear = Ear()
-    ear.lanes.clear()
+    ear.party = ()
     await ear.rest()
     await ear.hint(0)
     assert ear.heard == [ear.clock.wall_us()]

@@ -19,8 +19,8 @@ TTL_S, WATCH_S = 30.0, 5.0
 class OneKind(InlineDispatcher):
     """Runs async work alone, or sync work alone, so that an engine has a lane for each."""
 
-    def __init__(self, clock: Clock, *, is_async: bool) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, clock: Clock, *, is_async: bool, workers: int = 100) -> None:
+        super().__init__(workers, clock=clock)
         self._is_async = is_async
 
     def accepts(self, *, is_async: bool) -> bool:
@@ -179,6 +179,39 @@ def test_a_lost_task_runs_alone_of_its_kind_even_where_two_lanes_claim() -> None
         others = [one for one in ids if one not in hung]
         assert lab.states(others) == {TaskState.DONE}
         await node.stop()
+
+    virtually(main)
+
+
+def test_lanes_that_rest_claim_together() -> None:
+    async def main(lab: Lab) -> None:
+        lab.works.work(id="sync")(lambda: None)
+        node = await lab.node(dispatchers=both_kinds(lab))
+        await later(10)
+        times = node.line.times("claim")
+        assert len(times) == len(set(times)) >= 10
+        await node.stop()
+
+    virtually(main)
+
+
+def test_a_lane_that_is_full_and_lags_behind_holds_up_no_other() -> None:
+    async def main(lab: Lab) -> None:
+        @lab.works.work
+        def sync() -> None:
+            lab.ledger.start()
+
+        dispatchers = [OneKind(lab.clock, is_async=True, workers=2), OneKind(lab.clock, is_async=False)]
+        node = await lab.node(dispatchers=dispatchers)
+        hung = lab.add_many(300, "hang")
+        ids = lab.add_many(300, "sync")
+        await later(0.1)
+        assert lab.states(ids) == {TaskState.DONE}
+        assert sum(lab.state(one) is TaskState.WORKING for one in hung) <= 2 + BUFFER_MIN
+        later_ids = lab.add_many(300, "sync")
+        await later(0.1)
+        assert lab.states(later_ids) == {TaskState.DONE}
+        await node.stop(grace_s=1)
 
     virtually(main)
 

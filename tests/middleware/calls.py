@@ -12,7 +12,7 @@ from kokugen.dispatcher.protocol import Outcome
 from kokugen.middleware.base import Middleware, ScheduleRequest, schedule_chain, work_chain
 from kokugen.reply import Reply
 from kokugen.testing import ManualClock
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
 
 
 def call(middleware: Middleware, fn: Callable[..., Any], clock: Clock | None = None, **about: Any) -> Outcome:

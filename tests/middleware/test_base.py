@@ -16,7 +16,7 @@ from kokugen.reply import Reply
 from kokugen.run import Run
 from kokugen.task import Params
 from kokugen.testing import ManualClock
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
 
 
 class Named(Middleware):

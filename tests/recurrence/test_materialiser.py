@@ -119,8 +119,10 @@ async def play(clock: VirtualClock, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_nodes_that_come_and_go_over_a_failing_store_make_each_time_once(seed: int) -> None:
-    logging.getLogger("kokugen").setLevel(logging.ERROR)
+def test_nodes_that_come_and_go_over_a_failing_store_make_each_time_once(
+    seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "kokugen")
     run_virtual(lambda clock: play(clock, seed), start=SPRING)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -208,6 +209,30 @@ def test_the_environment_of_a_program_is_in_no_command_line_and_not_its_guards(t
     assert (token, program.wait()) == ("canary", -signal.SIGKILL)
     assert [b"canary" in text for text in told] == [False, False]
     program.output.close()
+
+
+def test_a_program_runs_as_the_user_it_is_allowed_for_and_with_nothing_of_its_nodes() -> None:
+    work = CommandRegistry().allow("who", "/bin/cat", "/proc/self/status", user="nobody")
+    if os.geteuid() != 0:  # nobody but root can become another user
+        with pytest.raises(PermissionError, match="user nobody"):
+            work.call((), {})
+        return
+    status = dict(line.split(":\t", 1) for line in work.call((), {})["output"].splitlines() if ":\t" in line)
+    account = pwd.getpwnam("nobody")
+    assert set(status["Uid"].split()) == {str(account.pw_uid)}
+    assert set(status["Gid"].split()) == {str(account.pw_gid)}
+    assert set(map(int, status["Groups"].split())) == set(os.getgrouplist("nobody", account.pw_gid))
+    assert int(status["CapEff"], 16) == 0
+
+
+def test_a_program_of_another_user_dies_with_its_time_too() -> None:
+    work = CommandRegistry().allow("wait", "/bin/sleep", "600", user="nobody", timeout=timedelta(milliseconds=200))
+    with pytest.raises((CommandFailedError, PermissionError)) as caught:
+        work.call((), {})
+    if os.geteuid() == 0:
+        assert isinstance(caught.value, CommandFailedError)
+        assert "took longer" in caught.value.output
+        assert "could not be killed" not in caught.value.output
 
 
 # -- What may not be killed

@@ -48,13 +48,9 @@ class Stranger:
     def let_go(self) -> None:
         self._run(self._link.execute("ROLLBACK"))
 
-    def let_go_soon(self) -> None:
-        """Let go once something waits for this session."""
-        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._let_go_when_awaited()))
-
-    async def _let_go_when_awaited(self) -> None:
-        await self._awaited("count(*)")
-        await self._link.execute("ROLLBACK")
+    def see_waiting(self) -> None:
+        """Return once something waits for this session."""
+        self._run(self._awaited("count(*)"))
 
     def cancel_what_waits(self) -> None:
         """Once something waits for this session, have the server cancel that, as a time limit would."""
@@ -108,6 +104,7 @@ def test_a_claim_takes_the_tasks_behind_a_locked_one(lab: Lab, stranger: Strange
     assert lab.claimed() == [tasks[0].id]
 
 
+@pytest.mark.parametrize("url", ["120"], indirect=True)
 def test_what_a_claim_took_is_told_once_it_is_settled_even_where_it_is_still_under_way(
     lab: Lab, stranger: Stranger
 ) -> None:
@@ -115,8 +112,9 @@ def test_what_a_claim_took_is_told_once_it_is_settled_even_where_it_is_still_und
     asked = lab.request()
     stranger.hold_up()
     claiming = lab.repo.claim(asked)
+    stranger.see_waiting()
     holding = lab.repo.held(NODE, asked.nonce)
-    stranger.let_go_soon()
+    stranger.let_go()
     assert [run.id for run in ask(holding).tasks] == [task_id]
     assert [run.id for run in ask(claiming).tasks] == [task_id]
 
@@ -169,11 +167,14 @@ def test_an_outcome_whose_row_is_locked_is_refused_for_now_and_never_fenced(lab:
     assert lab.finish(locked, claim) == Finished.APPLIED
 
 
+@pytest.mark.parametrize("url", ["120"], indirect=True)
 def test_a_cancellation_waits_for_a_locked_row_and_then_sees_what_became_of_it(lab: Lab, stranger: Stranger) -> None:
     task_id = lab.add()
     stranger.lock(task_id)
-    stranger.let_go_soon()
-    assert [answer.result for answer in lab.cancel(task_id)] == [CancelResult.CANCELLED]
+    cancelling = lab.repo.cancel(CancelRequest(ids=(task_id,)))
+    stranger.see_waiting()
+    stranger.let_go()
+    assert [answer.result for answer in ask(cancelling)] == [CancelResult.CANCELLED]
 
 
 def test_a_cancellation_that_waits_too_long_changes_nothing(lab: Lab, stranger: Stranger) -> None:

@@ -15,6 +15,7 @@ from kokugen.repository.locate import open_archive, open_repository
 from kokugen.repository.postgres.transfer import PostgresArchive
 from kokugen.repository.sqlite import transfer as sqlite
 from kokugen.repository.sqlite.transfer import SQLiteArchive
+from kokugen.repository.transfer import certain_of
 from tests.servers.stores import emptied_store
 from tests.within.places import server_of
 from tests.within.test_plans import FILL, TASKS
@@ -22,7 +23,13 @@ from tests.within.test_plans import FILL, TASKS
 LOOKED_UP = {
     "attempt": "(namespace=? AND task_id=? AND fence=?)",
     "audit": "audit_task (namespace=? AND task_id=? AND at=?)",
+    "ledger": "ledger_schedule (namespace=? AND schedule_id=? AND last=?)",
+    "limit_bucket": "(namespace=? AND name=?)",
+    "limit_rule": "(namespace=? AND name=?)",
     "node": "(node_id=?)",
+    "occurrence_end": "occurrence_end_schedule (namespace=? AND schedule_id=? AND nominal=?)",
+    "schedule": "(namespace=? AND id=?)",
+    "schedule_audit": "schedule_audit_schedule (namespace=? AND schedule_id=? AND at=?)",
     "task": "(namespace=? AND id=?)",
 }
 
@@ -57,9 +64,19 @@ def test_each_row_of_a_file_is_looked_up_by_an_index(file: SQLiteArchive) -> Non
             assert LOOKED_UP[table] in reads[0], reads
 
 
-AUDIT = """
+LOGS = """
 INSERT INTO {schema}.audit (namespace, task_id, at, what)
-SELECT 'default', 'id-' || n, n, 'revived' FROM generate_series(1, {tasks}) AS n
+SELECT 'default', 'id-' || n, n, 'revived' FROM generate_series(1, {tasks}) AS n;
+INSERT INTO {schema}.ledger (namespace, schedule_id, gen, first, last, count, reason, at)
+SELECT 'default', 'id-' || n % 10, 1, n, n, 1, 'made', n FROM generate_series(1, {tasks}) AS n;
+INSERT INTO {schema}.occurrence_end (namespace, schedule_id, nominal, task_id, state)
+SELECT 'default', 'id-' || n % 10, n, 'id-' || n, 4 FROM generate_series(1, {tasks}) AS n;
+INSERT INTO {schema}.schedule_audit (namespace, schedule_id, name, at, what)
+SELECT 'default', 'id-' || n % 10, 'name', n, 'edit' FROM generate_series(1, {tasks}) AS n;
+INSERT INTO {schema}.schedule (namespace, id, name, spec, policy, template, overlap, gen, rev, edition, decided, runs,
+                               skipped, coalesced, created_at, modified_at)
+SELECT 'default', 'id-' || n, 'name-' || n, '{{}}', '{{}}', '{{}}', 'allow', 1, 1, 1, 1, 0, 0, 0, 1, 1
+  FROM generate_series(1, {tasks}) AS n
 """
 
 
@@ -72,7 +89,7 @@ def schema(postgres: str) -> Iterator[PostgresArchive]:
         for table in LOOKED_UP:
             link.execute(f"ALTER TABLE {name}.{table} SET (autovacuum_enabled = false)".encode())
             link.execute(f"VACUUM ANALYZE {name}.{table}".encode())
-        link.execute((FILL + AUDIT).format(schema=name, tasks=TASKS).encode())
+        link.execute((FILL + LOGS).format(schema=name, tasks=TASKS).encode())
     archive = open_archive(url, write=True, namespace=None)
     assert isinstance(archive, PostgresArchive)
     yield archive
@@ -87,7 +104,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_each_row_of_a_schema_is_looked_up_by_an_index(schema: PostgresArchive) -> None:
     shapes = schema.shapes()
-    for table in LOOKED_UP.keys() - {"node"}:  # of nodes there are never many
+    for table in sorted(LOOKED_UP.keys() - {"node"}):  # of nodes there are never many
         shape = shapes[table]
         asked = [schema.find_sql(table, shape)]
         if not shape.key:
@@ -97,4 +114,4 @@ def test_each_row_of_a_schema_is_looked_up_by_an_index(schema: PostgresArchive) 
             reads = [one for one in nodes(json.loads(told)[0]["Plan"]) if one.get("Alias") == "t"]
             assert [one["Node Type"] for one in reads] == ["Index Scan"], reads
             probed = reads[0]["Index Cond"]
-            assert all(f"({name} = " in probed for name in shape.key or ("namespace", "task_id", "at")), probed
+            assert sum(f"({name} = " in probed for name in certain_of(table, shape)) >= 2, (table, probed)

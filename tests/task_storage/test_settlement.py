@@ -13,7 +13,7 @@ from kokugen.registry.work import make_work
 from kokugen.run import Interrupt, NotCalled, Run, Signal
 from kokugen.task import Mode, TaskState
 from kokugen.task_storage.settlement import settle, stored_options
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
 
 NOW_US = 1_000_000_000
 

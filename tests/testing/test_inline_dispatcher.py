@@ -12,7 +12,7 @@ from kokugen.clock import SECOND_US
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.run import Interrupt, current_run
 from kokugen.testing import InlineDispatcher, VirtualClock, run_virtual
-from tests.dispatcher.runs import run_of
+from kokugen.testing.dispatching.lab import run_of
 
 
 class Stage:

@@ -29,6 +29,7 @@ def task_options(command: F) -> F:
     for decorated in reversed(
         (
             click.option("--queue", metavar="NAME", help="The queue, if not the default one."),
+            click.option("--on", metavar="PLACE", help="Where it runs, such as processes."),
             click.option(
                 "--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due."
             ),

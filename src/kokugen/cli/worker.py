@@ -1,6 +1,7 @@
 """`kokugen worker MODULE:SCHEDULER`: runs an application's work until SIGTERM or SIGINT. Calls the Scheduler's start.
 
-The only place that may end a process hard: at a second signal, and when threads will not stop within the grace period.
+The only place that may end a process hard: at a second signal, when work will not stop within the grace period, and
+when the engine broke down, for then the work that it left may run for ever.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import click
 
 from kokugen.cli import console, times
 from kokugen.cli.application import find_scheduler
-from kokugen.errors import KokugenError, SchedulerStateError
+from kokugen.errors import KokugenError
 
 if TYPE_CHECKING:
     from kokugen import AsyncScheduler, Scheduler
 
-STILL_RUNNING = 1
+STILL_RUNNING = BROKEN = 1
 LOOK_S = 1.0
 
 
@@ -70,7 +71,7 @@ def run(scheduler: Scheduler | AsyncScheduler, asked: threading.Event, grace: ti
     announce(scheduler)
     while scheduler.running and not asked.wait(LOOK_S):
         pass
-    refuse_ended(asked)
+    end_if_broken(asked)
     announce_stop()
     if not scheduler.stop(grace):
         with suppress(KokugenError):  # it ends all the same, and is found out later
@@ -88,7 +89,7 @@ async def run_async(scheduler: AsyncScheduler, asked: threading.Event, grace: ti
     announce(scheduler)
     while scheduler.running and not await asyncio.to_thread(asked.wait, LOOK_S):
         pass
-    refuse_ended(asked)
+    end_if_broken(asked)
     announce_stop()
     if not await scheduler.stop(grace):
         with suppress(KokugenError):
@@ -97,10 +98,11 @@ async def run_async(scheduler: AsyncScheduler, asked: threading.Event, grace: ti
     await scheduler.close()
 
 
-def refuse_ended(asked: threading.Event) -> None:
-    """Raise SchedulerStateError where it ended without being asked to."""
+def end_if_broken(asked: threading.Event) -> None:
+    """End the process where the scheduler stopped without being asked to: nobody keeps its runs any more."""
     if not asked.is_set():
-        raise SchedulerStateError("the scheduler stopped by itself: its error stands above; start the worker again")
+        console.complain("the scheduler stopped by itself: its error stands above; start the worker again", BROKEN)
+        end_hard(BROKEN)
 
 
 def announce(scheduler: Scheduler | AsyncScheduler) -> None:

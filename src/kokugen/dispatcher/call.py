@@ -132,8 +132,21 @@ def loop_is_ending() -> bool:
     return all(task.cancelling() for task in asyncio.all_tasks())
 
 
+class RemoteTraceback(Exception):
+    """The traceback of an error that was raised in another process."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 def error_text(error: BaseException) -> str:
-    """Return the traceback, for people, without kokugen's own frames and cut to its limit. It holds no variables."""
+    """Return the traceback, for people, without kokugen's own frames and cut to its limit. It holds no variables.
+
+    Of an error that was raised elsewhere it is the one from there.
+    """
+    if isinstance(error.__cause__, RemoteTraceback):
+        return cut_error(error.__cause__.text)
     told = TracebackException.from_exception(error)
     _strip(told, set())
     return cut_error("".join(told.format()).rstrip())

@@ -1,5 +1,7 @@
 """When the engine claims, and for which lanes: by the timers, after errors again, and at once where a hint says so.
 
+Lanes that could take whatever comes claim together (`parties_of`).
+
 What it gets it hands to `dispatch`. Most of it runs on the engine's loop; a claim that follows a hint while that rests
 is asked for by the hinting thread (see `hints`).
 """
@@ -13,7 +15,7 @@ from random import Random
 
 from kokugen.clock import Clock
 from kokugen.engine.hints import Hints
-from kokugen.engine.lane import Lane
+from kokugen.engine.lane import Lane, Party, parties_of
 from kokugen.engine.lanes import Lanes
 from kokugen.errors import RepositoryError
 from kokugen.repository.rows import ClaimAnswer
@@ -25,9 +27,9 @@ BACKOFF_S_MAX = 4.0
 JITTER = 0.1
 """By how much of it the next poll may come earlier, so that nodes that started together do not poll together."""
 
-Dispatch = Callable[[Lane, ClaimAnswer, float], object]
-Answers = dict[Lane, RepositoryError | None]
-"""What kept each lane from its claim: None, or an error."""
+Dispatch = Callable[[Party, ClaimAnswer, float], object]
+Answers = dict[Party, RepositoryError | None]
+"""What kept each party from its claim: None, or an error."""
 
 logger = logging.getLogger("kokugen")
 
@@ -41,7 +43,6 @@ class Claims:
         lanes: Lanes,
         dispatch: Dispatch,
         *,
-        queues: tuple[str, ...],
         clock: Clock,
         random: Random,
         settings: Settings,
@@ -51,13 +52,13 @@ class Claims:
         self._storage = storage
         self._lanes = lanes
         self._dispatch = dispatch
-        self._queues = queues
         self._clock = clock
         self._random = random
         self._settings = settings
         self._skip: set[str] = set()
         self._strict: set[str] = set()
         self._turn: Lane | None = None
+        self._unanswered: dict[Party, Asked] = {}
         self._backoff_s = 0.0
         self._wake = asyncio.Event()
 
@@ -65,10 +66,10 @@ class Claims:
         """Claim until the stop; call `settled()` whenever all that was asked for has been answered and handed out."""
         while not stop.is_set():
             self._lanes.share_works()
-            self._skip = {work_id for work_id in self._skip if self._lanes.load(work_id) is None}
+            self._skip = {work_id for work_id in self._skip if not self._lanes.runs(work_id)}
             ready = [lane for lane in self._lanes if self._is_ready(lane)]
             answers = await (self._claim_all(ready) if ready else self._rest())
-            if answers and not self._put_off({lane: error for lane, error in answers.items() if error is not None}):
+            if answers and not self._put_off({party: error for party, error in answers.items() if error is not None}):
                 settled()
 
     # -- What others tell, on the loop
@@ -111,34 +112,50 @@ class Claims:
             await self.wait(self._idle_s())
         finally:
             asked = self.hints.resume()
+        asking = {lane for party in asked for lane in party}
         for lane in self._lanes:
-            if asked and lane not in asked:  # what came may be for it
+            if asked and lane not in asking:  # what came may be for it
                 lane.timer.hint(0)
-        return {lane: await self._answered(lane, one) for lane, one in asked.items()}
+        return {party: await self._answered(party, one) for party, one in asked.items()}
 
     async def _claim_all(self, ready: list[Lane]) -> Answers:
-        """Claim for these lanes at once. They take turns to be handed a task that was lost before: one at a time runs.
+        """Claim for these lanes at once; where the answer to an earlier claim of theirs was lost, adopt that first."""
+        lost = [party for party in self._unanswered if not set(party).isdisjoint(ready)]
+        adopted = dict(zip(lost, await asyncio.gather(*map(self._adopt, lost)), strict=True))
+        if any(adopted.values()):
+            return adopted
+        ready = [lane for lane in ready if self._may_claim(lane)]
+        return adopted | (await self._claim_as_parties(ready) if ready else {})
 
-        Where there is none for the lane whose turn it is, the next one asks right away.
-        """
+    async def _claim_as_parties(self, ready: list[Lane]) -> Answers:
         turn = None if self.lost else self._turn if self._turn in ready else ready[0]
         poll_s = self._settings.poll_s * (1 - JITTER * self._random.random())
         for lane in ready:
             lane.timer.asked(self._clock.boot_s() + poll_s)
-        answers = await asyncio.gather(*(self._claim(lane, lost_max=int(lane is turn)) for lane in ready))
-        if turn is not None:
-            self._turn = self._lanes.after(turn)
-            if not self.lost and self._turn is not turn and self._turn in ready:
-                self._turn.timer.hint(0)
-        return dict(zip(ready, answers, strict=True))
+        parties = parties_of(ready)
+        asked = [self._ask(party, lost_max=int(turn in party)) for party in parties]
+        answers = await asyncio.gather(*map(self._answered, parties, asked))
+        if turn is not None and len(parties) > 1:
+            self._pass_on(turn, ready)
+        return dict(zip(parties, answers, strict=True))
 
-    def _put_off(self, failed: dict[Lane, RepositoryError]) -> bool:
+    def _pass_on(self, turn: Lane, ready: list[Lane]) -> None:
+        """Lanes take turns to be handed a task that was lost before: one at a time runs.
+
+        Where there is none for the lane whose turn it is, the next one asks right away.
+        """
+        self._turn = self._lanes.after(turn)
+        if not self.lost and self._turn in ready:
+            self._turn.timer.hint(0)
+
+    def _put_off(self, failed: dict[Party, RepositoryError]) -> bool:
         """Let lanes wait whose claim failed, each time longer; return whether there are any."""
         grown_s = max(0.1, self._backoff_s * 2 + self._random.random() * 0.1)
         self._backoff_s = min(BACKOFF_S_MAX, grown_s) if failed else 0.0
-        for lane, error in failed.items():
+        for party, error in failed.items():
             logger.warning("cannot claim, trying again in %.1f s: %s", self._backoff_s, error)
-            lane.timer.failed(self._clock.boot_s(), self._backoff_s)
+            for lane in party:
+                lane.timer.failed(self._clock.boot_s(), self._backoff_s)
         return bool(failed)
 
     def _is_ready(self, lane: Lane) -> bool:
@@ -155,48 +172,54 @@ class Claims:
         waits = [lane.timer.wait_s(now_us, now_s) for lane in self._lanes if self._may_claim(lane)]
         return max(0.0, min(waits, default=self._settings.poll_s))
 
-    async def _claim(self, lane: Lane, *, lost_max: int) -> RepositoryError | None:
-        """Claim for a lane and hand out what was claimed; return what kept it from that.
-
-        First comes what the lane's last claim took, where its answer was lost.
-        """
+    async def _adopt(self, party: Party) -> RepositoryError | None:
+        """Hand out what a claim took whose answer was lost; return what kept it from that."""
+        asked = self._unanswered[party]
         try:
-            adopted = await self._storage.adopt(self._lanes.index(lane))
+            answer = await self._storage.adopt(asked)
         except RepositoryError as error:
             return error
-        if adopted is not None:
-            self._received(lane, *adopted)
-            return None
-        return await self._answered(lane, self._ask(lane, lost_max))
+        self._received(party, answer, asked)
+        return None
 
-    async def _answered(self, lane: Lane, asked: Asked) -> RepositoryError | None:
+    async def _answered(self, party: Party, asked: Asked) -> RepositoryError | None:
+        """Hand out what a claim takes; return what kept it from that."""
         try:
             answer = await self._storage.answer(asked)
         except RepositoryError as error:
             return error
-        self._received(lane, answer, asked)
+        self._received(party, answer, asked)
         return None
 
-    def _received(self, lane: Lane, answer: ClaimAnswer, asked: Asked) -> None:
-        lane.crowded = len(answer.tasks) >= asked.slots
-        lane.timer.answered(answer.next_due, more=answer.more)
-        self._dispatch(lane, answer, asked.sent_s)
+    def _received(self, party: Party, answer: ClaimAnswer, asked: Asked) -> None:
+        del self._unanswered[party]
+        for lane in party:
+            lane.crowded = len(answer.tasks) >= asked.slots
+            lane.behind = answer.more
+            lane.timer.answered(answer.next_due, more=answer.more)
+        self._dispatch(party, answer, asked.sent_s)
 
-    def _ask_all(self) -> dict[Lane, Asked]:
-        """Ask for what is due in the place of the loop, which rests: for each lane that has room and is answered."""
-        lacks_answer, index = self._storage.lacks_answer, self._lanes.index
-        lanes = [lane for lane in self._lanes if self._may_claim(lane) and not lacks_answer(index(lane))]
-        return {lane: self._ask(lane, lost_max=0) for lane in lanes}
+    def _ask_all(self) -> dict[Party, Asked]:
+        """Ask for what is due in the place of the loop, which rests: for lanes that have room and are answered."""
+        unanswered = {lane for party in self._unanswered for lane in party}
+        lanes = [lane for lane in self._lanes if self._may_claim(lane) and lane not in unanswered]
+        return {party: self._ask(party, lost_max=0) for party in parties_of(lanes)}
 
-    def _ask(self, lane: Lane, lost_max: int) -> Asked:
-        slots = lane.slots
-        return self._storage.ask(
-            asker=self._lanes.index(lane),
+    def _ask(self, party: Party, lost_max: int) -> Asked:
+        slots = min(lane.slots for lane in party)
+        asked = self._unanswered[party] = self._storage.ask(
             slots=slots,
-            buffer=lane.room - slots,
+            buffer=min(lane.room for lane in party) - slots,
             lost_max=lost_max,
-            queues=self._queues,
-            only=lane.only,
+            queues=party[0].queues,
+            only=_works_of(party),
             skip=frozenset(self._skip),
             strict=frozenset(self._strict),
         )
+        return asked
+
+
+def _works_of(party: Party) -> frozenset[str] | None:
+    """Return the works that these lanes claim; None: whatever there is."""
+    works = [lane.only for lane in party if lane.only is not None]
+    return frozenset().union(*works) if len(works) == len(party) else None

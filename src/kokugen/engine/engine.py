@@ -20,7 +20,7 @@ from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
 from kokugen.engine.completions import as_decided
 from kokugen.engine.hooks import Hooks
-from kokugen.engine.lane import Lane
+from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
 from kokugen.engine.recalls import Recalls
@@ -63,6 +63,7 @@ class Engine:
         registry: WorkRegistry,
         *,
         queues: tuple[str, ...],
+        places: Sequence[Dispatcher] = (),
         clock: Clock,
         random: Random,
         settings: Settings,
@@ -72,7 +73,7 @@ class Engine:
         self.storage = storage
         self.stopping = Signal()
         self.runs: dict[Lease, Run] = {}
-        self._dispatchers = dispatchers
+        self._dispatchers = (*dispatchers, *places)
         self._clock = clock
         self._random = random
         self._settings = settings
@@ -87,14 +88,12 @@ class Engine:
         self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._lanes = Lanes(dispatchers, registry, settings)
+        self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._recalls = Recalls(self.runs, self.deliver)
         self.recall = self._recalls.recall
-        self._claims = Claims(
-            storage, self._lanes, self._dispatch, queues=queues, clock=clock, random=random, settings=settings
-        )
+        self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
 
     # -- From any thread
 
@@ -196,20 +195,20 @@ class Engine:
 
     # -- Dispatch
 
-    def _dispatch(self, lane: Lane, answer: ClaimAnswer, sent_s: float) -> None:
+    def _dispatch(self, party: Party, answer: ClaimAnswer, sent_s: float) -> None:
         """Make runs of what was claimed and hand each dispatcher its part, in one go.
 
         Of the tasks that were lost before one runs at a time, so that a poison task dies alone.
         """
         trusted_until_s = sent_s + self._settings.ttl_s - self._settings.margin_s
-        parts: dict[Dispatcher, list[Run]] = {}
+        parts: dict[tuple[Lane, Dispatcher], list[Run]] = {}
         for task in answer.tasks:
             if self._stop_asked.is_set() or (task.lost and self._claims.lost):  # it was claimed meanwhile
                 self._return(task, answer.claim)
                 continue
             work = self._lanes.load(task.work_id)
-            dispatcher = lane.dispatcher_of(work) if work is not None else None
-            if work is None or dispatcher is None:
+            place = self._lanes.place_of(work, party) if work is not None else None
+            if work is None or place is None:
                 self._leave(task, answer.claim)
                 continue
             if task.mode < work.declared.mode:  # it was scheduled without the code: claim it again, as it is declared
@@ -221,12 +220,12 @@ class Engine:
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
-            self._lane_of[lease] = lane
+            self._lane_of[lease] = place[0]
             self._claims.lost += task.lost > 0
             if self._early and lease in self._early:
                 self.drop(task.id, answer.claim, self._early[lease])
-            parts.setdefault(dispatcher, []).append(run)
-        for dispatcher, runs in parts.items():
+            parts.setdefault(place, []).append(run)
+        for (lane, dispatcher), runs in parts.items():
             lane.took(len(runs))
             dispatcher.dispatch(runs)
         if parts:

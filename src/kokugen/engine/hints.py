@@ -14,12 +14,12 @@ from contextlib import suppress
 from threading import Lock
 
 from kokugen.clock import SECOND_US, Clock
-from kokugen.engine.lane import Lane
+from kokugen.engine.lane import Party
 from kokugen.reply import LoopWake
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import Asked
 
-Asking = Callable[[], dict[Lane, Asked]]
+Asking = Callable[[], dict[Party, Asked]]
 
 
 class Hints:
@@ -37,7 +37,7 @@ class Hints:
         self._pid = 0
         self._lock = Lock()
         self._rest: asyncio.Future[None] | None = None
-        self._asked: dict[Lane, Asked] = {}
+        self._asked: dict[Party, Asked] = {}
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Pass hints on to this loop from now on."""
@@ -52,7 +52,7 @@ class Hints:
         with self._lock:
             self._rest = until
 
-    def resume(self) -> dict[Lane, Asked]:
+    def resume(self) -> dict[Party, Asked]:
         """The engine claims by itself again. Return what was asked for meanwhile."""
         with self._lock:
             self._rest, asked, self._asked = None, self._asked, {}

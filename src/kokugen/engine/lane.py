@@ -1,4 +1,8 @@
-"""A lane: the dispatchers that claims are made for together, and how much they have in hand and have room for."""
+"""A lane: dispatchers that run the same works, and how much they have in hand and have room for.
+
+Lanes that could take whatever a claim brings make one claim together, as a party: an idle node asks once, not once
+a lane.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +10,55 @@ from collections.abc import Sequence
 
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.timer import Timer
-from kokugen.registry.protocol import Work
 
 BUFFER_MIN = 16
 
 
-class Lane:
-    """Counts what was claimed and is not over. The buffer is what the measured rate starts in `buffer_s`.
+class Load:
+    """How many runs of a lane, or of lanes that share their dispatchers, were claimed and are not over."""
 
-    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over.
+    __slots__ = ("runs",)
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+
+class Lane:
+    """Counts what was claimed from its queues and is not over. The buffer is what the rate starts in `buffer_s`.
+
+    It is `crowded` when the last claim left no slot free: tasks that wait for one may have been passed over. It is
+    `behind` when more was due than the last claim took. One that is `alone` claims with no other.
     """
 
-    def __init__(self, dispatchers: Sequence[Dispatcher], timer: Timer, *, buffer_s: float, buffer_max: int) -> None:
+    def __init__(
+        self,
+        dispatchers: Sequence[Dispatcher],
+        timer: Timer,
+        *,
+        queues: tuple[str, ...],
+        load: Load,
+        alone: bool = False,
+        buffer_s: float,
+        buffer_max: int,
+    ) -> None:
         self.dispatchers = dispatchers
         self.timer = timer
+        self.queues = queues
+        self.alone = alone
         self.only: frozenset[str] | None = None
-        self.outstanding = 0
+        self._load = load
         self.crowded = False
+        self.behind = False
         self._slow = False
         self._buffer_s = buffer_s
         self._buffer_max = buffer_max
         self._rate = 0.0
         self._ended = 0
         self._since_s = 0.0
+
+    @property
+    def outstanding(self) -> int:
+        return self._load.runs
 
     @property
     def capacity(self) -> int:
@@ -69,11 +99,11 @@ class Lane:
             self.timer.rest()
 
     def took(self, count: int) -> None:
-        self.outstanding += count
+        self._load.runs += count
 
     def ended(self, count: int, ran: int, now_s: float) -> None:
         """Take note of runs that are over, and of how many of them had started: the rate, over 20 ms or more."""
-        self.outstanding -= count
+        self._load.runs -= count
         assert self.outstanding >= 0, "more runs ended than were claimed"
         self._ended += ran
         span = now_s - self._since_s
@@ -88,9 +118,18 @@ class Lane:
         self._slow = True
         self._rate, self._ended, self._since_s = 0.0, 0, now_s
 
-    def dispatcher_of(self, work: Work) -> Dispatcher | None:
-        """Return the dispatcher of this lane that runs this kind of work."""
-        for one in self.dispatchers:
-            if one.accepts(is_async=work.is_async):
-                return one
-        return None
+
+Party = tuple[Lane, ...]
+"""Lanes that claim together."""
+
+
+def parties_of(lanes: Sequence[Lane]) -> list[Party]:
+    """Return who claims together: all that may, unless one has no slot or lags behind.
+
+    It would narrow the others' claim.
+    """
+    alone: list[Party] = [(lane,) for lane in lanes if lane.alone]
+    others = [lane for lane in lanes if not lane.alone]
+    if any(lane.behind or not lane.slots for lane in others):
+        return [*((lane,) for lane in others), *alone]
+    return [tuple(others), *alone] if others else alone

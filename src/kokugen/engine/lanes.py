@@ -1,6 +1,6 @@
 """All lanes of an engine: one a dispatcher where the registry lists its works, so that a claim asks for what fits.
 
-Else there is one for all, and what does not fit is given back.
+Else there is one for all, and what does not fit is given back. Each place has one more, for the tasks that name it.
 """
 
 from __future__ import annotations
@@ -10,35 +10,65 @@ from collections.abc import Iterator, Sequence
 
 from kokugen.clock import SECOND_US, duration_us
 from kokugen.dispatcher.protocol import Dispatcher
-from kokugen.engine.lane import Lane
+from kokugen.engine.lane import Lane, Load, Party
 from kokugen.engine.timer import Timer
 from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
 from kokugen.repository.rows import Claimed
 from kokugen.run import Run, Signal
 from kokugen.settings import Settings
+from kokugen.task import queue_at
 from kokugen.task_storage.settlement import stored_options
 
 logger = logging.getLogger("kokugen")
 
 
 class Lanes:
-    """Makes the lanes, and tells each which works it claims."""
+    """Makes the lanes, and tells each which works it claims.
 
-    def __init__(self, dispatchers: Sequence[Dispatcher], registry: WorkRegistry, settings: Settings) -> None:
+    What names a place waits in its queue's part for that place, from which only the place's own lane claims. What was
+    scheduled without the code waits with the rest, and goes where its work is declared to run.
+    """
+
+    def __init__(
+        self,
+        dispatchers: Sequence[Dispatcher],
+        registry: WorkRegistry,
+        settings: Settings,
+        *,
+        queues: tuple[str, ...],
+        places: Sequence[Dispatcher],
+    ) -> None:
         self._registry = registry
         self._refused: set[str] = set()
         self._listed = registry if isinstance(registry, ListedWorkRegistry) else None
         self._shared: frozenset[str] | None = None
-        groups = [dispatchers] if self._listed is None else [[one] for one in dispatchers]
-        self._lanes = [_lane(group, settings) for group in groups]
+        self._settings = settings
+        self._places = frozenset(places)
+        loads = {one: Load() for one in (*dispatchers, *places)}
+        if self._listed is None:
+            self._lanes = [self._lane([*dispatchers, *places], queues, Load())]
+        else:
+            self._lanes = [self._lane([one], queues, load) for one, load in loads.items()]
+        self._placed = [
+            self._lane([one], tuple(queue_at(queue, one.name) for queue in queues), loads[one]) for one in places
+        ]
+        self._lanes += self._placed
+
+    def _lane(self, dispatchers: Sequence[Dispatcher], queues: tuple[str, ...], load: Load) -> Lane:
+        settings = self._settings
+        return Lane(
+            dispatchers,
+            Timer(ahead_us=int(settings.ahead_s * SECOND_US)),
+            queues=queues,
+            load=load,
+            alone=dispatchers[0] in self._places,
+            buffer_s=settings.buffer_s,
+            buffer_max=settings.buffer_max,
+        )
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes)
-
-    def index(self, lane: Lane) -> int:
-        """Return the lane's number, which is the same as long as the engine lives."""
-        return self._lanes.index(lane)
 
     def after(self, lane: Lane) -> Lane:
         """Return the next lane; after the last one comes the first."""
@@ -52,12 +82,34 @@ class Lanes:
         works = {work_id: self.load(work_id) for work_id in ids}
         self._shared = None if None in works.values() else ids
         for lane in self._lanes:
-            accepts = lane.dispatchers[0].accepts
             lane.serve(
                 frozenset(
-                    work_id for work_id, work in works.items() if work is not None and accepts(is_async=work.is_async)
+                    work_id for work_id, work in works.items() if work is not None and self.place_of(work, (lane,))
                 )
             )
+
+    def place_of(self, work: Work, party: Party) -> tuple[Lane, Dispatcher] | None:
+        """Return the dispatcher among these lanes that runs this work, with its lane.
+
+        Of tasks that name a place it is the place's, whatever is declared.
+        """
+        for lane in party:
+            for dispatcher in lane.dispatchers:
+                if lane in self._placed or self._suits(dispatcher, work):
+                    return lane, dispatcher
+        return None
+
+    def runs(self, work_id: str) -> bool:
+        """Return whether tasks of this work that name no place are run here."""
+        work = self.load(work_id)
+        return work is not None and any(self._suits(one, work) for lane in self._lanes for one in lane.dispatchers)
+
+    def _suits(self, dispatcher: Dispatcher, work: Work) -> bool:
+        """Return whether work runs there by its declaration: at its place, else by its kind."""
+        on = work.declared.on
+        if on is not None:
+            return dispatcher.name == on
+        return dispatcher not in self._places and dispatcher.accepts(is_async=work.is_async)
 
     def load(self, work_id: str) -> Work | None:
         """Return the work, None where it is not known here, or what the registry has is no work: others may know it."""
@@ -69,11 +121,6 @@ class Lanes:
                 self._refused.add(work_id)
                 logger.exception("the work %r cannot be loaded, and waits for a node that can", work_id)
             return None
-
-
-def _lane(dispatchers: Sequence[Dispatcher], settings: Settings) -> Lane:
-    timer = Timer(ahead_us=int(settings.ahead_s * SECOND_US))
-    return Lane(dispatchers, timer, buffer_s=settings.buffer_s, buffer_max=settings.buffer_max)
 
 
 def make_run(task: Claimed, claim: str, work: Work, *, stopping: Signal, trusted_until_s: float) -> Run:

@@ -17,6 +17,7 @@ from typing import Any
 from kokugen.codec import RESULT_MAX, encode_value
 from kokugen.errors import CodecError, CommandFailedError, CommandRefusedError, LimitExceededError, OptionError
 from kokugen.options import TIMEOUT_MAX, Options
+from kokugen.registry.account import account_of
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.process import Launch, run_process
 from kokugen.registry.template import Arg, Template
@@ -45,6 +46,7 @@ class CommandRegistry:
         timeout: timedelta = TIMEOUT,
         cwd: str | Path = os.sep,
         env: Mapping[str, str] | None = None,
+        user: str | None = None,
         output_max: int = OUTPUT_MAX,
         options: Options | None = None,
     ) -> CommandWork:
@@ -52,7 +54,8 @@ class CommandRegistry:
 
         Each string of the template is one argument: literal text with placeholders such as `{width}`, which keyword
         arguments fill. `args` says what may fill each; the default is one plain word (`Arg()`). The program sees no
-        environment but a minimal PATH, LANG and `env`. Raises OptionError, and DuplicateWorkError.
+        environment but a minimal PATH, LANG and `env`, and runs as `user` where one is named: only a node of root's can
+        do that. Raises OptionError, and DuplicateWorkError.
         """
         launch = Launch(
             path=_program(path),
@@ -60,6 +63,7 @@ class CommandRegistry:
             cwd=_folder(cwd),
             env=_environment(env or {}),
             output_max=_size(output_max),
+            account=None if user is None else account_of(user),
         )
         command = Command(work_id, launch, Template(template, args or {}))
         return self._works.add(CommandWork(work_id, command, options))

@@ -64,15 +64,19 @@ def _control(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _received(channel: int) -> tuple[bytes, list[bytes], dict[bytes, bytes]] | None:
-    """Return the folder, the arguments and the environment of the program; None where the node died meanwhile."""
+Plan = tuple[bytes, bytes, list[bytes], dict[bytes, bytes]]
+"""The folder of a program, whom it runs as, its arguments and its environment."""
+
+
+def _received(channel: int) -> Plan | None:
+    """Return what to run; None where the node died meanwhile."""
     head = _read(channel, LENGTH_DIGITS)
     body = _read(channel, int(head)) if head else b""
     if not body:
         return None
-    folder, count, *words = body.split(b"\0")
+    folder, account, count, *words = body.split(b"\0")
     pairs = [word.partition(b"=") for word in words[int(count) :]]
-    return folder, words[: int(count)], {name: value for name, _, value in pairs}
+    return folder, account, words[: int(count)], {name: value for name, _, value in pairs}
 
 
 def _read(channel: int, size: int) -> bytes:
@@ -94,7 +98,7 @@ def _say(channel: int, text: str) -> None:
 # -- The program
 
 
-def _start(plan: tuple[bytes, list[bytes], dict[bytes, bytes]], channel: int) -> int | None:
+def _start(plan: Plan, channel: int) -> int | None:
     """Start the program as the leader of a session of its own and return its pid; None where it cannot be run."""
     reading, writing = os.pipe()
     guard = os.getpid()
@@ -115,12 +119,14 @@ def _start(plan: tuple[bytes, list[bytes], dict[bytes, bytes]], channel: int) ->
     return program
 
 
-def _become(plan: tuple[bytes, list[bytes], dict[bytes, bytes]], guard: int, failures: int) -> None:
+def _become(plan: Plan, guard: int, failures: int) -> None:
     """Turn this process into the program, or tell why not; never return."""
-    folder, arguments, environment = plan
-    stage = "cwd"
+    folder, account, arguments, environment = plan
+    stage = "user"
     try:
         os.setsid()
+        _run_as(account)
+        stage = "cwd"
         _control(SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
             os._exit(NOT_EXECUTED)
@@ -133,6 +139,15 @@ def _become(plan: tuple[bytes, list[bytes], dict[bytes, bytes]], guard: int, fai
         os.write(failures, f"{stage} {error.errno}".encode())
     finally:
         os._exit(NOT_EXECUTED)
+
+
+def _run_as(account: bytes) -> None:
+    """Become `NAME:UID:GID`, for good; nobody else where there is none. Only root may."""
+    if account:
+        name, uid, gid = account.decode().rsplit(":", 2)
+        os.initgroups(name, int(gid))
+        os.setgid(int(gid))
+        os.setuid(int(uid))
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -18,6 +18,7 @@ from threading import Lock
 from typing import IO
 
 from kokugen.errors import OptionError
+from kokugen.registry.account import Account
 from kokugen.registry.guard import LENGTH_DIGITS
 
 SCRIPT = str(Path(__file__).with_name("guard.py"))
@@ -29,8 +30,10 @@ _NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 class GuardedProgram:
     """A program that runs, or has run. Raises OSError where it cannot be started."""
 
-    def __init__(self, arguments: list[str], *, cwd: str, env: Mapping[str, str]) -> None:
-        self._path, self._cwd = arguments[0], cwd
+    def __init__(
+        self, arguments: list[str], *, cwd: str, env: Mapping[str, str], account: Account | None = None
+    ) -> None:
+        self._path, self._cwd, self._account = arguments[0], cwd, account
         self._lock = Lock()
         self._pid: int | None = None
         self._code: int | None = None
@@ -46,7 +49,7 @@ class GuardedProgram:
         assert self._guard.stdout is not None, "asked for"
         self.output: IO[bytes] = self._guard.stdout
         try:
-            self._begin(_message(arguments, cwd, env))
+            self._begin(_message(arguments, cwd, env, account))
         except BaseException:
             self.output.close()
             raise
@@ -64,7 +67,12 @@ class GuardedProgram:
         what, _, number = answer[1:].partition(" ")
         if answer[:1] != "F":
             raise OSError(f"the guard of {self._path} ended with {self._guard.returncode} before it started it")
-        raise OSError(int(number), os.strerror(int(number)), self._cwd if what == "cwd" else self._path)
+        raise OSError(int(number), os.strerror(int(number)), self._named(what))
+
+    def _named(self, what: str) -> str:
+        if what == "user" and self._account is not None:
+            return f"user {self._account.name}"
+        return self._cwd if what == "cwd" else self._path
 
     def terminate(self) -> None:
         """Ask the program and its group to end."""
@@ -137,9 +145,10 @@ def _started(channel: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _message(arguments: list[str], cwd: str, env: Mapping[str, str]) -> bytes:
-    """Return what the guard is told: the folder, how many arguments there are, they, and the environment."""
-    words = [cwd, str(len(arguments)), *arguments, *(f"{name}={value}" for name, value in env.items())]
+def _message(arguments: list[str], cwd: str, env: Mapping[str, str], account: Account | None) -> bytes:
+    """Return what the guard is told: folder, account, how many arguments there are, they, and the environment."""
+    user = "" if account is None else f"{account.name}:{account.uid}:{account.gid}"
+    words = [cwd, user, str(len(arguments)), *arguments, *(f"{name}={value}" for name, value in env.items())]
     body = b"\0".join(map(os.fsencode, words))
     return f"{len(body):0{LENGTH_DIGITS}}".encode() + body
 

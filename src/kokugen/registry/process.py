@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from msgspec import Struct
 
+from kokugen.registry.account import Account
 from kokugen.run import Signal
 
 if sys.platform == "win32":
@@ -43,6 +44,7 @@ class Launch(Struct, frozen=True, kw_only=True):
     cwd: str
     env: Mapping[str, str]
     output_max: int
+    account: Account | None = None
 
 
 class Ended(Struct, frozen=True):
@@ -125,7 +127,7 @@ class _Tail:
 def _started(launch: Launch, arguments: list[str]) -> Program:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     env = {"PATH": _PATH, "LANG": "C.UTF-8", **kept, **launch.env}
-    return _Start(arguments, cwd=launch.cwd, env=env)
+    return _Start(arguments, cwd=launch.cwd, env=env, account=launch.account)
 
 
 def _stop(program: Program, ended: Event) -> None:

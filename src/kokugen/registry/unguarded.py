@@ -10,13 +10,18 @@ import subprocess
 from collections.abc import Mapping
 from typing import IO
 
+from kokugen.registry.account import Account
+
 _TASKKILL = r"C:\Windows\System32\taskkill.exe"
 
 
 class UnguardedProgram:
     """A program that runs, or has run. Raises OSError where it cannot be started."""
 
-    def __init__(self, arguments: list[str], *, cwd: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], *, cwd: str, env: Mapping[str, str], account: Account | None = None
+    ) -> None:
+        assert account is None, "refused where it is declared"
         self._process = subprocess.Popen(  # noqa: S603 - the program is on the allow-list, its arguments were checked
             arguments,
             executable=arguments[0],

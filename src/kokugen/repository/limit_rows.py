@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from kokugen.task import AT
+
 BY_ID_TRIED = "claimed by its id while a limit keeps it waiting"
 """What is said of the seed's way to start a task, which would go past its gates."""
 LIMIT_HOLD = "limit"
@@ -69,6 +71,11 @@ def gates_of(key: str | None, work: str | None, queue: str | None) -> list[str]:
 def key_of(gate: str | None) -> str | None:
     """Return the key of a key's gate."""
     return None if gate is None else gate.removeprefix(KEY)
+
+
+def queue_gate(queue: str) -> str:
+    """Return the gate of a task's queue, which may end with the place where it runs."""
+    return QUEUE + queue.partition(AT)[0]
 
 
 def next_gate(gate: str, work: str | None, queue: str | None) -> str | None:

@@ -216,7 +216,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
 
 
 def extends(before: LedgerRow, row: LedgerRow) -> bool:
-    """Return whether `row` goes on where the schedule's newest row `before` ends: both are one row then."""
+    """Return whether `row` goes on where the schedule's latest row `before` ends: both are one row then."""
     return (
         before.gen == row.gen
         and before.reason == row.reason

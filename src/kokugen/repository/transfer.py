@@ -19,8 +19,13 @@ ROWS_MAX = 1000
 BYTES_MAX = 4_000_000
 INFORMATION = frozenset({"node"})
 """Tables whose rows say something of a moment: one that is there already is left as it is."""
-LOG_INDEX = ("namespace", "task_id", "at")
-"""The columns of a log that are never empty, and by an index on which its rows are found."""
+LOG_INDEXES = {
+    "audit": ("namespace", "task_id", "at"),
+    "ledger": ("namespace", "schedule_id", "last"),
+    "occurrence_end": ("namespace", "schedule_id", "nominal"),
+    "schedule_audit": ("namespace", "schedule_id", "at"),
+}
+"""The columns of each log that are never empty, and by an index on which its rows are found."""
 
 Row = list[Any]
 
@@ -41,6 +46,11 @@ class Shape(Struct, frozen=True):
         if not self.key:
             return tuple(row)
         return tuple(row[self.columns.index(name)] for name in self.key)
+
+
+def certain_of(table: str, shape: Shape) -> tuple[str, ...]:
+    """Return the columns of a table that are never empty, and by an index on which its rows are found."""
+    return shape.key or LOG_INDEXES.get(table, ())
 
 
 class Busy(Struct, frozen=True):

@@ -51,7 +51,6 @@ T = TypeVar("T")
 class Asked(Struct, frozen=True):
     """A claim that was asked for at `sent_s` on the boot clock: from then its leases count."""
 
-    asker: int
     nonce: str
     slots: int
     sent_s: float
@@ -83,7 +82,7 @@ class LeasedTasks:
         self._should_restore = should_restore
         self._outbox: dict[Lease, Finish] = {}
         self._sightings = Sightings(clock, gap_s=2 * max(settings.beat_s, settings.watch_s))
-        self._unanswered: dict[int, Asked] = {}
+        self._unanswered: dict[str, Asked] = {}
 
     @property
     def unwritten(self) -> int:
@@ -108,7 +107,6 @@ class LeasedTasks:
     def ask(
         self,
         *,
-        asker: int,
         slots: int,
         buffer: int,
         lost_max: int,
@@ -117,7 +115,7 @@ class LeasedTasks:
         skip: frozenset[str],
         strict: frozenset[str],
     ) -> Asked:
-        """Ask for due tasks; `answer` waits for them. An asker is one that asks for one claim at a time."""
+        """Ask for due tasks; `answer` waits for them."""
         request = ClaimRequest(
             node_id=self.node.node_id,
             nonce=self._ids.nonce(),
@@ -132,40 +130,29 @@ class LeasedTasks:
             ttl_s=self._settings.ttl_s,
         )
         sent_s = self._clock.boot_s()
-        asked = Asked(asker, request.nonce, slots, sent_s, self.repository.claim(request))
-        self._unanswered[asker] = asked
+        asked = self._unanswered[request.nonce] = Asked(request.nonce, slots, sent_s, self.repository.claim(request))
         return asked
 
     async def answer(self, asked: Asked) -> ClaimAnswer:
-        """Wait for a claim. Raises RepositoryError; then the same asker is to `adopt` what it may have taken."""
+        """Wait for a claim. Raises RepositoryError; then `adopt` what it may have taken."""
         answer = await self._answered(asked.reply, "claiming")
-        del self._unanswered[asked.asker]
+        del self._unanswered[asked.nonce]
         return answer
 
-    def lacks_answer(self, asker: int) -> bool:
-        """Return whether this asker's claim was not answered, or not yet."""
-        return asker in self._unanswered
-
-    async def adopt(self, asker: int) -> tuple[ClaimAnswer, Asked] | None:
-        """Return what this asker's last claim took, if its answer was lost and it took any. Raises RepositoryError."""
-        if asker not in self._unanswered:
-            return None
-        adopted = await self._adopt(asker)
-        return adopted if adopted[0].tasks else None
-
-    async def _adopt(self, asker: int) -> tuple[ClaimAnswer, Asked]:
-        asked = self._unanswered[asker]
+    async def adopt(self, asked: Asked) -> ClaimAnswer:
+        """Return what a claim took whose answer was lost. Raises RepositoryError."""
         answer = await self._answered(self.repository.held(self.node.node_id, asked.nonce), "adopting a claim")
-        del self._unanswered[asker]
-        return replace(answer, more=True), asked
+        del self._unanswered[asked.nonce]
+        adopted: ClaimAnswer = replace(answer, more=True)
+        return adopted
 
     async def give_back_unanswered(self) -> None:
         """Give back what was claimed without an answer, so that nothing is left that nobody runs.
 
         Raises RepositoryError.
         """
-        for asker in list(self._unanswered):
-            answer, _ = await self._adopt(asker)
+        for asked in list(self._unanswered.values()):
+            answer = await self.adopt(asked)
             await self.finish([give_back(task.id, answer.claim) for task in answer.tasks])
 
     async def finish(self, rows: Sequence[Finish]) -> list[Finish]:

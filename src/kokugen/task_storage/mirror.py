@@ -32,7 +32,7 @@ from kokugen.middleware.base import ScheduleRequest
 from kokugen.reply import Reply
 from kokugen.repository.protocol import Repository, StateUpdater
 from kokugen.run import Cancel, NotCalled, Run
-from kokugen.task import Params, TaskInfo, TaskState
+from kokugen.task import Params, TaskInfo, TaskState, queue_at
 from kokugen.task_storage.state_store import SyncStateStore
 from kokugen.task_storage.task_map import TaskMap
 from kokugen.task_storage.turns import Turns
@@ -322,7 +322,7 @@ def _info_of(request: ScheduleRequest) -> TaskInfo:
         work_id=request.work_id,
         param=request.params,
         scheduled_time=from_us(request.scheduled_time_us),
-        queue=options.queue,
+        queue=queue_at(options.queue, options.on),
         priority=options.priority,
         mode=options.mode,
         tags=options.tags,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from kokugen.async_scheduler import AsyncScheduler
 from kokugen.clock import SECOND_US, to_us
 from kokugen.dispatcher.call import call_work
+from kokugen.dispatcher.place import Place
 from kokugen.dispatcher.protocol import Deliver, Outcome
 from kokugen.engine.engine import Engine
 from kokugen.engine.hooks import Hooks, RunEvent, logger
@@ -45,7 +46,7 @@ CALM = Settings(
 class VirtualScheduler(AsyncScheduler):
     """An `AsyncScheduler` over memory whose time is virtual: `await task.wait()` on next month's task takes a moment.
 
-    Sync work runs on the loop too, one call after the other, and hooks are called at once.
+    Sync work runs on the loop too, one call after the other, that of `places` as well, and hooks are called at once.
     """
 
     def __init__(
@@ -56,13 +57,20 @@ class VirtualScheduler(AsyncScheduler):
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
         workers: int = 100,
+        places: Sequence[Place] = (),
         settings: Settings | None = None,
     ) -> None:
         super().__init__(
-            "memory://", clock=clock, works=works, middleware=middleware, queues=queues, settings=settings or CALM
+            "memory://",
+            clock=clock,
+            works=works,
+            middleware=middleware,
+            queues=queues,
+            places=places,
+            settings=settings or CALM,
         )
         self._front.parts.hooks = PromptHooks()
-        self._places = workers
+        self._workers = workers
         self._ended: asyncio.Task[bool] | None = None
         self._news = asyncio.Event()
 
@@ -78,15 +86,20 @@ class VirtualScheduler(AsyncScheduler):
             self._ended.result()
 
     def _make_engine(self) -> Engine:
+        runner = self._front.runner
+        return runner.make_engine([self._dispatcher()], [self._dispatcher(place.name) for place in runner.places])
+
+    def _dispatcher(self, name: str = InlineDispatcher.name) -> TellingDispatcher:
         middleware = self._front.parts.middleware
         dispatcher = TellingDispatcher(
             self._tell,
-            self._places,
+            self._workers,
             clock=self._front.parts.clock,
             chain=work_chain(middleware, call_work, is_async=True),
             sync_chain=work_chain(middleware, call_work, is_async=False),
         )
-        return self._front.runner.make_engine([dispatcher])
+        dispatcher.name = name
+        return dispatcher
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

@@ -20,6 +20,7 @@ from kokugen.repository.limit_rows import (
     GateStatus,
     LimitRule,
     next_gate,
+    queue_gate,
     statuses,
 )
 from kokugen.repository.memory.heap import Lane, WaitingTasks
@@ -50,7 +51,7 @@ class Gates:
     def came(self, record: Record) -> None:
         """Have a new task stop at its first gate, if it has any."""
         asked = record.asked
-        work, queue = WORK + asked.work_id, QUEUE + asked.queue
+        work, queue = WORK + asked.work_id, queue_gate(asked.queue)
         record.gates = (
             None if asked.limit_key is None else KEY + asked.limit_key,
             work if work in self._rules else None,
@@ -165,7 +166,7 @@ class Gates:
         found = (
             key,
             work or _ruled(WORK + record.asked.work_id, ruled),
-            queue or _ruled(QUEUE + record.asked.queue, ruled),
+            queue or _ruled(queue_gate(record.asked.queue), ruled),
         )
         if found == record.gates:
             return False

@@ -46,12 +46,19 @@ class ScheduleTable:
         return [self.rows[schedule_id] for _, _, schedule_id in taken]
 
     def append(self, rows: Sequence[LedgerRow]) -> None:
-        """Write down what was decided; the first row may go on where the newest ends."""
+        """Write down what was decided; the first row may go on where the latest ends."""
         for number, row in enumerate(rows):
             kept = self.ledger.setdefault(row.schedule_id, [])
-            if number == 0 and kept and extends(kept[-1], row):
-                before = kept[-1]
-                count = None if before.count is None or row.count is None else before.count + row.count
-                kept[-1] = replace(before, last=row.last, count=count, at=row.at)
-            else:
+            if number > 0 or not _extended(kept, row):
                 kept.append(row)
+
+
+def _extended(kept: list[LedgerRow], row: LedgerRow) -> bool:
+    """Let the latest of the rows go on, where it can; return whether it does."""
+    place = max(range(len(kept)), key=lambda n: (kept[n].last, n), default=None)
+    if place is None or not extends(kept[place], row):
+        return False
+    before = kept[place]
+    count = None if before.count is None or row.count is None else before.count + row.count
+    kept[place] = replace(before, last=row.last, count=count, at=row.at)
+    return True

@@ -16,7 +16,7 @@ from kokugen.repository.postgres.background import Background
 from kokugen.repository.postgres.failures import explain
 from kokugen.repository.postgres.migration import stored_version
 from kokugen.repository.postgres.session import PINNED, Kind, Session, connect
-from kokugen.repository.transfer import LOG_INDEX, Busy, Row, Shape, encode
+from kokugen.repository.transfer import Busy, Row, Shape, certain_of, encode
 from kokugen.task import NodeInfo
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ class PostgresArchive:
 
     def _same(self, table: str, shape: Shape) -> str:
         """Return the condition that a row of the table is the one of `j`."""
-        certain = shape.key or LOG_INDEX
+        certain = certain_of(table, shape)
         return " AND ".join(
             f"t.{name} {'=' if name in certain else 'IS NOT DISTINCT FROM'}"
             f" {self._value(table, name, shape.columns.index(name))}"

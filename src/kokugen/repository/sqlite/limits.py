@@ -32,6 +32,7 @@ from kokugen.repository.sqlite import tasks
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import EXPIRED_MAX, Scope, encode
+from kokugen.task import AT
 
 _FIRST = "coalesce(limit_key, limit_work, limit_queue)"
 _WAITS = "namespace = :ns AND state = 0 AND hold = 'limit'"
@@ -51,11 +52,13 @@ SLOTS = {
 
 RULES = f"SELECT json_group_array(json_array({', '.join(LimitRule.__struct_fields__)})) FROM limit_rule"
 _ANY_RULE = "SELECT EXISTS (SELECT 1 FROM limit_rule WHERE namespace = ?)"
-_RULED = "(SELECT name FROM limit_rule WHERE namespace = :ns AND name = '{kind}' || task.{column})"
+_RULED = "(SELECT name FROM limit_rule WHERE namespace = :ns AND name = '{kind}' || {owner})"
+BASE_QUEUE = f"substr(queue, 1, instr(queue || '{AT}', '{AT}') - 1)"
+"""The queue alone: where a task names a place to run at, its `queue` ends with that."""
 _GATE = (
     "WITH r AS MATERIALIZED (SELECT value->>0 AS id, value->>1 AS limit_key FROM json_each(:rows)) UPDATE task SET"
-    f" limit_key = '{KEY}' || r.limit_key, limit_work = {_RULED.format(kind=WORK, column='work_id')},"
-    f" limit_queue = {_RULED.format(kind=QUEUE, column='queue')} FROM r WHERE namespace = :ns AND task.id = r.id"
+    f" limit_key = '{KEY}' || r.limit_key, limit_work = {_RULED.format(kind=WORK, owner='work_id')},"
+    f" limit_queue = {_RULED.format(kind=QUEUE, owner=BASE_QUEUE)} FROM r WHERE namespace = :ns AND task.id = r.id"
     " AND state = 0"
 )
 STOP = (
@@ -304,7 +307,7 @@ STOP_OLD = (
 )
 _COLUMNS = {
     WORK: ("limit_work", "work_id"),
-    QUEUE: ("limit_queue", "queue"),
+    QUEUE: ("limit_queue", BASE_QUEUE),
 }
 
 

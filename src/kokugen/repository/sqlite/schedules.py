@@ -82,13 +82,11 @@ _ADD_BODIES = (
     "INSERT OR IGNORE INTO task_param SELECT :ns, value->>0, value->>1 FROM json_each(:rows)"
     " WHERE EXISTS (SELECT 1 FROM task WHERE namespace = :ns AND id = value->>0)"
 )
-_NEWEST = (
-    f"SELECT {_array(LedgerRow)} FROM ledger WHERE namespace = :ns AND schedule_id = :id ORDER BY seq DESC LIMIT 1"
+_LATEST = (
+    f"SELECT json_array(seq, {_array(LedgerRow)}) FROM ledger WHERE namespace = :ns AND schedule_id = :id"
+    ' ORDER BY "last" DESC, seq DESC LIMIT 1'
 )
-_EXTEND = (
-    'UPDATE ledger SET "last" = :last, "count" = "count" + :count, at = :at WHERE seq = ('
-    "SELECT seq FROM ledger WHERE namespace = :ns AND schedule_id = :id ORDER BY seq DESC LIMIT 1)"
-)
+_EXTEND = 'UPDATE ledger SET "last" = :last, "count" = "count" + :count, at = :at WHERE seq = :seq'
 _APPEND = (
     f"INSERT INTO ledger (namespace, {_columns(LedgerRow)}) SELECT :ns, {_values(LedgerRow)} FROM json_each(:rows)"
 )
@@ -150,12 +148,13 @@ def _add(scope: Scope, tasks: Sequence[ScheduledTask]) -> None:
 
 
 def _write_ledger(scope: Scope, schedule_id: str, rows: Sequence[LedgerRow]) -> None:
-    """Append rows; the first may go on where the newest ends."""
-    names: dict[str, Any] = {"ns": scope.namespace, "id": schedule_id}
-    newest = one(scope.db, _NEWEST, names)
-    if newest is not None and extends(msgspec.json.decode(newest, type=LedgerRow), rows[0]):
-        head, rows = rows[0], rows[1:]
-        scope.db.execute(_EXTEND, names | {"last": head.last, "count": head.count, "at": head.at})
+    """Append rows; the first may go on where the latest ends."""
+    found = one(scope.db, _LATEST, {"ns": scope.namespace, "id": schedule_id})
+    if found is not None:
+        seq, latest = msgspec.json.decode(found, type=tuple[int, LedgerRow])
+        if extends(latest, rows[0]):
+            head, rows = rows[0], rows[1:]
+            scope.db.execute(_EXTEND, {"last": head.last, "count": head.count, "at": head.at, "seq": seq})
     if rows:
         scope.db.execute(_APPEND, {"ns": scope.namespace, "rows": encode(rows)})
 

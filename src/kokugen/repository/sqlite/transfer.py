@@ -11,7 +11,7 @@ import msgspec
 from kokugen.repository.sqlite.connection import connect, explain, one, schema_version
 from kokugen.repository.sqlite.library import FAULTS, Library
 from kokugen.repository.sqlite.tasks import BODY_MAX
-from kokugen.repository.transfer import LOG_INDEX, Busy, Row, Shape, encode
+from kokugen.repository.transfer import Busy, Row, Shape, certain_of, encode
 from kokugen.task import NodeInfo
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def add_sql(table: str, shape: Shape) -> str:
     """Return the statement that adds the rows that are not there."""
     values = ", ".join(_value(table, name, f"j.value->>{n}") for n, name in enumerate(shape.columns))
     columns = ", ".join(shape.columns)
-    where = "true" if shape.key else f"NOT EXISTS (SELECT 1 FROM {table} t WHERE {_same(shape)})"
+    where = "true" if shape.key else f"NOT EXISTS (SELECT 1 FROM {table} t WHERE {_same(table, shape)})"
     source = f"SELECT {values} FROM json_each(:rows) j WHERE {where}"
     return f"INSERT INTO {table} ({columns}) {source} ON CONFLICT DO NOTHING"
 
@@ -109,7 +109,7 @@ def add_sql(table: str, shape: Shape) -> str:
 def find_sql(table: str, shape: Shape) -> str:
     """Return the query for the rows that have the keys of these."""
     found = f"json_group_array(json({_row(table, shape)}))"
-    return f"SELECT {found} FROM json_each(:rows) j CROSS JOIN {table} t ON {_same(shape)}"
+    return f"SELECT {found} FROM json_each(:rows) j CROSS JOIN {table} t ON {_same(table, shape)}"
 
 
 def _shape(columns: list[tuple[str, int]]) -> Shape:
@@ -134,9 +134,9 @@ def _value(table: str, name: str, value: str) -> str:
     return f"iif(length({value}) > {BODY_MAX}, NULL, {value})" if table == "task" and name in BODIES else value
 
 
-def _same(shape: Shape) -> str:
+def _same(table: str, shape: Shape) -> str:
     """Return the condition that a row of the table is the one of `j`."""
-    certain = shape.key or LOG_INDEX
+    certain = certain_of(table, shape)
     return " AND ".join(
         f"t.{name} {'=' if name in certain else 'IS'} j.value->>{shape.columns.index(name)}"
         for name in shape.key or shape.columns

@@ -45,9 +45,8 @@ CREATE TABLE ledger (
   CHECK (first <= last)
 );
 
-CREATE INDEX ledger_schedule ON ledger (namespace, schedule_id, last);
-CREATE INDEX ledger_newest ON ledger (namespace, schedule_id, seq);
 CREATE INDEX ledger_old ON ledger (namespace, last);
+CREATE INDEX ledger_schedule ON ledger (namespace, schedule_id, last);
 
 CREATE TABLE occurrence_end (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -61,8 +60,8 @@ CREATE TABLE occurrence_end (
   error text
 );
 
-CREATE INDEX occurrence_end_schedule ON occurrence_end (namespace, schedule_id, nominal);
 CREATE INDEX occurrence_end_old ON occurrence_end (namespace, nominal);
+CREATE INDEX occurrence_end_schedule ON occurrence_end (namespace, schedule_id, nominal);
 
 CREATE TABLE schedule_audit (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -78,6 +77,7 @@ CREATE TABLE schedule_audit (
 );
 
 CREATE INDEX schedule_audit_name ON schedule_audit (namespace, name, seq);
+CREATE INDEX schedule_audit_schedule ON schedule_audit (namespace, schedule_id, at);
 
 ALTER TABLE task
   ADD COLUMN schedule_id text COLLATE "C",
@@ -191,20 +191,21 @@ BEGIN
   RETURN changed + more;
 END $$;
 
--- Appends to a ledger; the first row may go on where the newest ends.
+-- Appends to a ledger; the first row may go on where the latest ends.
 CREATE FUNCTION write_ledger(ns text, of text, entries jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-  newest ledger%ROWTYPE;
+  latest ledger%ROWTYPE;
   head jsonb := entries->0;
   behind integer := 0;
 BEGIN
-  SELECT * INTO newest FROM ledger l WHERE l.namespace = ns AND l.schedule_id = of ORDER BY l.seq DESC LIMIT 1;
-  IF FOUND AND newest.gen = (head->>1)::integer AND newest.reason = head->>5
-     AND newest.stand_in IS NOT DISTINCT FROM (head->>6)::bigint AND newest.detail IS NOT DISTINCT FROM head->>7
-     AND newest.last < (head->>2)::bigint AND newest.reason <> 'triggered' THEN
+  SELECT * INTO latest FROM ledger l WHERE l.namespace = ns AND l.schedule_id = of
+   ORDER BY l.last DESC, l.seq DESC LIMIT 1;
+  IF FOUND AND latest.gen = (head->>1)::integer AND latest.reason = head->>5
+     AND latest.stand_in IS NOT DISTINCT FROM (head->>6)::bigint AND latest.detail IS NOT DISTINCT FROM head->>7
+     AND latest.last < (head->>2)::bigint AND latest.reason <> 'triggered' THEN
     UPDATE ledger l SET last = (head->>3)::bigint, count = l.count + (head->>4)::bigint, at = (head->>8)::bigint
-     WHERE l.seq = newest.seq;
+     WHERE l.seq = latest.seq;
     behind := 1;
   END IF;
   INSERT INTO ledger (namespace, schedule_id, gen, first, last, count, reason, stand_in, detail, at)

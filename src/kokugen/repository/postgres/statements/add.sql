@@ -17,7 +17,7 @@ WITH clock AS MATERIALIZED (
     FROM jsonb_array_elements(:rows::jsonb) AS j, clock, rules
    CROSS JOIN LATERAL (
      SELECT 'key:' || (j->>16) AS key, CASE WHEN 'work:' || (j->>1) = ANY (rules.names) THEN 'work:' || (j->>1) END AS work,
-            CASE WHEN 'queue:' || (j->>5) = ANY (rules.names) THEN 'queue:' || (j->>5) END AS queue) AS gate
+            CASE WHEN kokugen.queue_gate(j->>5) = ANY (rules.names) THEN kokugen.queue_gate(j->>5) END AS queue) AS gate
   ON CONFLICT DO NOTHING
   RETURNING id, gate
 )

@@ -5,7 +5,7 @@ WITH rule AS MATERIALIZED (
   SELECT t.ctid, t.state, t.hold, t.limit_key, t.gate, w.name AS work, q.name AS queue
     FROM kokugen.task t
     LEFT JOIN rule w ON w.name = 'work:' || t.work_id
-    LEFT JOIN rule q ON q.name = 'queue:' || t.queue
+    LEFT JOIN rule q ON q.name = kokugen.queue_gate(t.queue)
    WHERE t.namespace = :ns::text AND t.state IN (0, 1)
      AND (w.name IS NOT NULL AND t.limit_work IS NULL OR q.name IS NOT NULL AND t.limit_queue IS NULL)
    ORDER BY t.id FOR UPDATE OF t

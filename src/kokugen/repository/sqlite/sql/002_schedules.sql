@@ -46,7 +46,6 @@ CREATE TABLE ledger (
 ) STRICT;
 
 CREATE INDEX ledger_schedule ON ledger (namespace, schedule_id, "last");
-CREATE INDEX ledger_newest ON ledger (namespace, schedule_id, seq);
 CREATE INDEX ledger_old ON ledger (namespace, "last");
 
 CREATE TABLE occurrence_end (
@@ -78,6 +77,7 @@ CREATE TABLE schedule_audit (
 ) STRICT;
 
 CREATE INDEX schedule_audit_name ON schedule_audit (namespace, name, seq);
+CREATE INDEX schedule_audit_schedule ON schedule_audit (namespace, schedule_id, at);
 
 ALTER TABLE task ADD COLUMN schedule_id TEXT;
 ALTER TABLE task ADD COLUMN nominal INTEGER;

@@ -50,6 +50,10 @@ WHEN (NEW.state = 0 AND coalesce(NEW.limit_key, NEW.limit_work, NEW.limit_queue)
      AND NEW.gate IS DISTINCT FROM ''))
 EXECUTE FUNCTION stop_at_first_gate();
 
+-- The gate of a queue; where a task names a place to run at, its queue ends with that (see `kokugen.task.AT`).
+CREATE FUNCTION queue_gate(queue text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$ SELECT 'queue:' || split_part(queue, '@', 1) $$;
+
 -- Has new tasks of a schedule stop at their gates; they are arrays, as `change_schedule` has them.
 CREATE FUNCTION stop_at_gates(ns text, tasks jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -59,11 +63,11 @@ BEGIN
   UPDATE task t
      SET limit_key = 'key:' || (j->>16),
          limit_work = CASE WHEN 'work:' || t.work_id = ANY (rules) THEN 'work:' || t.work_id END,
-         limit_queue = CASE WHEN 'queue:' || t.queue = ANY (rules) THEN 'queue:' || t.queue END,
+         limit_queue = CASE WHEN queue_gate(t.queue) = ANY (rules) THEN queue_gate(t.queue) END,
          gate = '', hold = coalesce(t.hold, 'limit')
     FROM jsonb_array_elements(tasks) AS j
    WHERE t.namespace = ns AND t.id = j->>0 AND t.state = 0
-     AND (j->>16 IS NOT NULL OR 'work:' || t.work_id = ANY (rules) OR 'queue:' || t.queue = ANY (rules));
+     AND (j->>16 IS NOT NULL OR 'work:' || t.work_id = ANY (rules) OR queue_gate(t.queue) = ANY (rules));
 END $$;
 
 -- How many have a slot of a gate, and how many of them were not claimed yet.

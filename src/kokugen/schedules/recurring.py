@@ -1,16 +1,15 @@
-"""The part of both faces that is about schedules: `Recurring` blocks on the store's answers, `AsyncRecurring` awaits.
+"""The part of the faces that is about schedules: `Asking` is what both ask, and `Recurring` blocks on the answers.
 
-It decides nothing: `kokugen.agenda` has the parts.
+It decides nothing: `kokugen.schedules.agenda` has the parts. `AsyncRecurring` is next door.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from kokugen.acceptance import check_time, check_work
-from kokugen.agenda import Agenda, When
 from kokugen.errors import OptionError
 from kokugen.front import Front
 from kokugen.options import OptionChanges
@@ -24,6 +23,8 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
+from kokugen.schedules.agenda import Agenda
+from kokugen.schedules.drafts import When
 from kokugen.task import TaskParam
 
 P = ParamSpec("P")
@@ -42,7 +43,7 @@ class EveryDecorator(Protocol):
         ...
 
 
-class _Asking:
+class Asking:
     """What both ask. Each method returns a reply."""
 
     _front: Front[Any]
@@ -59,7 +60,7 @@ class _Asking:
         def declare(fn: Callable[P, R]) -> Work[P, R]:
             work: Any = fn if isinstance(fn, Work) else self._declared(fn)
             bound = work.options(**options)
-            self._agenda.declare(when, bound, bound.declared, (), {})
+            self._agenda.declarations.add(when, bound, bound.declared, (), {})
             return cast("Work[P, R]", work)
 
         return declare
@@ -72,13 +73,13 @@ class _Asking:
 
     def _every(self, when: When, work: Any, args: Any, kwargs: Any) -> Reply[ScheduleInfo]:
         known: Any = check_work(work)
-        draft = self._agenda.draft(when, known, known.declared, args, kwargs)
+        draft = self._agenda.drafts.of_work(when, known, known.declared, args, kwargs)
         return self._agenda.put(draft, counts_on=isinstance(when, timedelta)).then(
             lambda put: self._agenda.info(put.row)
         )
 
     def _put(self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None) -> Reply[ScheduleInfo]:
-        draft = self._agenda.plain_draft(when, param, options)
+        draft = self._agenda.drafts.of_param(when, param, options)
         put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by)
         return put.then(lambda done: self._agenda.info(done.row))
 
@@ -86,7 +87,7 @@ class _Asking:
         self, name: str, when: When, start: datetime, end: datetime, limit: int
     ) -> Reply[tuple[list[Upcoming], list[Upcoming]]]:
         def compare(row: ScheduleRow) -> tuple[list[Upcoming], list[Upcoming]]:
-            after = self._agenda.sketch(row, self._agenda.edited(Draft.of(row), when, {}))
+            after = self._agenda.sketch(row, self._agenda.drafts.edited(Draft.of(row), when, {}))
             found = (self._agenda.preview([one], start, end, limit) for one in (row, after))
             return next(found), next(found)
 
@@ -96,7 +97,7 @@ class _Asking:
         self, name: str, when: When | None, edition: int | None, by: str | None, why: str | None, changes: Any
     ) -> Reply[ScheduleInfo]:
         def edit(row: ScheduleRow) -> Reply[ScheduleRow]:
-            draft = self._agenda.edited(Draft.of(row), when, changes)
+            draft = self._agenda.drafts.edited(Draft.of(row), when, changes)
             return self._agenda.book.edit(draft, rev=edition, by=by, why=why)
 
         return self._told(self._agenda.book.get(name).and_then(edit))
@@ -117,7 +118,7 @@ class _Asking:
         return self._told(self._agenda.book.pause(name, until=until_us, by=by, why=note))
 
 
-class Recurring(_Asking):
+class Recurring(Asking):
     """The schedules of a `Scheduler`."""
 
     def _await(self, reply: Reply[T], what: str) -> T:
@@ -233,114 +234,3 @@ class Recurring(_Asking):
     def why(self, name: str) -> str:
         """Say in plain words why a schedule runs now, or does not."""
         return self._await(self._agenda.why(name), "reading")
-
-
-class AsyncRecurring(_Asking):
-    """The schedules of an `AsyncScheduler`: as `Recurring`, with `await`."""
-
-    async def _ask(self, ask: Callable[[], Reply[T]]) -> T:
-        raise NotImplementedError
-
-    @overload
-    def every(
-        self, when: When, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, ScheduleInfo]: ...
-    @overload
-    def every(self, when: When, /, **options: Unpack[OptionChanges]) -> EveryDecorator: ...
-    def every(self, when: When, work: Any = None, /, *args: Any, **kwargs: Any) -> Any:
-        """As `Scheduler.every`; what it returns is awaited, unless it declares."""
-        if work is None:
-            return self._declaration(when, kwargs)
-        return self._ask(lambda: self._every(when, work, args, kwargs))
-
-    async def put_schedule(
-        self, when: When, param: TaskParam, options: ScheduleOptions, *, by: str | None = None
-    ) -> ScheduleInfo:
-        """As `Scheduler.put_schedule`."""
-        return await self._ask(lambda: self._put(when, param, options, by))
-
-    async def schedule_of(self, name: str) -> ScheduleInfo:
-        """As `Scheduler.schedule_of`."""
-        return await self._ask(lambda: self._told(self._agenda.book.get(name)))
-
-    async def schedules(self, *, owner: str | None = None, paused: bool | None = None) -> list[ScheduleInfo]:
-        """As `Scheduler.schedules`."""
-        found: list[ScheduleInfo] = []
-        query = ScheduleQuery(owner=owner, paused=paused, limit=PAGE)
-        while rows := await self._page(query):
-            found += self._agenda.readable(rows)
-            query = ScheduleQuery(owner=owner, paused=paused, limit=PAGE, after=rows[-1].name)
-        return found
-
-    async def _page(self, query: ScheduleQuery) -> list[ScheduleRow]:
-        return await self._ask(lambda: self._agenda.book.rows(query))
-
-    async def edit(
-        self,
-        name: str,
-        when: When | None = None,
-        *,
-        edition: int | None = None,
-        by: str | None = None,
-        why: str | None = None,
-        **changes: Any,
-    ) -> ScheduleInfo:
-        """As `Scheduler.edit`."""
-        return await self._ask(lambda: self._edit(name, when, edition, by, why, changes))
-
-    async def pause(
-        self, name: str, *, until: datetime | None = None, note: str | None = None, by: str | None = None
-    ) -> ScheduleInfo:
-        """As `Scheduler.pause`."""
-        return await self._ask(lambda: self._pause(name, until, note, by))
-
-    async def resume(self, name: str, *, by: str | None = None) -> ScheduleInfo:
-        """As `Scheduler.resume`."""
-        return await self._ask(lambda: self._told(self._agenda.book.resume(name, by=by)))
-
-    async def trigger(self, name: str, *, by: str | None = None, why: str | None = None) -> str:
-        """As `Scheduler.trigger`."""
-        return await self._ask(lambda: self._agenda.book.trigger(name, by=by, why=why))
-
-    async def backfill(
-        self, name: str, start: datetime, end: datetime, *, by: str | None = None, why: str | None = None
-    ) -> list[str]:
-        """As `Scheduler.backfill`."""
-        return await self._ask(lambda: self._backfill(name, start, end, by, why))
-
-    async def remove(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
-        """As `Scheduler.remove`."""
-        return await self._ask(lambda: self._told(self._agenda.book.remove(name, by=by, why=why)))
-
-    async def rollback(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
-        """As `Scheduler.rollback`."""
-        return await self._ask(lambda: self._told(self._agenda.book.rollback(name, by=by, why=why)))
-
-    async def occurrences(
-        self, name: str, since: datetime | None = None, until: datetime | None = None
-    ) -> list[Occurrence]:
-        """As `Scheduler.occurrences`."""
-        return await self._ask(lambda: self._occurrences(name, since, until))
-
-    async def preview(self, start: datetime, end: datetime, *, limit: int = 1000) -> list[Upcoming]:
-        """As `Scheduler.preview`."""
-        found: list[ScheduleRow] = []
-        query = ScheduleQuery(limit=PAGE)
-        while rows := await self._page(query):
-            found += rows
-            query = ScheduleQuery(limit=PAGE, after=rows[-1].name)
-        return self._agenda.preview(found, start, end, limit)
-
-    async def preview_edit(
-        self, name: str, when: When, start: datetime, end: datetime, *, limit: int = 1000
-    ) -> tuple[list[Upcoming], list[Upcoming]]:
-        """As `Scheduler.preview_edit`."""
-        return await self._ask(lambda: self._preview_edit(name, when, start, end, limit))
-
-    async def schedule_audit(self, name: str, limit: int = 100) -> list[AuditRow]:
-        """As `Scheduler.schedule_audit`."""
-        return await self._ask(lambda: self._agenda.book.audit(name, limit))
-
-    async def why(self, name: str) -> str:
-        """As `Scheduler.why`."""
-        return await self._ask(lambda: self._agenda.why(name))

@@ -1,0 +1,164 @@
+"""The schedules of a scheduler: asked about and changed in the store, and turned into tasks.
+
+`Front` has one; the faces ask its drafts, its declarations and its book, and the engine runs its service.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from kokugen.clock import SECOND_US
+from kokugen.engine.engine import Engine
+from kokugen.errors import KokugenError, OptionError
+from kokugen.parts import Parts
+from kokugen.recurrence.book import Book, Put
+from kokugen.recurrence.definitions import Definitions
+from kokugen.recurrence.edits import Draft
+from kokugen.recurrence.edits import row_of as row_of_draft
+from kokugen.recurrence.info import ScheduleInfo, info_of
+from kokugen.recurrence.materialiser import Materialiser
+from kokugen.recurrence.occurrences import Occurrence, occurrences_of
+from kokugen.recurrence.policy import Policy
+from kokugen.recurrence.preview import Upcoming, preview
+from kokugen.recurrence.why import why_text
+from kokugen.reply import Reply
+from kokugen.repository.protocol import ScheduleRepository
+from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
+from kokugen.schedules.declarations import Declarations
+from kokugen.schedules.drafts import Drafts, counting_on
+
+logger = logging.getLogger("kokugen")
+
+WHY_US = 7 * 86_400 * SECOND_US
+"""How far around now it looks to say why."""
+
+
+class Agenda:
+    """Of one scheduler. Nothing of it touches the store before it is asked."""
+
+    def __init__(self, parts: Parts, engine: Callable[[], Engine | None], handle: Callable[[], object]) -> None:
+        self.drafts = Drafts(parts, handle)
+        self.declarations = Declarations(self.drafts, self.put)
+        self._parts = parts
+        self._engine = engine
+        self._definitions = Definitions()
+        self.add_calendar = self._definitions.add_calendar
+        self._materialiser: Materialiser | None = None
+
+    # -- The store
+
+    @property
+    def repository(self) -> ScheduleRepository:
+        """Return the store. Raises OptionError for one that keeps no schedules."""
+        repository = self._parts.repository
+        if not isinstance(repository, ScheduleRepository):
+            raise OptionError(f"{repository.url} keeps no schedules: use one of kokugen's own repositories")
+        return repository
+
+    @property
+    def book(self) -> Book:
+        """Return what changes and reads the store's schedules."""
+        return Book(self.repository, self._definitions, clock=self._parts.clock, ids=self._parts.ids, told=self._tell)
+
+    def put(self, draft: Draft, *, counts_on: bool = False, by: str | None = None) -> Reply[Put]:
+        """Put a schedule into the store; a bare period `counts_on` from when it was first put there."""
+        if not counts_on or msgspec.json.decode(draft.policy, type=Policy).start_us is not None:
+            return self.book.put(draft, by=by)
+        found = self.book.rows(ScheduleQuery(names=(draft.name,)))
+        return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by))
+
+    def readable(self, rows: list[ScheduleRow]) -> list[ScheduleInfo]:
+        """Return what is known of schedules; those that cannot be read here are left out, and logged."""
+        infos = []
+        for row in rows:
+            try:
+                infos.append(self.info(row))
+            except KokugenError as error:
+                logger.warning("the schedule %r cannot be read here: %s", row.name, error)
+        return infos
+
+    def info(self, row: ScheduleRow) -> ScheduleInfo:
+        """Return what is known of a schedule."""
+        return info_of(row, self._definitions.of(row))
+
+    def occurrences(self, name: str, first: int, last: int) -> Reply[list[Occurrence]]:
+        """Return what became of a schedule's times. Raises NoScheduleError."""
+
+        def tell(row: ScheduleRow) -> Reply[list[Occurrence]]:
+            trigger = self._definitions.of(row).trigger
+            return self.book.ledger(row.id, first, last).then(lambda found: occurrences_of(row, trigger, found))
+
+        return self.book.get(name).and_then(tell)
+
+    def preview(self, rows: list[ScheduleRow], start: datetime, end: datetime, limit: int) -> list[Upcoming]:
+        """Return what schedules will make between two instants; those that cannot be read here are left out."""
+        readable = {info.name for info in self.readable(rows)}
+        known = [(row, self._definitions.of(row)) for row in rows if row.name in readable]
+        return preview(known, start, end, limit)
+
+    def sketch(self, row: ScheduleRow | None, draft: Draft) -> ScheduleRow:
+        """Return the row that a draft would become, now; `row` is the one of its name that is there."""
+        now = self._parts.clock.wall_us()
+        new = row_of_draft("", draft, now)
+        return (
+            new if row is None else replace(new, runs=row.runs, paused_at=row.paused_at, paused_until=row.paused_until)
+        )
+
+    def why(self, name: str) -> Reply[str]:
+        """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
+        now = self._parts.clock.wall_us()
+
+        def tell(row: ScheduleRow) -> Reply[str]:
+            found = self.book.ledger(row.id, now - WHY_US, now + WHY_US)
+            definition = self._definitions.of(row)
+            return found.then(lambda ledger: why_text(row, definition, ledger, now))
+
+        return self.book.get(name).and_then(tell)
+
+    # -- Running
+
+    def services(self) -> list[Service]:
+        """Return what an engine runs beside itself."""
+        repository = self._parts.repository
+        if not isinstance(repository, ScheduleRepository):
+            return []
+        self._materialiser = Materialiser(
+            repository,
+            self._definitions,
+            clock=self._parts.clock,
+            random=self._parts.random,
+            settings=self._parts.settings,
+            wake_claims=self._wake_claims,
+        )
+        return [Service(self.declarations.put, self._materialiser)]
+
+    def _tell(self) -> None:
+        if self._materialiser is not None:
+            self._materialiser.hint()
+
+    def _wake_claims(self, due_us: int) -> None:
+        engine = self._engine()
+        if engine is not None:
+            engine.hint(due_us)
+
+
+class Service:
+    """What an engine runs beside itself: first `before`, once, then `materialiser`."""
+
+    def __init__(self, before: Callable[[], Coroutine[Any, Any, None]], materialiser: Materialiser) -> None:
+        self._before = before
+        self._materialiser = materialiser
+
+    async def prepare(self) -> None:
+        """Do nothing: claims need not wait for it."""
+
+    async def run(self) -> None:
+        """Go on until it is cancelled."""
+        await self._before()
+        await self._materialiser.run()
