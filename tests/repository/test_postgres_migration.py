@@ -43,7 +43,7 @@ def test_a_store_tells_its_version_and_one_that_is_not_there_is_not_made_by_a_lo
     repository = PostgresRepository(url)
     repository.open()
     repository.close()
-    assert stored_version(url) == 2
+    assert stored_version(url) == 3
 
 
 def test_two_schemas_of_one_database_are_two_stores(postgres: str, tmp_path: Path) -> None:
