@@ -109,6 +109,7 @@ class Front(Generic[H]):
             task_storage.durable = self.runner
         self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None))
         self._limits = Declared(self.parts.works, check_queue_limits(queue_limits or {}))
+        self._doorkeeper: Doorkeeper | None = None
         self.runner.services = self._services
         self._handle = handle
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
@@ -119,7 +120,14 @@ class Front(Generic[H]):
         repository, parts = self.parts.repository, self.parts
         services: list[Service] = [*self.agenda.services()]
         if isinstance(repository, LimitRepository):
-            services.append(Doorkeeper(repository, self._limits, clock=parts.clock, settings=parts.settings))
+            self._doorkeeper = Doorkeeper(
+                repository,
+                self._limits,
+                listen=parts.repository.listen,
+                clock=parts.clock,
+                settings=parts.settings,
+            )
+            services.append(self._doorkeeper)
         return services
 
     # -- Accepting tasks
@@ -182,14 +190,22 @@ class Front(Generic[H]):
         return self.parts.repository.add([row]).on((row.id,)).and_then(wait_again)
 
     def _add(self, row: NewTask, request: ScheduleRequest) -> Reply[H]:
+        if row.limit_key is not None:
+            self._expect_limits()
         added = self.parts.repository.add([row]).on((row.id,))
         if request.options.id is None:  # an id made here can only be there from the same call, asked for twice
             return added.then(lambda answers: self.to_handle(row, answers[0]))
         return added.and_then(lambda answers: self._handles([row], answers)).then(lambda handles: handles[0])
 
     def _add_batch(self, rows: list[NewTask]) -> Reply[list[H]]:
+        if any(row.limit_key is not None for row in rows):
+            self._expect_limits()
         added = self.parts.repository.add(rows).on(tuple(row.id for row in rows))
         return added.and_then(lambda answers: self._handles(rows, answers))
+
+    def _expect_limits(self) -> None:
+        if self._doorkeeper is not None:
+            self._doorkeeper.expect()
 
     def _handles(self, rows: Sequence[NewTask], answers: Sequence[Added]) -> Reply[list[H]]:
         """Return the handles of tasks; those of ids that existed tell what the store has, if it can be read."""

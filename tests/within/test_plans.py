@@ -24,10 +24,10 @@ SELECT 'default', 'id-' || n, 1, 1, 'retry', 1 FROM generate_series(1, {tasks}) 
 UPDATE {schema}.task SET state = 1, claim = 'c', owner = 'o' WHERE id = 'id-77';
 """
 FAILED = ["id-77", "c", 4, "failed", None, 0, 1, None, None, "an error", None]
-NEW = ["new", "w", 1, 1, "{}", "default", -1, 0, 1, 3, None, None, None, None, None, None]
+NEW = ["new", "w", 1, 1, "{}", "default", -1, 0, 1, 3, *[None] * 7]
 COMMON: dict[str, Any] = {"ns": "default", "now": None}
 ASKED: dict[str, dict[str, Any]] = {
-    "add": {"rows": json.dumps([NEW])},
+    "add": {"rows": json.dumps([NEW]), "line_up": 0},
     "holders": {"rows": json.dumps([["id-77", "a key"]])},
     "finish": {"rows": json.dumps([FAILED]), "kept": 100},
     "lock": {"id": "id-77"},

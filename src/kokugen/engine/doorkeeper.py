@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from kokugen.clock import SECOND_US, Clock
@@ -56,16 +56,37 @@ class Doorkeeper:
         repository: LimitRepository,
         declared: Declared,
         *,
+        listen: Callable[[Callable[[int], object]], Callable[[], None]],
         clock: Clock,
         settings: Settings,
     ) -> None:
         self._repository = repository
         self._declared = declared
+        self._listen = listen
         self._clock = clock
         self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+        self._looks_at_us = 0
+        self._in_use = False
         self._known: dict[str, Limit | None] = {}
         self._token_us: int | None = None
         self._sweeps_at_s = 0.0
+
+    # -- From any thread
+
+    def expect(self) -> None:
+        """Take note that limits are in use: from now on it listens to what comes, not only to the poll."""
+        self._in_use = True
+
+    def hint(self, due_us: int) -> None:
+        """Take note that a task due then may have come, or waits again."""
+        loop = self._loop
+        if self._in_use and 0 <= due_us < self._looks_at_us and loop is not None and not loop.is_closed():
+            self._looks_at_us = due_us
+            loop.call_soon_threadsafe(self._news.set)
+
+    # -- On the loop
 
     async def prepare(self) -> None:
         """Declare the limits, before anything is claimed. Raises RepositoryError."""
@@ -73,15 +94,40 @@ class Doorkeeper:
 
     async def run(self) -> None:
         """Go on until it is cancelled; a store that does not answer is tried again."""
+        self._loop = asyncio.get_running_loop()
+        leave = self._listen(self.hint)
         backoff_s = 0.0
-        while True:
+        try:
+            while True:
+                self._news.clear()
+                try:
+                    wait_s = await self.look()
+                    backoff_s = 0.0
+                except RepositoryError as error:
+                    wait_s = backoff_s = min(BACKOFF_MAX_S, max(BACKOFF_S, backoff_s * 2))
+                    logger.warning("cannot look after limits, trying again in %.1f s: %s", backoff_s, error)
+                await self._pause(wait_s)
+        finally:
+            leave()
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait so long, or until what came is to be looked at."""
+        end_s = self._loop_time() + wait_s
+        self._looks_at_us = self._clock.wall_us() + round(wait_s * SECOND_US) + AHEAD_US
+        await asyncio.sleep(PAUSE_MIN_S)
+        while (left_s := end_s - self._loop_time()) > 0:
             try:
-                wait_s = await self.look()
-                backoff_s = 0.0
-            except RepositoryError as error:
-                wait_s = backoff_s = min(BACKOFF_MAX_S, max(BACKOFF_S, backoff_s * 2))
-                logger.warning("cannot look after limits, trying again in %.1f s: %s", backoff_s, error)
-            await asyncio.sleep(wait_s)
+                async with asyncio.timeout(left_s):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+            self._news.clear()
+            sooner_s = (self._looks_at_us - AHEAD_US - self._clock.wall_us()) / SECOND_US
+            end_s = min(end_s, self._loop_time() + sooner_s)
+
+    @staticmethod
+    def _loop_time() -> float:
+        return asyncio.get_running_loop().time()
 
     async def look(self) -> float:
         """Let through who may pass now; return for how many seconds nothing is to do, at most the poll."""
@@ -90,6 +136,7 @@ class Doorkeeper:
         until = now + AHEAD_US
         asked = self._repository.admit(until, everywhere=self._looks_everywhere(until))
         answer = await self._answered(asked, "letting tasks pass their limits")
+        self._in_use = self._in_use or answer.admitted > 0 or answer.next_due is not None
         if answer.token_us is not None:
             self._token_us = min(answer.token_us, self._token_us or answer.token_us)
         waited_for = [at for at in (self._token_us, answer.next_due) if at is not None]
@@ -110,6 +157,7 @@ class Doorkeeper:
         new = {name: limit for name, limit in limits.items() if name not in self._known or self._known[name] != limit}
         if not new:
             return
+        self._in_use = self._in_use or any(new.values())
         rules = [_rule(name, limit) for name, limit in new.items() if limit is not None]
         await self._answered(self._repository.declare_limits(list(new), rules), "declaring limits")
         self._known |= new

@@ -32,6 +32,7 @@ class Candidate(Struct, Generic[K], frozen=True, array_like=True, gc=False):
     work_id: str
     work: str | None
     queue: str | None
+    due_at: int
 
 
 class Passage(Struct, Generic[K], frozen=True):
@@ -63,7 +64,7 @@ def decide(
         if rule is not None and rule.at_once is not None and taken >= rule.at_once:
             break
         if rule is not None and rule.interval_us is not None:
-            after = max(spent or 0, now) + rule.interval_us
+            after = max(spent or 0, now, candidate.due_at) + rule.interval_us
             comes = max(now, after - rule.burst * rule.interval_us)
             if idle >= rule.burst + (until - now) // rule.interval_us:  # they were let go, and wait for a worker
                 token = now + rule.interval_us

@@ -143,7 +143,7 @@ class Gates:
         for task_id in self._waiting.take(lanes):
             record = self._records[task_id]
             looked_at.append(record)
-            yield Candidate(record.id, record.asked.work_id, record.gates[1], record.gates[2])
+            yield Candidate(record.id, record.asked.work_id, record.gates[1], record.gates[2], record.due_at)
 
     def _rule(self, gate: str, task: Candidate[str]) -> LimitRule | None:
         if gate.startswith(KEY):

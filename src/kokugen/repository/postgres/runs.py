@@ -52,7 +52,7 @@ async def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished | Reposi
         left = {key: row for key, row in left.items() if fates[key] == Fate.UNDER_WAY}
         if not left:
             break
-    if waiting:
+    if waiting or any(row.state == TaskState.INITIALIZED for row in rows):  # these have to line up again
         await admit_after(scope, [row.id for row in rows])
     return [_finished(fates[row.id, row.claim]) for row in rows]
 

@@ -120,7 +120,7 @@ def counted_sql(kind: str, *, rated: bool) -> str:
     return f"SELECT json_group_array(json_array(g.value, ({slots}), {idle}, {spent})) FROM json_each(:gates) g"
 
 
-_CANDIDATE = ("rowid", "work_id", "limit_work", "limit_queue")
+_CANDIDATE = ("rowid", "work_id", "limit_work", "limit_queue", "due_at")
 
 
 def _line_sql() -> str:

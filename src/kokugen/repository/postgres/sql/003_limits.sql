@@ -70,6 +70,13 @@ BEGIN
      AND (j->>16 IS NOT NULL OR 'work:' || t.work_id = ANY (rules) OR queue_gate(t.queue) = ANY (rules));
 END $$;
 
+-- Whether any task waits in line at a gate: one probe of an index, also on a connection of a user's.
+CREATE FUNCTION is_anyone_in_line(ns text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM task t WHERE t.namespace = ns AND t.state = 0 AND t.hold = 'limit' AND t.gate <> '');
+END $$;
+
 -- How many have a slot of a gate, and how many of them were not claimed yet.
 CREATE FUNCTION gate_slots(ns text, of text, OUT taken bigint, OUT idle bigint)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
@@ -123,7 +130,7 @@ BEGIN
   END IF;
   SELECT b.spent_until INTO spent FROM limit_bucket b WHERE b.namespace = ns AND b.name = of;
   FOR one IN
-    SELECT t.id, t.work_id, t.limit_work, t.limit_queue FROM task t
+    SELECT t.id, t.work_id, t.limit_work, t.limit_queue, t.due_at FROM task t
      WHERE t.namespace = ns AND t.gate = of AND t.state = 0 AND t.hold = 'limit' AND t.gate <> ''
      ORDER BY t.rank, t.due_at, t.id LIMIT room FOR UPDATE SKIP LOCKED
   LOOP
@@ -135,7 +142,7 @@ BEGIN
     END IF;
     EXIT WHEN taken >= rule.at_once;
     IF rule.interval_us IS NOT NULL THEN
-      after := greatest(coalesce(spent, 0), now_us) + rule.interval_us;
+      after := greatest(coalesce(spent, 0), now_us, one.due_at) + rule.interval_us;
       start := greatest(now_us, after - rule.burst * rule.interval_us);
       IF idle >= rule.burst + (until_us - now_us) / rule.interval_us THEN
         token := now_us + rule.interval_us;

@@ -1,4 +1,5 @@
--- T1. Adds what collides with nothing, and answers with the ids that were added where those are not all.
+-- T1. Adds what collides with nothing, and answers with the ids that were added where those are not all, and whether any has
+-- limits: it stops at its first gate, in line there where it is due by now and `line_up`.
 WITH clock AS MATERIALIZED (
   SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
 ), rules AS MATERIALIZED (
@@ -11,7 +12,7 @@ WITH clock AS MATERIALIZED (
   SELECT :ns::text, j->>0, j->>1, (j->>2)::bigint, (j->>3)::bigint, j->>4, j->>5, (j->>6)::smallint,
          (j->>7)::smallint, (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer,
          (j->>10)::bigint, j->>11, j->>12, j->>13, j->>14, j->>15, gate.key, gate.work, gate.queue,
-         CASE WHEN (j->>2)::bigint <= clock.now + 50000 THEN coalesce(gate.key, gate.work, gate.queue)
+         CASE WHEN (j->>2)::bigint <= clock.now + :line_up::bigint THEN coalesce(gate.key, gate.work, gate.queue)
               WHEN coalesce(gate.key, gate.work, gate.queue) IS NOT NULL THEN '' END,
          CASE WHEN coalesce(gate.key, gate.work, gate.queue) IS NOT NULL THEN 'limit' END, clock.now, clock.now
     FROM jsonb_array_elements(:rows::jsonb) AS j, clock, rules

@@ -1,4 +1,5 @@
--- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written.
+-- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written, and
+-- whether anyone stands in line for a limit.
 -- Rows that someone holds locked are skipped, never waited for: the caller looks at them again.
 WITH clock AS MATERIALIZED (
   SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
@@ -50,9 +51,5 @@ WITH clock AS MATERIALIZED (
       WHERE m.told))
 )
 SELECT count(*),
-       EXISTS (SELECT FROM kokugen.task t
-                WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate <> '' OFFSET 0)
-       OR EXISTS (SELECT FROM kokugen.task t
-                   WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = ''
-                     AND t.due_at <= (SELECT now + 50000 FROM clock) OFFSET 0)
+       kokugen.is_anyone_in_line(:ns)
   FROM written
