@@ -14,7 +14,7 @@ from kokugen.repository.postgres.guest import load
 from kokugen.repository.postgres.links import pyformat
 from tests.within.places import server_of
 
-TASKS = 20_000
+TASKS = 50_000
 FILL = """
 INSERT INTO {schema}.task (namespace, id, work_id, due_at, scheduled_time, param, queue, rank, mode, care,
                            max_attempts, max_lost, created_at, modified_at)
