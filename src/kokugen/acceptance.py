@@ -172,6 +172,7 @@ def _columns(options: Options, declared: Options | None) -> dict[str, Any]:
         "max_lost": options.max_lost,
         "unique_key": options.unique,
         "limit_key": options.limit_key,
+        "on_duplicate": options.on_duplicate,
         "tags": _json(options.tags) if options.tags else None,
         "options": _own(options, declared),
     }

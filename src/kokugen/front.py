@@ -42,7 +42,7 @@ from kokugen.repository.rows import (
 from kokugen.runner import Runner
 from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
-from kokugen.task import TaskInfo, TaskParam, TaskState
+from kokugen.task import OnDuplicate, TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
 
 WORKERS = 10
@@ -193,7 +193,8 @@ class Front(Generic[H]):
         if row.limit_key is not None:
             self._expect_limits()
         added = self.parts.repository.add([row]).on((row.id,))
-        if request.options.id is None:  # an id made here can only be there from the same call, asked for twice
+        if request.options.id is None and not row.on_duplicate:
+            # an id made here can only be there from the same call, asked for twice
             return added.then(lambda answers: self.to_handle(row, answers[0]))
         return added.and_then(lambda answers: self._handles([row], answers)).then(lambda handles: handles[0])
 
@@ -212,21 +213,23 @@ class Front(Generic[H]):
 
         def make(found: Iterable[TaskInfo]) -> list[H]:
             stored = {info.id: info for info in found}
-            return [self.to_handle(*pair, stored.get(pair[0].id)) for pair in zip(rows, answers, strict=True)]
+            pairs = zip(rows, answers, strict=True)
+            return [self.to_handle(row, answer, stored.get(answer.id)) for row, answer in pairs]
 
-        existing = [answer.id for answer in answers if answer.result is AddResult.EXISTED]
+        pairs = zip(rows, answers, strict=True)
+        existing = [one.id for row, one in pairs if one.result is AddResult.EXISTED or _stands_for(row, one)]
         if not existing:
             return Reply.of(make(()))
         return self.parts.repository.get(existing).or_else(lambda _: Reply.of([])).then(make)
 
     def to_handle(self, row: NewTask, answer: Added, stored: TaskInfo | None = None) -> H:
         """Return the handle of an added task, or of the one that existed. Raises DuplicateTaskError."""
-        if answer.result is AddResult.DUPLICATE:
+        if answer.result is AddResult.DUPLICATE and not _stands_for(row, answer):
             raise DuplicateTaskError(row.unique_key or "", answer.id)
         if stored is not None:
             return self._handle(stored.id, stored.work_id, to_us(stored.scheduled_time), stored.state)
-        known = TaskState.INITIALIZED if answer.result is AddResult.EXISTED else None
-        return self._handle(row.id, row.work_id, row.scheduled_time, known)
+        known = None if answer.result is AddResult.ADDED else TaskState.INITIALIZED
+        return self._handle(answer.id, row.work_id, row.scheduled_time, known)
 
     def limits(self) -> Reply[list[GateStatus]]:
         """Answer with the limits of the store. Raises OptionError for one that keeps none."""
@@ -287,6 +290,12 @@ class Front(Generic[H]):
         if work is None:
             return None if info.result is None else decode_value(info.result)
         return work.decode_result(info.result)
+
+
+def _stands_for(row: NewTask, answer: Added) -> bool:
+    """Return whether the task with the unique key stands for the one that was to be added."""
+    kept = answer.result is AddResult.DUPLICATE and row.on_duplicate == OnDuplicate.KEEP
+    return kept or answer.result is AddResult.REPLACED
 
 
 def _store_of(

@@ -14,7 +14,7 @@ from kokugen.errors import OptionError
 from kokugen.limit import Limit
 from kokugen.retry import Retry, StoredRetry
 from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
-from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
+from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, OnDuplicate, OnDuplicateName, Priority
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
 TAGS_MAX = 20
@@ -38,6 +38,7 @@ class TaskOptions(TypedDict, total=False):
     max_lost: int
     on: str | None
     limit_key: str | None
+    on_duplicate: OnDuplicateName | OnDuplicate
 
 
 class DeclaredOptions(TaskOptions, total=False):
@@ -60,7 +61,8 @@ class AnyOption(OptionChanges, DeclaredOptions, total=False):
 class Options(Struct, frozen=True, kw_only=True):
     """The options of a work, or of one task; every value was checked.
 
-    `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
+    `id` chooses the task's id. `unique` refuses a second live task with the same key, or does with it what
+    `on_duplicate` says. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
     time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
     it runs, such as `processes`; None: on a thread, or async work on an event loop. Of tasks with the same `limit_key`
@@ -79,6 +81,7 @@ class Options(Struct, frozen=True, kw_only=True):
     max_lost: int = MAX_LOST_DEFAULT
     on: str | None = None
     limit_key: str | None = None
+    on_duplicate: OnDuplicate = OnDuplicate.REFUSE
     limit: Limit | None = None
     key_limit: Limit | None = None
     schedule: ScheduleOptions | None = None
@@ -108,6 +111,8 @@ class Options(Struct, frozen=True, kw_only=True):
             values["priority"] = _priority(values["priority"])
         if "mode" in values:
             values["mode"] = _mode(values["mode"])
+        if "on_duplicate" in values:
+            values["on_duplicate"] = _on_duplicate(values["on_duplicate"])
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
         merged: Options = msgspec.structs.replace(self, **values)
@@ -157,6 +162,15 @@ def _mode(value: object) -> Mode:
         return Mode[str(value).upper()]
     except KeyError:
         raise OptionError(f"mode={value!r}: use 'at_least_once' or 'at_most_once'") from None
+
+
+def _on_duplicate(value: object) -> OnDuplicate:
+    if isinstance(value, OnDuplicate):
+        return value
+    try:
+        return OnDuplicate[str(value).upper()]
+    except KeyError:
+        raise OptionError(f"on_duplicate={value!r}: use 'refuse', 'keep', 'replace' or 'preserve'") from None
 
 
 def _tags(value: object) -> tuple[str, ...]:

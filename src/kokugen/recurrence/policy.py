@@ -60,6 +60,7 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_within_us: int | None = None
     tags: str | None = None
     options: str | None = None
+    limit_key: str | None = None
 
     def task(self, task_id: str, *, schedule_id: str, nominal: int, due_at: int, overlap: str | None) -> ScheduledTask:
         """Return the task of one occurrence."""
@@ -77,6 +78,7 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
             start_deadline=None if self.start_within_us is None else due_at + self.start_within_us,
             tags=self.tags,
             options=self.options if overlap is None else serial(self.options),
+            limit_key=self.limit_key,
             schedule_id=schedule_id,
             nominal=nominal,
             overlap=overlap,

@@ -32,6 +32,7 @@ from kokugen.testing.suite.marking import MarkingCases
 from kokugen.testing.suite.operating import OperatingCases
 from kokugen.testing.suite.overlapping import OverlappingCases
 from kokugen.testing.suite.querying import QueryingCases
+from kokugen.testing.suite.replacing import ReplacingCases
 from kokugen.testing.suite.revising import RevisingCases
 from kokugen.testing.suite.schedule_lab import ScheduleLab
 from kokugen.testing.suite.scheduling import SchedulingCases
@@ -56,6 +57,7 @@ class RepositorySuite(
     AccountingCases,
     OverlappingCases,
     LimitingCases,
+    ReplacingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 

@@ -15,10 +15,19 @@ from kokugen.repository.memory.occurrences import Occurrences
 from kokugen.repository.memory.record import Record, attempt_of
 from kokugen.repository.rows import ATTEMPTS_KEPT, Added, AddResult, NewTask
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, ScheduledTask
-from kokugen.task import Attempt, Mode, TaskState
+from kokugen.task import Attempt, Mode, OnDuplicate, TaskState, replace
 
 _WAITING = TaskState.INITIALIZED.value
 _WORKING = TaskState.WORKING.value
+
+
+_CONTENT = ("param", "rank", "mode", "max_attempts", "max_lost", "tags", "options")
+_TIME = ("scheduled_time", "zone", "local_time")
+
+
+def _may_replace(holder: Record, task: NewTask) -> bool:
+    same = (holder.asked.work_id, holder.asked.queue) == (task.work_id, task.queue)
+    return same and task.on_duplicate >= OnDuplicate.REPLACE
 
 
 class TaskTable:
@@ -42,13 +51,37 @@ class TaskTable:
             return Added(task.id, AddResult.EXISTED)
         if task.unique_key is not None:
             holder = self._unique.setdefault(task.unique_key, task.id)
-            if holder != task.id:
-                return Added(holder, AddResult.DUPLICATE)
+            if holder != task.id and not self._gives_way(self.records[holder], task):
+                return self._superseded(self.records[holder], task, now)
+            self._unique[task.unique_key] = task.id
         record = Record(task.id, task, task.due_at, task.start_deadline, now, now)
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
         self.gates.came(record)
         self._enrol(record, now)
         return Added(task.id, AddResult.ADDED)
+
+    def _gives_way(self, holder: Record, task: NewTask) -> bool:
+        """Have a running task give its unique key to one that is to replace what waits; return whether it does."""
+        if not _may_replace(holder, task) or holder.state != _WORKING:
+            return False
+        holder.asked = replace(holder.asked, unique_key=None)
+        return True
+
+    def _superseded(self, holder: Record, task: NewTask, now: int) -> Added:
+        """Have the waiting task with the unique key take what is asked for, if that is to be."""
+        if not _may_replace(holder, task):
+            return Added(holder.id, AddResult.DUPLICATE)
+        names = _CONTENT if task.on_duplicate == OnDuplicate.PRESERVE else _CONTENT + _TIME
+        asked = replace(holder.asked, **{name: getattr(task, name) for name in names})
+        due_at = holder.due_at if task.on_duplicate == OnDuplicate.PRESERVE else task.due_at
+        hold = None if holder.hold == "undecodable" else holder.hold
+        self.change(holder, asked, due_at, hold, now)
+        if task.on_duplicate == OnDuplicate.REPLACE:
+            self._deadlines.drop(holder.id)
+            holder.start_deadline = task.start_deadline
+            if holder.start_deadline is not None and holder.hold in {None, LIMIT_HOLD}:
+                self._deadlines.push(holder.start_deadline, 0, holder.id)
+        return Added(holder.id, AddResult.REPLACED)
 
     def add_occurrence(self, task: ScheduledTask, now: int) -> None:
         """Take in a task of a schedule, unless it is there; on hold where it may not run beside others."""

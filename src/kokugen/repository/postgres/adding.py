@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from kokugen.repository.rows import Added, AddResult, NewTask
+from kokugen.task import OnDuplicate
 
 T = TypeVar("T")
 
@@ -85,18 +86,30 @@ def _add(names: Mapping[str, Any], tasks: Sequence[NewTask]) -> Steps[Taken]:
                 answers[place] = Added(left.pop(place).id, AddResult.ADDED)
         asked = encode([(task.id, task.unique_key) for task in left.values()])
         (found,) = yield Ask("holders", {**names, "rows": asked})
-        _look(found, left, answers)
+        for place, holder in _look(found, left, answers).items():
+            superseded = yield Ask("supersede", {**names, "id": holder, "row": encode(left[place])})
+            if superseded is None or superseded[0] is None:  # it ended, or gave its key away: to be added again
+                continue
+            answers[place] = Added(holder, AddResult(superseded[0]))
+            del left[place]
         pause_s = AGAIN_S
     return Taken([answers[place] for place in range(len(tasks))], gated)
 
 
-def _look(found: str, left: dict[int, NewTask], answers: dict[int, Added]) -> None:
-    """Answer those whose id or unique key is taken; one that ended between two looks is left, to be added again."""
+def _look(found: str, left: dict[int, NewTask], answers: dict[int, Added]) -> dict[int, str]:
+    """Answer those whose id or unique key is taken; one that ended between two looks is left, to be added again.
+
+    Returns who has the keys of those that are to replace what waits.
+    """
+    holders: dict[int, str] = {}
     for (place, task), (exists, holder) in zip(list(left.items()), msgspec.json.decode(found), strict=True):
         if exists:
             answers[place] = Added(left.pop(place).id, AddResult.EXISTED)
-        elif holder is not None:
+        elif holder is not None and task.on_duplicate < OnDuplicate.REPLACE:
             answers[place] = Added(holder, AddResult.DUPLICATE)
             del left[place]
+        elif holder is not None:
+            holders[place] = holder
         else:
             assert task.unique_key is not None, "a task that collides with none is added"
+    return holders

@@ -27,7 +27,7 @@ from kokugen.task import TaskState
 
 T = TypeVar("T")
 
-ROWS = re.compile(r":rows\b(::jsonb)?")
+ROWS = re.compile(r":(rows?)\b(::jsonb)?")
 FINISHES = 3
 NEVER_US = -(2**62)
 """Tasks of a user's transaction stand in no line of a limit before its commit; the next look has them do so."""
@@ -109,7 +109,7 @@ class AsyncGuest:
 @cache
 def load(name: str, schema: str) -> Statement:
     """Return a statement whose rows are bound as text: on a user's connection a codec may be set for JSON."""
-    return compiled(ROWS.sub(":rows::text::jsonb", source(name)), schema)
+    return compiled(ROWS.sub(r":\1::text::jsonb", source(name)), schema)
 
 
 def guest_of(connection: object, url: str, host: Callable[[], Host]) -> Guest | AsyncGuest:

@@ -24,12 +24,14 @@ from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.rows import Added, AddResult, NewTask
 
+ENTERED = (AddResult.ADDED, AddResult.REPLACED)
+
 
 async def admit_added(scope: Scope, tasks: Sequence[NewTask], answers: Sequence[Added]) -> None:
     """Let those through that were added just now, where they are due and may pass."""
     until = scope.clock.wall_us() + SECOND_US
     pairs = zip(tasks, answers, strict=True)
-    await admit_after(scope, [task.id for task, one in pairs if one.result is AddResult.ADDED and task.due_at <= until])
+    await admit_after(scope, [one.id for task, one in pairs if one.result in ENTERED and task.due_at <= until])
 
 
 async def admit_after(scope: Scope, ids: Collection[str]) -> None:

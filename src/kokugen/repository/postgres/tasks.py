@@ -14,7 +14,7 @@ from kokugen.repository.limit_rows import AHEAD_US
 from kokugen.repository.postgres.adding import Steps, Taken, adding
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.limits import admit_added
-from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask
+from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Claimed, ClaimRequest, NewTask
 
 # -- T1
 
@@ -22,7 +22,7 @@ from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, N
 async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
     """Add tasks in one statement, or in several where an id comes again."""
     taken = await _carried_out(scope, adding(scope.names | {"line_up": AHEAD_US}, tasks))
-    if taken.gated:
+    if taken.gated or any(answer.result is AddResult.REPLACED for answer in taken.answers):
         await admit_added(scope, tasks, taken.answers)
     return taken.answers
 

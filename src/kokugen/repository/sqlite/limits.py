@@ -151,7 +151,9 @@ _FORGET_SPENT = "DELETE FROM limit_bucket WHERE namespace = :ns AND spent_until 
 def add(scope: Scope, tasks_: Sequence[NewTask]) -> list[Added]:
     """Add tasks; those with limits stop at their gates, and pass at once where they may."""
     answers = tasks.add(scope, tasks_)
-    added = [task for task, answer in zip(tasks_, answers, strict=True) if answer.result is AddResult.ADDED]
+    pairs = list(zip(tasks_, answers, strict=True))
+    added = [task for task, answer in pairs if answer.result is AddResult.ADDED]
+    admit_after(scope, [answer.id for _, answer in pairs if answer.result is AddResult.REPLACED])
     if gate(scope, [(task.id, task.limit_key) for task in added]):
         until = scope.now + AHEAD_US
         admit_after(scope, [task.id for task in added if task.due_at <= until])

@@ -66,7 +66,7 @@ _DROP_BODIES = (
     "DELETE FROM task_param WHERE namespace = :ns AND id IN (SELECT id FROM task WHERE namespace = :ns"
     " AND schedule_id = :id AND nominal >= :since AND state = 0 AND schedule_id IS NOT NULL)"
 )
-_OWN = tuple(name for name in ScheduledTask.__struct_fields__ if name != "limit_key")  # see `limits.gate`
+_OWN = tuple(name for name in ScheduledTask.__struct_fields__ if name not in {"limit_key", "on_duplicate"})
 _ADD = (
     f"INSERT INTO task (namespace, {', '.join(_OWN)}, hold, created_at, modified_at)"
     f" SELECT :ns, {', '.join(f'value->>{ScheduledTask.__struct_fields__.index(name)}' for name in _OWN)},"

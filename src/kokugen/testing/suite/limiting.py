@@ -11,8 +11,10 @@ import pytest
 from kokugen.errors import NotUpdatableStateError
 from kokugen.repository.limit_rows import Admission, GateStatus, LimitRule
 from kokugen.repository.protocol import LimitRepository
+from kokugen.repository.schedule_rows import Overlap
 from kokugen.task import TaskState
 from kokugen.testing.suite.lab import SECOND_US, Lab, ask
+from kokugen.testing.suite.schedule_lab import ScheduleLab, task_id
 
 
 class LimitLab(Lab):
@@ -121,8 +123,8 @@ class LimitingCases:
         free = gated.add(work_id="other", queue="else")
         answer = gated.claim(queues=("post", "else"))
         assert [task.id for task in answer.tasks] == [*ids[:3], free]
-        for task_id in ids[:2]:
-            gated.finish(task_id, answer.claim)
+        for ended in ids[:2]:
+            gated.finish(ended, answer.claim)
         assert gated.claimed(queues=("post", "else")) == ids[3:5]
 
     def test_a_rule_of_a_work_says_how_many_of_each_key_run_at_once(self, gated: LimitLab) -> None:
@@ -319,8 +321,8 @@ class LimitingCases:
         ids = [gated.add() for _ in range(5)]
         answer = gated.claim()
         gated.declare(work_work=1)
-        for task_id in ids[:2]:
-            gated.finish(task_id, answer.claim)
+        for ended in ids[:2]:
+            gated.finish(ended, answer.claim)
             assert gated.claimed() == []
         gated.finish(ids[2], answer.claim)
         assert gated.claimed() == [ids[3]]
@@ -343,6 +345,48 @@ class LimitingCases:
         assert gated.gate("work:other") == GateStatus(
             name="work:other", at_once=1, interval_us=None, burst=1, taken=1, waiting=1, oldest_due=gated.now
         )
+
+    # -- Beside other holds
+
+    def test_occurrences_of_schedules_have_limits_too(self, gated: LimitLab, plans: ScheduleLab) -> None:
+        gated.declare(queue_default=2)
+        row = plans.row("often", overlap=Overlap.ALLOW)
+        tasks = [plans.task(second, row, limit_key="ann" if second < 2 else None) for second in range(5)]
+        assert plans.change(row, tasks=tasks).applied
+        gated.pass_time(9)
+        gated.admit()
+        answer = gated.claim()
+        assert [task.id for task in answer.tasks] == [task_id(0), task_id(2)]
+        gated.finish(task_id(0), answer.claim)
+        assert gated.claimed() == [task_id(1)]
+
+    def test_an_occurrence_waits_for_its_turn_and_then_for_its_limit(self, gated: LimitLab, plans: ScheduleLab) -> None:
+        row = plans.row("daily", overlap=Overlap.QUEUE_ALL)
+        assert plans.change(row, tasks=[plans.task(second, row, limit_key="ann") for second in (0, 1)]).applied
+        first = gated.claim()
+        other = gated.add(limit_key="ann")
+        gated.pass_time(2)
+        assert [task.id for task in first.tasks] == [task_id(0)]
+        assert plans.hold(1) == "overlap"
+        gated.finish(task_id(0), first.claim)
+        second = gated.claim()
+        assert [task.id for task in second.tasks] == [other]
+        assert plans.hold(1) == "limit"
+        gated.finish(other, second.claim)
+        assert gated.claimed() == [task_id(1)]
+
+    def test_an_occurrence_that_waits_for_a_limit_is_the_active_one(self, gated: LimitLab, plans: ScheduleLab) -> None:
+        gated.add(limit_key="ann")
+        running = gated.claim()
+        row = plans.row("daily", overlap=Overlap.QUEUE_ALL)
+        assert plans.change(row, tasks=[plans.task(second, row, limit_key="ann") for second in (0, 1)]).applied
+        gated.pass_time(2)
+        assert plans.settle() == 0
+        assert (plans.hold(0), plans.hold(1)) == ("limit", "overlap")
+        gated.cancel(task_id(0))
+        assert plans.hold(1) == "limit"
+        gated.finish(running.tasks[0].id, running.claim)
+        assert gated.claimed() == [task_id(1)]
 
     # -- Looking
 

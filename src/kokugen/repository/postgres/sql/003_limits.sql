@@ -325,7 +325,7 @@ BEGIN
     created_at, modified_at)
   SELECT ns, j->>0, j->>1, (j->>2)::bigint, (j->>3)::bigint, j->>4, j->>5, (j->>6)::smallint, (j->>7)::smallint,
          (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer, (j->>10)::bigint, j->>11, j->>12, j->>13, j->>14,
-         j->>15, j->>17, (j->>18)::bigint, j->>19, CASE WHEN j->>19 IS NOT NULL THEN 'overlap' END, now_us, now_us
+         j->>15, j->>18, (j->>19)::bigint, j->>20, CASE WHEN j->>20 IS NOT NULL THEN 'overlap' END, now_us, now_us
     FROM jsonb_array_elements(change->4) AS j
   ON CONFLICT DO NOTHING;
   PERFORM stop_at_gates(ns, change->4);
