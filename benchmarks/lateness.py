@@ -41,7 +41,7 @@ def lateness(kind: Kind, store: Store, count: int, span_s: float, call: Callable
         work.tally.wait()
         scheduler.close()
     assert added_us < dues[0], "all were stored before the first was due"
-    return _told(work.tally.starts)
+    return told(work.tally.starts)
 
 
 def _adding_us(scheduler: Subject, call: Callable[[int], object]) -> int:
@@ -61,7 +61,7 @@ def timed_wait(count: int, span_s: float) -> Values:
             while (left_us := due_us - wall_us()) > 0:
                 condition.wait(left_us / 1e6)
             starts.append((due_us, wall_us()))
-    return _told(starts)
+    return told(starts)
 
 
 def _instants(count: int, span_s: float, lead_us: int) -> list[int]:
@@ -70,7 +70,8 @@ def _instants(count: int, span_s: float, lead_us: int) -> list[int]:
     return sorted(begin_us + chance.randrange(int(span_s * 1e6)) for _ in range(count))
 
 
-def _told(starts: Sequence[tuple[int, int]]) -> Values:
+def told(starts: Sequence[tuple[int, int]]) -> Values:
+    """Return how late starts were, of each of which it is known when it was due and when it was."""
     late_ms = [(started_us - due_us) / 1000 for due_us, started_us in starts]
     return {
         "late_ms": late_ms,

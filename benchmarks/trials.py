@@ -16,8 +16,10 @@ Kind = str
 
 SUBJECTS = {
     "kokugen": "benchmarks.subject:Kokugen",
+    "kokugen schedules": "benchmarks.recurring:Schedules",
     "APScheduler": "benchmarks.peers.apscheduler3:APScheduler",
     "Celery": "benchmarks.peers.celery5:Celery",
+    "Celery beat": "benchmarks.peers.beat:Beat",
     "DBOS": "benchmarks.peers.dbos3:Dbos",
     "huey": "benchmarks.peers.huey:Huey",
     "Oban": "benchmarks.peers.oban0:Oban",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ class APScheduler:
     def add_many(self, work: Callable[..., object], calls: Sequence[tuple[int, tuple[Any, ...]]]) -> None:
         for due_us, args in calls:
             self.add(work, due_us, *args)
+
+    def repeat(
+        self, work: Callable[..., object], firsts: Sequence[tuple[int, tuple[Any, ...]]], period: timedelta
+    ) -> None:
+        """Make schedules; of what was missed the latest runs."""
+        for due_us, args in firsts:
+            first = from_us(due_us)
+            seconds = period.total_seconds()
+            about = {"seconds": seconds, "start_date": first, "next_run_time": first, "coalesce": True}
+            self._scheduler.add_job(work, "interval", args=args, **about)
 
     def start(self) -> None:
         self._scheduler.resume()

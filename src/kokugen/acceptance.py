@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from kokugen.clock import duration_us, to_us
+from kokugen.clock import YEARS, duration_us, to_us
 from kokugen.codec import encode_params
 from kokugen.dispatcher.place import Place
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
@@ -24,7 +24,6 @@ from kokugen.repository.rows import NewTask
 from kokugen.retry import StoredRetry
 from kokugen.task import QUEUE_DEFAULT, Params, TaskParam, queue_at
 
-YEARS = range(1970, 9000)
 DELAY_MAX = timedelta(days=366 * 1000)
 QUEUES_MAX = 100
 LABEL_MAX = 200

@@ -15,6 +15,8 @@ from typing import Protocol
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
+YEARS = range(1970, 9000)
+"""The years of all times that are kept."""
 
 
 class Clock(Protocol):

@@ -132,6 +132,8 @@ class StoredOptions(Struct, frozen=True, omit_defaults=True):
     timeout_us: Annotated[int, Meta(ge=1, le=duration_us(TIMEOUT_MAX))] | None = None
     serial: bool = False
     """Whether its end may let another task go that waits for it: the next occurrence of its schedule."""
+    reports: bool = False
+    """Whether its schedule is to be looked at again once it ends."""
 
 
 def check_name(what: str, name: str) -> str:

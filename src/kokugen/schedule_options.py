@@ -11,6 +11,7 @@ from kokugen.errors import OptionError
 
 CatchupName = Literal["skip", "one", "all"]
 OverlapName = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
+YEARS = range(1970, 9000)
 SPAN_MAX = timedelta(days=366 * 10)
 NAME_MAX = 200
 RATE_MAX = 1e6
@@ -31,6 +32,7 @@ class ScheduleChanges(TypedDict, total=False):
     misfire: timedelta
     rate: float | None
     overlap: OverlapName
+    failures_max: int | None
 
 
 class ScheduleOptions(Struct, frozen=True, kw_only=True):
@@ -40,7 +42,8 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     or from when it is made, until `end`, both included, and for `max_runs` tasks. `jitter` lets each start later by a
     part of it that is the schedule's own, before the next time. `catchup` says which of the times run that passed
     more than `misfire` ago while no node looked; none does that passed more than `window` ago, and `rate` is how many
-    tasks a second catching up makes. `overlap` is what becomes of a time at which an earlier run is not over.
+    tasks a second catching up makes. `overlap` is what becomes of a time at which an earlier run is not over. After
+    `failures_max` failed runs in a row it is paused.
     """
 
     name: str | None = None
@@ -54,6 +57,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     misfire: timedelta = timedelta(minutes=1)
     rate: float | None = None
     overlap: OverlapName = "queue_one"
+    failures_max: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not allowed. Raises OptionError."""
@@ -66,6 +70,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
         _check_choice("catchup", self.catchup, get_args(CatchupName))
         _check_choice("overlap", self.overlap, get_args(OverlapName))
         _check_number("max_runs", self.max_runs, int, RUNS_MAX)
+        _check_number("failures_max", self.failures_max, int, RUNS_MAX)
         _check_number("rate", self.rate, (int, float), RATE_MAX)
         if self.start is not None and self.end is not None and self.end < self.start:
             raise OptionError(f"end={self.end.isoformat()} is before start={self.start.isoformat()}")
@@ -77,8 +82,10 @@ def _check_text(what: str, value: Any) -> None:
 
 
 def _check_instant(what: str, value: Any) -> None:
-    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
-        raise OptionError(f"{what}={value!r}: use an aware datetime")
+    if value is None:
+        return
+    if not isinstance(value, datetime) or value.utcoffset() is None or value.year not in YEARS:
+        raise OptionError(f"{what}={value!r}: use an aware datetime of the years 1970 to 8999")
 
 
 def _check_span(what: str, value: Any) -> None:

@@ -32,6 +32,17 @@ def test_the_options_of_a_schedule_and_of_its_tasks_are_kept(kokugen: CommandLin
     assert (task.queue, task.priority.name) == ("mail", "HIGH")
 
 
+def test_a_delay_and_a_limit_of_failures_are_put_from_the_command_line(
+    kokugen: CommandLine, scheduler: Scheduler
+) -> None:
+    made = kokugen.json("every", "5m", "report", "--after-end", "--failures-max", "3")
+    assert made["trigger"] == {"type": "after", "delay": "PT300S"}
+    assert scheduler.schedule_of("report").policy.failures_max == 3
+    scheduler.trigger("report")
+    assert "after its run" in kokugen.done("schedules")
+    assert "a span of time" in kokugen.refused("every", "@daily", "report", "--after-end")
+
+
 def test_a_schedule_is_edited_where_there_is_one(kokugen: CommandLine) -> None:
     first = kokugen.json("every", "@daily", "report")
     assert kokugen.json("every", "@daily", "report")["edition"] == first["edition"]

@@ -195,6 +195,26 @@ def test_lanes_that_rest_claim_together() -> None:
     virtually(main)
 
 
+def test_tasks_of_schedules_are_claimed_no_more_often_than_others_while_their_lane_is_behind() -> None:
+    claims: list[int] = []
+
+    async def main(lab: Lab) -> None:
+        lab.works.work(id="sync")(lambda: None)
+        for options in (None, '{"serial":true}'):
+            dispatchers = [OneKind(lab.clock, is_async=True, workers=4), OneKind(lab.clock, is_async=False)]
+            ids = lab.add_many(300, "last", 0.01, options=options)
+            node = await lab.node(dispatchers=dispatchers)
+            while lab.states(ids) != {TaskState.DONE}:
+                await later(0.1)
+            claims.append(len(node.line.times("claim")))
+            await node.stop()
+
+    virtually(main)
+    plain, serial = claims
+    assert plain > 10
+    assert serial < 1.5 * plain
+
+
 def test_a_lane_that_is_full_and_lags_behind_holds_up_no_other() -> None:
     async def main(lab: Lab) -> None:
         @lab.works.work

@@ -188,6 +188,14 @@ def test_catching_up_goes_no_faster_than_its_rate() -> None:
     assert [nominal for nominal, _ in second.made] == [START + 12 * MINUTE_US, START + 13 * MINUTE_US]
 
 
+def test_catching_up_at_a_rate_goes_on_after_the_end() -> None:
+    policy = Policy(catchup=Catchup.ALL, rate=2.0, end_us=START + 1800 * SECOND_US)
+    first = decide(a_row(), EACH_MINUTE, policy, 3600)
+    now = START + 3600 * SECOND_US
+    assert [due for _, due in first.made] == [now + n * SECOND_US // 2 for n in range(11)]
+    assert first.row.wake_at == now + 11 * SECOND_US // 2
+
+
 @pytest.mark.parametrize("catchup", [Catchup.SKIP, Catchup.ONE])
 def test_a_year_of_missed_seconds_is_jumped_over(catchup: Catchup) -> None:
     """31,536,000 of them; to walk them would take minutes."""

@@ -244,6 +244,21 @@ def test_pausing_takes_back_what_is_about_to_come() -> None:
     assert play(story).nominals == [START + 2 * HOUR]
 
 
+def test_a_time_that_is_taken_back_and_made_again_is_told_once() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every(HOUR, bench.note)
+        await bench.sleep(HOUR - timedelta(seconds=2))
+        for _ in range(2):
+            await bench.scheduler.pause("note")
+            await bench.scheduler.resume("note")
+        await bench.sleep(MINUTE)
+        assert await bench.outcomes() == [("ran", 1)]
+        await bench.sleep(30 * DAY)  # past retention
+        assert sum(count or 0 for _, count in await bench.outcomes()) == 721
+
+    assert play(story).nominals[0] == START + HOUR
+
+
 def test_an_occurrence_asked_for_by_hand_runs_at_once() -> None:
     async def story(bench: Bench) -> None:
         await bench.scheduler.every(HOUR, bench.note)
@@ -438,3 +453,23 @@ def test_a_run_of_times_past_retention_is_told_as_one() -> None:
         assert sum(one.count or 0 for one in found) == 720
 
     play(story)
+
+
+def test_a_start_holds_for_a_schedule_that_is_edited() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note)
+        await bench.scheduler.edit("note", start=START + 5 * HOUR)
+        await bench.sleep(6.5 * HOUR)
+
+    assert play(story).nominals == [START + 5 * HOUR, START + 6 * HOUR]
+
+
+def test_a_start_holds_for_a_schedule_that_was_paused_before_it() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(start=START + 5 * HOUR))
+        await bench.scheduler.pause("note")
+        await bench.sleep(HOUR / 2)
+        await bench.scheduler.resume("note")
+        await bench.sleep(5 * HOUR)
+
+    assert play(story).nominals == [START + 5 * HOUR]

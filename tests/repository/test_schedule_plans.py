@@ -16,7 +16,7 @@ from kokugen.repository.postgres import PostgresRepository
 from kokugen.repository.postgres.address import parse
 from kokugen.repository.postgres.session import PINNED
 from kokugen.repository.postgres.statement import load
-from kokugen.repository.sqlite import schedules
+from kokugen.repository.sqlite import decisions, schedules
 from kokugen.repository.sqlite.connection import connect, migrate
 from kokugen.repository.sqlite.library import Apsw, Connection
 from tests.servers.stores import store_url
@@ -30,6 +30,11 @@ INDEX_OF = {
     "take back": (schedules._TAKE_BACK, "schedule", "(namespace=? AND id=?)"),
     "drop": (schedules._DROP, "task", "task_occurrence (namespace=? AND schedule_id=? AND nominal>?)"),
     "latest of the ledger": (schedules._LATEST, "ledger", "ledger_schedule (namespace=? AND schedule_id=?)"),
+    "matching decisions": (decisions._MATCHING, "s", "(namespace=? AND id=?)"),
+    "write decisions": (decisions._WRITE, "schedule", "INTEGER PRIMARY KEY (rowid=?)"),
+    "release after decisions": (decisions._RELEASE, "task", "(namespace=? AND id=?)"),
+    "latest of ledgers": (decisions._LATEST, "ledger", "INTEGER PRIMARY KEY (rowid=?)"),
+    "extend ledgers": (decisions._EXTEND, "ledger", "INTEGER PRIMARY KEY (rowid=?)"),
     "overdue": (schedules._OVERDUE, "task", "task_overlap_due (namespace=? AND due_at<?)"),
     "tasks of a ledger": (schedules._TASKS, "task", "(namespace=? AND schedule_id=? AND nominal>? AND nominal<?)"),
     "rows of a ledger": (schedules._LEDGER, "ledger", "ledger_schedule (namespace=? AND schedule_id=? AND last>?)"),
@@ -94,8 +99,8 @@ SELECT 'default', 't' || n, 'work', n, n, '{{{{}}}}', 'default', -1, 0, 0, 1, 3,
 INSERT INTO {{schema}}.ledger (first, last, count, at, gen, namespace, schedule_id, reason)
 SELECT n, n, 1, 0, 1, 'default', 's' || n / 2, 'made' FROM generate_series(1, {TASKS}) n;
 """
-ROW = ["s7", "n7", None, "", "", "", "queue_one", 1, 2, 1, 5, 9, 9, *[None] * 5, 0, 0, 0, 0, 0]
-NEW_TASK = ["new", "work", 1, 1, "{}", "default", -1, 0, 1, 3, *[None] * 8, "s7", 10**9, "queue_one"]
+ROW = ["s7", "n7", None, "", "", "", "queue_one", 1, 2, 1, 5, 9, 9, *[None] * 5, 0, 0, 0, 0, 0, None, 0, None]
+NEW_TASK = ["new", "work", 1, 1, "{}", "default", -1, 0, 1, 3, *[None] * 8, "s7", 10**9, "queue_one", True]
 ENTRY = ["s7", 1, 10**9, 10**9, 1, "made", None, None, 1]
 CHANGE = [ROW, 1, False, 10**9, [NEW_TASK], [ENTRY], None]
 ASKED: dict[str, tuple[str, Mapping[str, Any]]] = {

@@ -28,6 +28,7 @@ COMMANDS = {
     "revive": ("kokugen.cli.changes", "Make ended tasks wait again, by id or all that a filter finds."),
     "release": ("kokugen.cli.release", "Let tasks on hold wait for a worker again, by id or all that a filter finds."),
     "every": ("kokugen.cli.every", "Schedule a task of the work WORK_ID at every time of WHEN."),
+    "import": ("kokugen.cli.imports", "Make schedules of what cron, APScheduler 3 or celery beat runs."),
     "schedules": ("kokugen.cli.schedules", "List schedules, with when each comes next."),
     "pause": ("kokugen.cli.schedules", "Pause the schedule NAME: make no task of it until it is resumed."),
     "resume": ("kokugen.cli.schedules", "Resume the schedule NAME. What passed during its pause does not run."),
@@ -39,9 +40,10 @@ COMMANDS = {
     "ledger": ("kokugen.cli.ledger", "Say of every time of the schedule NAME whether it ran, and if not, why."),
     "why": ("kokugen.cli.ledger", "Say in plain words why the schedule NAME runs now, or does not."),
     "preview": (
-        "kokugen.cli.ledger",
+        "kokugen.cli.preview",
         "Say what all schedules will run, as things are. Days on which clocks change are marked.",
     ),
+    "calendar": ("kokugen.cli.calendar", "Draw what all schedules, or those with these NAMEs, will run when."),
     "limits": (
         "kokugen.cli.limits",
         "List limits: of works, queues and keys, how many tasks have passed them and are not over, and how many wait.",

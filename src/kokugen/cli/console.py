@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -91,6 +91,19 @@ def say(text: str = "") -> None:
     """Print lines of text that may hold stored text."""
     for line in text.split("\n"):
         echo(fitting(escaped(line)))
+
+
+def say_painted(pieces: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Print a line of pieces of text, each with what `click.style` is told; plain unless to a terminal with colours."""
+    shown = ((fitting(escaped(text)), ink) for text, ink in pieces)
+    painted = [click.style(text, **ink) if ink else text for text, ink in shown]
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    click.echo("".join(painted), color=False if plain else None)
+
+
+def carries(text: str) -> bool:
+    """Return whether stdout's encoding has all these characters."""
+    return fitting(text) == text
 
 
 def fitting(line: str) -> str:

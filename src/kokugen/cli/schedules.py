@@ -59,7 +59,7 @@ def note(info: ScheduleInfo) -> str:
         until = "" if info.paused_until is None else f" until {times.stamp(info.paused_until)}"
         by = "" if info.paused_by is None else f" by {info.paused_by}"
         return f"paused{by}{until}" + (f": {info.paused_note}" if info.paused_note else "")
-    return "over" if info.next_time is None else ""
+    return "over" if info.over else "after its run" if info.next_time is None else ""
 
 
 @click.command("pause")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
 
-from kokugen.clock import SystemClock, from_us
+from kokugen.clock import YEARS, SystemClock, from_us
 from kokugen.errors import ScheduledTimeError
 from kokugen.zones import load_zone
 
@@ -75,6 +75,17 @@ def lacks_zone(text: str) -> bool:
         return datetime.fromisoformat(text).tzinfo is None
     except ValueError:
         return False
+
+
+def parse_date(text: str, option: str) -> date:
+    """Return a day, of the years that are kept. Raises ScheduledTimeError."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ScheduledTimeError(f"{option} {text!r} is not a day: write it like 2026-12-24") from None
+    if day.year not in YEARS:
+        raise ScheduledTimeError(f"{option} {text!r} is out of range: use the years {YEARS[0]} to {YEARS[-1]}")
+    return day
 
 
 def parse_zone(name: str) -> ZoneInfo:

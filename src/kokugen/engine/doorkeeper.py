@@ -79,7 +79,10 @@ class Doorkeeper:
         """Take note that limits are in use: from now on it listens to what comes, not only to the poll."""
         self._in_use = True
 
-    def hint(self, due_us: int) -> None:
+    def hint(self) -> None:
+        """Do nothing: the store lets tasks pass as others end."""
+
+    def hear(self, due_us: int) -> None:
         """Take note that a task due then may have come, or waits again."""
         loop = self._loop
         if self._in_use and 0 <= due_us < self._looks_at_us and loop is not None and not loop.is_closed():
@@ -95,7 +98,7 @@ class Doorkeeper:
     async def run(self) -> None:
         """Go on until it is cancelled; a store that does not answer is tried again."""
         self._loop = asyncio.get_running_loop()
-        leave = self._listen(self.hint)
+        leave = self._listen(self.hear)
         backoff_s = 0.0
         try:
             while True:

@@ -52,6 +52,10 @@ class Service(Protocol):
         """Go on until it is cancelled. Does not raise."""
         ...
 
+    def hint(self) -> None:
+        """Take note that a task ended whose end matters to its schedule."""
+        ...
+
 
 class Engine:
     """Runs what is due. Other threads may call `hint`, `deliver`, `drop`, `recall` and `request_stop` alone."""
@@ -254,6 +258,7 @@ class Engine:
     async def _finish(self, outcomes: list[Outcome]) -> None:
         now = self._clock.wall_us()
         settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
+        serial = {self._lane_of.get(Lease(one.run.task.id, one.run.claim)) for one in outcomes if _is_serial(one)}
         writing = self.storage.finish([one.row for _, one in settled])
         task = asyncio.ensure_future(writing)
         await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
@@ -262,10 +267,20 @@ class Engine:
         self._recalls.written(outcomes, self.storage.pending_leases)
         if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
             self._claims.hint(min(retried))
-        if any(one.run.task.options and stored_options(one.run.task.options).serial for one in outcomes):
-            self._claims.hint(0)  # the next occurrence of a schedule waited for the end of this one
+        self._tell_of_ends(outcomes, serial)
         decided = await as_decided(self.storage, settled)
         self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
+
+    def _tell_of_ends(self, outcomes: list[Outcome], serial: set[Lane | None]) -> None:
+        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it.
+
+        `serial` are the lanes in which those ran that others may have waited for.
+        """
+        if any(lane is None or not lane.behind for lane in serial):  # one that is behind claims anyway
+            self._claims.hint(0)
+        if any(stored_options(text).reports for text in {one.run.task.options for one in outcomes}):
+            for service in self._services:
+                service.hint()
 
     def _end(self, outcomes: list[Outcome]) -> None:
         """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
@@ -392,3 +407,9 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
+
+
+def _is_serial(outcome: Outcome) -> bool:
+    """Return whether another task may have waited for this one's end."""
+    options = outcome.run.task.options
+    return options is not None and stored_options(options).serial

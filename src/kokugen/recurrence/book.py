@@ -5,7 +5,7 @@ Each change is read, decided and swapped; where someone else was first it is dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -13,10 +13,11 @@ from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import NoScheduleError, ScheduleConflictError
 from kokugen.ids import IdSource
 from kokugen.recurrence import edits
+from kokugen.recurrence.bulk import Bulk, Planned
 from kokugen.recurrence.definitions import Definition, Definitions
 from kokugen.recurrence.edits import Act, Draft, Unsettled
 from kokugen.recurrence.materialiser import AHEAD_S
-from kokugen.reply import Reply
+from kokugen.reply import Reply, gather
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import (
     AuditRow,
@@ -28,9 +29,12 @@ from kokugen.repository.schedule_rows import (
     ScheduleQuery,
     ScheduleRow,
 )
+from kokugen.task import replace
 
 TRIES_MAX = 50
 """How often a change is decided anew before it is given up."""
+NAMES_MAX = 500
+"""How many schedules one look reads by their names."""
 
 Change = Callable[[ScheduleRow, Definition, Act], ScheduleChange | None]
 """What is to be done to a schedule; None: nothing."""
@@ -67,6 +71,12 @@ class Book:
     def rows(self, query: ScheduleQuery) -> Reply[list[ScheduleRow]]:
         """Return schedules in order of their names."""
         return self._repository.schedules(query)
+
+    def named(self, names: Sequence[str]) -> Reply[dict[str, ScheduleRow]]:
+        """Return those schedules of these names that there are, by their names."""
+        pages = [tuple(names[at : at + NAMES_MAX]) for at in range(0, len(names), NAMES_MAX)]
+        found = [self.rows(ScheduleQuery(names=page, limit=NAMES_MAX)) for page in pages]
+        return gather(found).then(lambda _: {row.name: row for rows in found for row in rows.peek()})
 
     def get(self, name: str) -> Reply[ScheduleRow]:
         """Return a schedule. Raises NoScheduleError."""
@@ -107,6 +117,37 @@ class Book:
             )
 
         return self._find(draft.name).and_then(decide)
+
+    def put_all(
+        self,
+        drafts: Sequence[tuple[Draft, str | None]],
+        rows: Mapping[str, ScheduleRow],
+        *,
+        by: str | None = None,
+        dry_run: bool = False,
+    ) -> Reply[list[Put]]:
+        """Put schedules of different names into the store, each as `put` does, in one go.
+
+        `rows` are those of them that are there. The note beside a draft makes the schedule paused where it is new.
+        Answers in the order of the drafts; a dry run says what would be, and changes nothing.
+        """
+        bulk = Bulk(self, self._repository, self._ids, lambda: self._act(by, None))
+        plans = bulk.plans(drafts, rows)
+        return Reply.of([_put_of(plan) for plan in plans]) if dry_run else bulk.put(plans)
+
+    def definition_of(self, draft: Draft) -> Definition:
+        """Return what a draft says. Raises KokugenError where it cannot be read here."""
+        return self.definitions.of(_sketch(draft))
+
+    def settled(self, plan: Planned, act: Act) -> Reply[Put]:
+        """Return what became of a plan; what is left of it to do is done."""
+        self._told()
+        if not plan.is_done:
+            return self.put(plan.draft, by=act.by, why=act.why)
+        put = _put_of(plan)
+        if plan.answer is None or not plan.answer.dropped:
+            return Reply.of(put)
+        return self._change(plan.draft.name, edits.go_on, None, None).then(lambda row: replace(put, row=row))
 
     def edit(
         self, draft: Draft, *, rev: int | None = None, by: str | None = None, why: str | None = None
@@ -223,6 +264,15 @@ class Book:
             return answers[0]
 
         return self._repository.change_schedules([change]).then(tell)
+
+
+def _put_of(plan: Planned) -> Put:
+    """Return what a plan makes of its schedule."""
+    if plan.change is not None:
+        return Put(plan.change.row, created=plan.row is None, changed=True)
+    if plan.row is not None and Draft.of(plan.row) == plan.draft:
+        return Put(plan.row)
+    return Put(_sketch(plan.draft), changed=True)
 
 
 def _there(row: ScheduleRow | None, name: str) -> ScheduleRow:

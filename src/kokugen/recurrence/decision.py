@@ -9,9 +9,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from itertools import islice
 
-from kokugen.clock import SECOND_US
+from kokugen.clock import EPOCH, SECOND_US, duration_us, from_us
 from kokugen.ids import occurrence_id
-from kokugen.recurrence.interval import Every
+from kokugen.recurrence.instants import Instants
+from kokugen.recurrence.interval import After, Every
 from kokugen.recurrence.policy import BATCH_MAX, Catchup, Policy, Template
 from kokugen.recurrence.trigger import Trigger
 from kokugen.recurrence.wall import WallTrigger
@@ -27,6 +28,8 @@ from kokugen.task import replace
 
 RULES_US = 86_400 * SECOND_US
 """Within what time a schedule in local time is decided about again, by rules that are new by then."""
+NEVER_US = 2**62
+NO_TIMES = Instants((EPOCH,))
 COUNTED_MAX = 20_000
 """How many nominal times are counted one by one, where the trigger cannot calculate how many there are."""
 
@@ -41,8 +44,9 @@ class Decision:
         self.whole = False
         """Whether everything until then is decided; else another decision goes on from here."""
         self._before = row
-        self._trigger = trigger
-        self._policy = policy
+        self._after_us = duration_us(trigger.delay) if isinstance(trigger, After) else None
+        self._trigger = trigger if self._after_us is None else awaited(row)
+        self._policy = policy if self._after_us is None else replace(policy, misfire_us=NEVER_US)  # it is never missed
         self._now = now
         self._horizon = until
         self._until = until if policy.end_us is None else min(until, policy.end_us)
@@ -71,13 +75,14 @@ class Decision:
             modified_at=self._now,
         )
         if before.paused_at is not None and not self._paused:
-            after = replace(after, paused_at=None, paused_until=None, paused_note=None, paused_by=None)
+            after = replace(after, paused_at=None, paused_until=None, paused_note=None, paused_by=None, failures=0)
         return after
 
     def tasks(self, template: Template) -> list[ScheduledTask]:
         """Return the tasks of what was made."""
         schedule_id = self._before.id
         overlap = None if self._before.overlap == Overlap.ALLOW else self._before.overlap
+        reports = self._after_us is not None or self._policy.failures_max is not None
         return [
             template.task(
                 occurrence_id(schedule_id, nominal),
@@ -85,6 +90,7 @@ class Decision:
                 nominal=nominal,
                 due_at=due_at,
                 overlap=overlap,
+                reports=reports,
             )
             for nominal, due_at in self.made
         ]
@@ -100,6 +106,8 @@ class Decision:
         if self._room() <= 0:
             return None
         at = self._trigger.next_us(self._decided)
+        if self._after_us is not None and self._skipped > self._before.skipped:
+            at = self._decided + self._after_us  # a pause took the place of a run
         end = self._policy.end_us
         return None if at is None or (end is not None and at > end) else at
 
@@ -110,7 +118,7 @@ class Decision:
             return None
         if self._spaced is not None and next_at <= self._now - self._policy.misfire_us:
             return max(next_at, self._spaced)  # the rest is made when it is its turn: the store need not hold all of it
-        if _is_in_utc(self._trigger):
+        if self._after_us is not None or _is_in_utc(self._trigger):
             return next_at
         return min(next_at, self._now + self._until_looked_at_again())
 
@@ -168,7 +176,7 @@ class Decision:
                 self._make(nominal, nominal)
                 continue
             due_at = max(self._spaced or 0, self._now)
-            if due_at > self._until:
+            if due_at > self._horizon:
                 return False
             self._spaced = due_at + max(1, round(SECOND_US / rate))
             self._make(nominal, due_at)
@@ -183,7 +191,8 @@ class Decision:
             following = self._trigger.next_us(nominal)
             self._make(nominal, nominal + self._delay(nominal, following))
             nominal = following
-        self._decided = max(self._decided, self._until)
+        if self._after_us is None or self._until < self._horizon:  # else the next may be any time after this one
+            self._decided = max(self._decided, self._until)
         return True
 
     def _room(self) -> int:
@@ -237,6 +246,11 @@ class Decision:
             stand_in=into,
             at=self._now,
         )
+
+
+def awaited(row: ScheduleRow) -> Trigger:
+    """Return the times of a schedule whose next depends on the end of its last run: that one, once it is known."""
+    return NO_TIMES if row.next_at is None else Instants((from_us(row.next_at),))
 
 
 def count_of(trigger: Trigger, first: int, last: int) -> int | None:

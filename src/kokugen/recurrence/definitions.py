@@ -8,8 +8,10 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from kokugen.clock import duration_us
 from kokugen.errors import InvalidEntryError
 from kokugen.recurrence.calendar import Calendar
+from kokugen.recurrence.interval import After
 from kokugen.recurrence.policy import Policy, Template
 from kokugen.recurrence.spec import load_spec
 from kokugen.recurrence.trigger import Trigger
@@ -26,6 +28,16 @@ class Definition(Struct, frozen=True):
     trigger: Trigger
     policy: Policy
     template: Template
+
+    @property
+    def delay_us(self) -> int | None:
+        """Return how long after the end of each run the next is due; None where its times do not depend on runs."""
+        return duration_us(self.trigger.delay) if isinstance(self.trigger, After) else None
+
+    @property
+    def reports(self) -> bool:
+        """Return whether the schedule is to hear of the end of each of its tasks."""
+        return self.trigger.after_completion or self.policy.failures_max is not None
 
 
 class Definitions:

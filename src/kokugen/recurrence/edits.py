@@ -72,10 +72,15 @@ class Unsettled(Exception):
         self.change = change
 
 
-def create(schedule_id: str, draft: Draft, definition: Definition, act: Act) -> ScheduleChange:
-    """Make a schedule. Its times count from its start, else from now on."""
+def create(
+    schedule_id: str, draft: Draft, definition: Definition, act: Act, paused: str | None = None
+) -> ScheduleChange:
+    """Make a schedule, paused where there is a note why. Its times count from its start, else from now on."""
     start = definition.policy.start_us
     row = replace(row_of(schedule_id, draft, act.now), decided=act.now if start is None else start - 1)
+    row = replace(row, **_of_ends(definition, act, None))
+    if paused is not None:
+        row = replace(row, paused_at=act.now, paused_note=paused, paused_by=act.by)
     decision = Decision(row, definition.trigger, definition.policy, now=act.now, until=act.until)
     return ScheduleChange(
         row=replace(decision.row, rev=1),
@@ -88,8 +93,11 @@ def create(schedule_id: str, draft: Draft, definition: Definition, act: Act) -> 
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)
-    changed = _next_edition(settled.row, act, decided=min(settled.row.decided, act.now), spaced=None)
-    changed = replace(changed, gen=row.gen + 1, **_fields(draft))
+    changed = _next_edition(settled.row, act, decided=_reopened(settled.row, after, act), spaced=None)
+    changed = replace(changed, gen=row.gen + 1, failures=0, **_fields(draft))
+    awaited = _next_of(row, settled, before, changed.decided)
+    ended = None if awaited is None or before.delay_us is None else awaited - before.delay_us
+    changed = replace(changed, **_of_ends(after, act, ended))
     decision = Decision(changed, after.trigger, after.policy, now=act.now, until=act.until)
     return ScheduleChange(
         row=replace(decision.row, rev=row.rev + 1),
@@ -125,10 +133,9 @@ def pause(row: ScheduleRow, definition: Definition, act: Act, until: int | None)
         again = replace(_next_edition(row, act), **about)
         return ScheduleChange(row=again, expected=row.rev, audit=_pausing(row, act, "pause", again))
     settled = _settled(row, definition, act)
-    paused = replace(
-        _next_edition(settled.row, act, decided=min(settled.row.decided, act.now)), paused_at=act.now, **about
-    )
-    paused = replace(paused, rev=row.rev + 1, next_at=definition.trigger.next_us(paused.decided))
+    reopened = _reopened(settled.row, definition, act)
+    paused = replace(_next_edition(settled.row, act, decided=reopened), paused_at=act.now, **about)
+    paused = replace(paused, rev=row.rev + 1, next_at=_next_of(row, settled, definition, paused.decided))
     return ScheduleChange(
         row=paused,
         expected=row.rev,
@@ -151,6 +158,14 @@ def resume(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange
         ledger=decision.ledger,
         audit=_pausing(row, act, "resume", resumed),
     )
+
+
+def pause_for_failures(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange | None:
+    """Pause a schedule too many of whose runs failed in a row; None for any other. Raises Unsettled."""
+    if row.paused_at is not None or row.failures_max is None or row.failures < row.failures_max:
+        return None
+    told = "the last run failed" if row.failures == 1 else f"the last {row.failures} runs failed"
+    return pause(row, definition, msgspec.structs.replace(act, why=told), None)
 
 
 def trigger(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange:
@@ -221,6 +236,13 @@ def _settled(row: ScheduleRow, definition: Definition, act: Act) -> Decision:
     return decision
 
 
+def _reopened(row: ScheduleRow, definition: Definition, act: Act) -> int:
+    """Return up to when a schedule is decided whose tasks to come are taken back: at least up to its start."""
+    start = definition.policy.start_us
+    decided = min(row.decided, act.now)
+    return decided if start is None or definition.delay_us is not None else max(decided, start - 1)
+
+
 def _next_edition(row: ScheduleRow, act: Act, **changes: object) -> ScheduleRow:
     after: ScheduleRow = replace(row, rev=row.rev + 1, edition=row.edition + 1, modified_at=act.now, **changes)
     return after
@@ -230,13 +252,32 @@ def _fields(draft: Draft) -> dict[str, Any]:
     return {name: getattr(draft, name) for name in Draft.__struct_fields__}
 
 
+def _of_ends(definition: Definition, act: Act, ended: int | None) -> dict[str, Any]:
+    """Return what the store is to do at the end of runs, and when the first is due whose delay begins now, or then."""
+    about: dict[str, Any] = {"delay": definition.delay_us, "failures_max": definition.policy.failures_max}
+    if definition.delay_us is None:
+        return about
+    start = definition.policy.start_us
+    first = (act.now if ended is None else ended) + definition.delay_us
+    return about | {"next_at": max(first, act.now + 1) if start is None or start <= act.now else start}
+
+
+def _next_of(row: ScheduleRow, settled: Decision, definition: Definition, decided: int) -> int | None:
+    """Return the next time of a schedule whose tasks later than `decided` are taken back."""
+    if definition.delay_us is None:
+        return definition.trigger.next_us(decided)
+    return row.decided if row.decided > decided else settled.row.next_at
+
+
 def _overlap_of(row: ScheduleRow) -> str | None:
     return None if row.overlap == Overlap.ALLOW else row.overlap
 
 
 def _task(row: ScheduleRow, definition: Definition, nominal: int, due_at: int, overlap: str | None) -> ScheduledTask:
     task_id = occurrence_id(row.id, nominal)
-    return definition.template.task(task_id, schedule_id=row.id, nominal=nominal, due_at=due_at, overlap=overlap)
+    return definition.template.task(
+        task_id, schedule_id=row.id, nominal=nominal, due_at=due_at, overlap=overlap, reports=definition.reports
+    )
 
 
 def _entry(row: ScheduleRow, act: Act, first: int, last: int, count: int, reason: Reason) -> LedgerRow:

@@ -29,13 +29,17 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
     edition: int
     """One more with every change of people or code."""
     next_time: datetime | None
-    """The first time that is not decided; None: there is none, it is over."""
+    """The first time that is not decided; None: there is none, or the end of a run is to tell it."""
+    over: bool
+    """Whether nothing comes any more."""
     paused_at: datetime | None
     paused_until: datetime | None
     paused_note: str | None
     paused_by: str | None
     runs: int
     """How many of its times became tasks."""
+    failures: int
+    """How many runs failed in a row; counted where there is a `failures_max`."""
     skipped: int
     coalesced: int
     created_at: datetime
@@ -45,6 +49,15 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
     def paused(self) -> bool:
         """Return whether it is paused."""
         return self.paused_at is not None
+
+
+class PutSchedule(Struct, frozen=True, kw_only=True):
+    """What became of a schedule that was put into a store: whether it was made, or changed, or was like this."""
+
+    info: ScheduleInfo
+    made: bool
+    changed: bool
+    """Whether anything was: true of one that was made, too."""
 
 
 def info_of(row: ScheduleRow, definition: Definition) -> ScheduleInfo:
@@ -59,17 +72,36 @@ def info_of(row: ScheduleRow, definition: Definition) -> ScheduleInfo:
         param=definition.template.param,
         overlap=row.overlap,
         edition=row.edition,
-        next_time=_instant(row.next_at),
+        next_time=_instant(next_of(row, definition)),
+        over=is_over(row, definition),
         paused_at=_instant(row.paused_at),
         paused_until=_instant(row.paused_until),
         paused_note=row.paused_note,
         paused_by=row.paused_by,
         runs=row.runs,
+        failures=row.failures,
         skipped=row.skipped,
         coalesced=row.coalesced,
         created_at=from_us(row.created_at),
         modified_at=from_us(row.modified_at),
     )
+
+
+def next_of(row: ScheduleRow, definition: Definition) -> int | None:
+    """Return the next time, which the end of a run may have set although no other is to follow."""
+    policy, at = definition.policy, row.next_at
+    if policy.max_runs is not None and row.runs >= policy.max_runs:
+        return None
+    return None if at is None or (policy.end_us is not None and at > policy.end_us) else at
+
+
+def is_over(row: ScheduleRow, definition: Definition) -> bool:
+    """Return whether nothing comes any more, so that no end of a run is to tell the next time either."""
+    policy = definition.policy
+    if next_of(row, definition) is not None:
+        return False
+    ended = policy.end_us is not None and row.decided >= policy.end_us
+    return row.delay is None or ended or (policy.max_runs is not None and row.runs >= policy.max_runs)
 
 
 def _instant(us: int | None) -> datetime | None:

@@ -15,6 +15,7 @@ from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import KokugenError, RepositoryError, UnknownOutcomeError
 from kokugen.recurrence.decision import Decision
 from kokugen.recurrence.definitions import Definitions
+from kokugen.recurrence.edits import Act, Unsettled, pause_for_failures
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import Overlap, ScheduleChange, ScheduleRow
 from kokugen.settings import Settings
@@ -111,11 +112,21 @@ class Materialiser:
     def _changes(self, rows: list[ScheduleRow], now: int) -> Iterator[ScheduleChange]:
         for row in rows:
             try:
-                found = self._definitions.of(row)
-                decision = Decision(row, found.trigger, found.policy, now=now, until=now + self._ahead_us)
-                yield decision.change(found.template)
+                yield self._change(row, now)
             except KokugenError as error:
                 self._set_aside(row, error)
+
+    def _change(self, row: ScheduleRow, now: int) -> ScheduleChange:
+        found = self._definitions.of(row)
+        try:
+            pausing = pause_for_failures(row, found, Act(now=now, ahead_us=self._ahead_us))
+        except Unsettled as first:
+            return first.change
+        if pausing is not None:
+            logger.error("the schedule %r is paused: %s", row.name, pausing.row.paused_note)
+            return pausing
+        decision = Decision(row, found.trigger, found.policy, now=now, until=now + self._ahead_us)
+        return decision.change(found.template)
 
     def _set_aside(self, row: ScheduleRow, error: KokugenError) -> None:
         """Leave a schedule that cannot be read here to nodes that can; it keeps no other back."""

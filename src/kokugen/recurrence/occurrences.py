@@ -66,17 +66,20 @@ class Occurrence(Struct, frozen=True, kw_only=True):
 def occurrences_of(row: ScheduleRow | None, trigger: Trigger | None, ledger: Ledger) -> list[Occurrence]:
     """Return what became of the times in a part of a ledger, in order."""
     tasks = {task.nominal: task for task in ledger.tasks}
-    ends = {end.nominal: end for end in ledger.ends}
+    ends: dict[int, list[OccurrenceEnd]] = {}
+    for end in reversed(ledger.ends):
+        ends.setdefault(end.nominal, []).append(
+            end
+        )  # of a time that was taken back and decided anew, the first is last
     told: list[Occurrence] = []
-    later: list[LedgerRow] = []
-    for entry in reversed(ledger.rows):  # the last decision about a time is the one that counts
+    for place, entry in enumerate(ledger.rows, 1):
         if entry.reason in MADE:
-            known = trigger if row is not None and entry.gen == row.gen else None
+            known = trigger if row is not None and row.delay is None and entry.gen == row.gen else None
             made = _made(entry, known, tasks, ends)
+            later = ledger.rows[place:]
             told += [one for one in made if one.outcome != REPLACED or not _decided_anew(one, entry, later)]
         else:
             told.append(_passed(entry))
-        later.append(entry)
     told.sort(key=lambda one: one.time)
     return told
 
@@ -101,20 +104,23 @@ def _made(
     entry: LedgerRow,
     trigger: Trigger | None,
     tasks: dict[int, OccurrenceTask],
-    ends: dict[int, OccurrenceEnd],
+    ends: dict[int, list[OccurrenceEnd]],
 ) -> Iterator[Occurrence]:
     """Yield each time of an entry of which something is known, and those between them together."""
     by_hand = entry.reason != Reason.MADE
     known = sorted(at for at in tasks.keys() | ends.keys() if entry.first <= at <= entry.last)
+    if trigger is None and not by_hand:
+        yield from _counted(entry, known)
     at = entry.first
     for nominal in known:
         if not by_hand:
             yield from _gone(trigger, at, nominal - 1)
-        task, end = tasks.pop(nominal, None), ends.pop(nominal, None)
-        if task is not None:
-            yield _of_task(task, by_hand=by_hand)
-        elif end is not None:
-            yield _of_end(end, by_hand=by_hand)
+        if gone := ends.get(nominal):
+            yield _of_end(gone.pop(), by_hand=by_hand)
+            if not gone:
+                del ends[nominal]
+        else:
+            yield _of_task(tasks.pop(nominal), by_hand=by_hand)
         at = nominal + 1
     if not by_hand:
         yield from _gone(trigger, at, entry.last)
@@ -128,6 +134,13 @@ def _gone(trigger: Trigger | None, first: int, last: int) -> Iterator[Occurrence
     if begin is None or end is None or begin > last or end < first:
         return
     yield Occurrence(time=from_us(begin), until=from_us(end), count=trigger.count_us(begin, end + 1), outcome="ran")
+
+
+def _counted(entry: LedgerRow, known: list[int]) -> Iterator[Occurrence]:
+    """Yield, as one, the times whose tasks are Done and past retention, where no trigger can tell which they were."""
+    gone = (entry.count or 0) - len(known)
+    if gone > 0:
+        yield Occurrence(time=from_us(entry.first), until=from_us(entry.last), count=gone, outcome="ran")
 
 
 def _of_task(task: OccurrenceTask, *, by_hand: bool) -> Occurrence:

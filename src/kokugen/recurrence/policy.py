@@ -45,6 +45,8 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_us: int | None = None
     """The last instant at which an occurrence may be."""
     max_runs: int | None = None
+    failures_max: int | None = None
+    """After how many failed runs in a row the schedule is paused."""
 
 
 class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,7 +64,9 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: str | None = None
     limit_key: str | None = None
 
-    def task(self, task_id: str, *, schedule_id: str, nominal: int, due_at: int, overlap: str | None) -> ScheduledTask:
+    def task(
+        self, task_id: str, *, schedule_id: str, nominal: int, due_at: int, overlap: str | None, reports: bool
+    ) -> ScheduledTask:
         """Return the task of one occurrence."""
         return ScheduledTask(
             id=task_id,
@@ -77,16 +81,19 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
             max_lost=self.max_lost,
             start_deadline=None if self.start_within_us is None else due_at + self.start_within_us,
             tags=self.tags,
-            options=self.options if overlap is None else serial(self.options),
+            options=told(self.options, serial=overlap is not None, reports=reports),
             limit_key=self.limit_key,
             schedule_id=schedule_id,
             nominal=nominal,
             overlap=overlap,
+            reports=reports,
         )
 
 
 @lru_cache(maxsize=1024)
-def serial(options: str | None) -> str:
-    """Return stored options that also say that another task may wait for this one's end."""
+def told(options: str | None, *, serial: bool, reports: bool) -> str | None:
+    """Return stored options that also say what waits for the end of the task."""
+    if not serial and not reports:
+        return options
     own = StoredOptions() if options is None else msgspec.json.decode(options, type=StoredOptions)
-    return msgspec.json.encode(msgspec.structs.replace(own, serial=True)).decode()
+    return msgspec.json.encode(msgspec.structs.replace(own, serial=serial, reports=reports)).decode()

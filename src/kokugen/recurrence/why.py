@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kokugen.clock import from_us
 from kokugen.recurrence.definitions import Definition
+from kokugen.recurrence.info import is_over, next_of
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
 from kokugen.task import TaskState
@@ -42,17 +43,19 @@ def _state(row: ScheduleRow, definition: Definition, now: int) -> str:
         until = f" until {_at(row.paused_until)}" if row.paused_until is not None else " until it is resumed"
         note = f" ({row.paused_note})" if row.paused_note else ""
         return f"{name} is paused since {_at(row.paused_at)}{by}{until}{note}."
-    most = definition.policy.max_runs
-    if row.next_at is None and most is not None and row.runs >= most:
+    most, next_at = definition.policy.max_runs, next_of(row, definition)
+    if next_at is None and most is not None and row.runs >= most:
         return f"{name} is over: it was to run {most} times, and has."
-    if row.next_at is None:
+    if next_at is None and row.delay is not None and not is_over(row, definition):
+        return f"{name} comes again {timedelta(microseconds=row.delay)} after the end of its run."
+    if next_at is None:
         return f"{name} is over: its trigger has no time after {_at(row.decided)}."
-    if row.next_at < now - LATE_US:
+    if next_at < now - LATE_US:
         return (
-            f"{name} was to come at {_at(row.next_at)}, and no node has decided about that: "
+            f"{name} was to come at {_at(next_at)}, and no node has decided about that: "
             "start a worker, or see in the log of one why it cannot read the schedule."
         )
-    return f"{name} comes next at {_at(row.next_at)}."
+    return f"{name} comes next at {_at(next_at)}."
 
 
 def _tasks(row: ScheduleRow, ledger: Ledger, now: int) -> list[str]:

@@ -38,7 +38,7 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
 
         return SQLiteRepository(rest[1:], namespace=namespace, clock=clock, library=sqlite_library(scheme))
     if separator and scheme in POSTGRES:
-        with _driver():
+        with driver():
             from kokugen.repository.postgres import PostgresRepository
         return PostgresRepository(url, namespace=namespace, clock=clock)
     raise unknown(url)
@@ -52,7 +52,7 @@ def stored_version(url: str) -> int | None:
 
         return stored_version(sqlite_library(scheme), Path(rest[1:]).absolute())
     if separator and scheme in POSTGRES:
-        with _driver():
+        with driver():
             from kokugen.repository.postgres.look import version_at
         return version_at(url)
     raise unknown(url)
@@ -67,7 +67,7 @@ def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
         path = Path(rest[1:]).absolute()
         return SQLiteArchive(sqlite_library(scheme), path, write=write, namespace=namespace)
     if separator and scheme in POSTGRES:
-        with _driver():
+        with driver():
             from kokugen.repository.postgres.transfer import PostgresArchive
         return PostgresArchive(url, write=write, namespace=namespace)
     raise unknown(url)
@@ -81,7 +81,7 @@ def check_up(url: str, patience: Patience) -> Checkup:
 
         return of_file.checkup(sqlite_library(scheme), Path(rest[1:]).absolute(), patience)
     if separator and scheme in POSTGRES:
-        with _driver():
+        with driver():
             from kokugen.repository.postgres import checkup as of_server
         return of_server.checkup(url, patience)
     raise unknown(url)
@@ -128,7 +128,7 @@ def clock_of(repository: DurableRepository | None, clock: Clock) -> Clock:
 
 
 @contextmanager
-def _driver() -> Iterator[None]:
+def driver() -> Iterator[None]:
     """Say what to install where the driver of a store is missing."""
     try:
         yield

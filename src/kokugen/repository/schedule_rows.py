@@ -96,6 +96,15 @@ class ScheduleRow(Struct, frozen=True, kw_only=True, array_like=True):
     coalesced: int = 0
     created_at: int
     modified_at: int
+    delay: int | None = None
+    """How long after the end of each run the next is due; None: its times do not depend on runs.
+
+    With a delay `next_at` is None while an occurrence waits or runs, and the store sets it when the last of them ends.
+    """
+    failures: int = 0
+    """How many of its runs failed in a row, as long as `failures_max` is not None."""
+    failures_max: int | None = None
+    """At how many of them it wants a decision at once."""
 
 
 class ScheduledTask(NewTask, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -105,6 +114,8 @@ class ScheduledTask(NewTask, frozen=True, kw_only=True, array_like=True, gc=Fals
     nominal: int
     overlap: str | None = None
     """None where it may run beside others."""
+    reports: bool = False
+    """Whether its schedule's row is to hear of its end."""
 
 
 class LedgerRow(Struct, frozen=True, kw_only=True, array_like=True):

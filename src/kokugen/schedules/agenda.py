@@ -6,32 +6,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
+from kokugen.acceptance import check_time
 from kokugen.clock import SECOND_US
 from kokugen.engine.engine import Engine
 from kokugen.errors import KokugenError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Draft
-from kokugen.recurrence.edits import row_of as row_of_draft
+from kokugen.recurrence.edits import Draft, row_of
 from kokugen.recurrence.info import ScheduleInfo, info_of
 from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
 from kokugen.recurrence.policy import Policy
-from kokugen.recurrence.preview import Upcoming, preview
+from kokugen.recurrence.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
 from kokugen.recurrence.why import why_text
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
 from kokugen.schedules.declarations import Declarations
-from kokugen.schedules.drafts import Drafts, counting_on
+from kokugen.schedules.drafts import Drafts, NewSchedule, as_put, counting_on
 
 logger = logging.getLogger("kokugen")
 
@@ -73,15 +74,31 @@ class Agenda:
         found = self.book.rows(ScheduleQuery(names=(draft.name,)))
         return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by))
 
+    def put_all(
+        self, asked: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> Reply[list[Put]]:
+        """Put schedules into the store in one go. Raises OptionError where two have one name, before it does."""
+        drafts = {one.name: self.drafts.of_param(one.when, one.param, one.options) for one in asked}
+        if len(drafts) < len(asked):
+            name = Counter(one.name for one in asked).most_common(1)[0][0]
+            raise OptionError(f"two of the schedules have the name {name!r}: give each its own")
+
+        def put(rows: dict[str, ScheduleRow]) -> Reply[list[Put]]:
+            pairs = [(as_put(drafts[one.name], one, rows.get(one.name)), one.paused) for one in asked]
+            return self.book.put_all(pairs, rows, by=by, dry_run=dry_run)
+
+        return self.book.named(tuple(drafts)).and_then(put)
+
     def readable(self, rows: list[ScheduleRow]) -> list[ScheduleInfo]:
         """Return what is known of schedules; those that cannot be read here are left out, and logged."""
-        infos = []
+        return [info_of(row, definition) for row, definition in self._known(rows)]
+
+    def _known(self, rows: list[ScheduleRow]) -> Iterator[Schedule]:
         for row in rows:
             try:
-                infos.append(self.info(row))
+                yield Schedule(row, self._definitions.of(row))
             except KokugenError as error:
                 logger.warning("the schedule %r cannot be read here: %s", row.name, error)
-        return infos
 
     def info(self, row: ScheduleRow) -> ScheduleInfo:
         """Return what is known of a schedule."""
@@ -96,19 +113,30 @@ class Agenda:
 
         return self.book.get(name).and_then(tell)
 
+    # -- What is to come
+
     def preview(self, rows: list[ScheduleRow], start: datetime, end: datetime, limit: int) -> list[Upcoming]:
         """Return what schedules will make between two instants; those that cannot be read here are left out."""
-        readable = {info.name for info in self.readable(rows)}
-        known = [(row, self._definitions.of(row)) for row in rows if row.name in readable]
-        return preview(known, start, end, limit)
+        return preview(list(self._known(rows)), self._window(start, end, limit))
 
-    def sketch(self, row: ScheduleRow | None, draft: Draft) -> ScheduleRow:
-        """Return the row that a draft would become, now; `row` is the one of its name that is there."""
-        now = self._parts.clock.wall_us()
-        new = row_of_draft("", draft, now)
-        return (
-            new if row is None else replace(new, runs=row.runs, paused_at=row.paused_at, paused_until=row.paused_until)
-        )
+    def preview_edit(
+        self, row: ScheduleRow, draft: Draft, start: datetime, end: datetime, limit: int
+    ) -> tuple[list[Upcoming], list[Upcoming]]:
+        """Return what a schedule will make between two instants, and what it would after an edit."""
+        now = Schedule(row, self._definitions.of(row))
+        after = self._definitions.of(row_of("", draft, 0))
+        return preview_edit(now, draft, after, self._window(start, end, limit))
+
+    def tally(self, rows: list[ScheduleRow], edges: Sequence[datetime]) -> Tally:
+        """Count what schedules will make between instants; those that cannot be read here are left out."""
+        for edge in edges:
+            check_time(edge)
+        if len(edges) < 2 or any(one >= two for one, two in pairwise(edges)):
+            raise OptionError("edges: give at least two instants, each later than the one before")
+        return tally(list(self._known(rows)), edges, self._parts.clock.wall_us())
+
+    def _window(self, start: datetime, end: datetime, limit: int) -> Window:
+        return Window(self._parts.clock.wall_us(), check_time(start)[0], check_time(end)[0], limit)
 
     def why(self, name: str) -> Reply[str]:
         """Say in words why a schedule runs now, or does not. Raises NoScheduleError."""
@@ -162,3 +190,7 @@ class Service:
         """Go on until it is cancelled."""
         await self._before()
         await self._materialiser.run()
+
+    def hint(self) -> None:
+        """Have the schedules looked at again."""
+        self._materialiser.hint()

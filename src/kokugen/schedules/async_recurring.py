@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from kokugen.options import OptionChanges
-from kokugen.recurrence.info import ScheduleInfo
+from kokugen.recurrence.info import PutSchedule, ScheduleInfo
 from kokugen.recurrence.occurrences import Occurrence
-from kokugen.recurrence.preview import Upcoming
+from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
-from kokugen.schedules.drafts import When
-from kokugen.schedules.recurring import PAGE, Asking, EveryDecorator
+from kokugen.schedules.drafts import NewSchedule, When
+from kokugen.schedules.recurring import PAGE, Asking, EveryDecorator, page_of
 from kokugen.task import TaskParam
 
 P = ParamSpec("P")
@@ -46,6 +46,12 @@ class AsyncRecurring(Asking):
     ) -> ScheduleInfo:
         """As `Scheduler.put_schedule`."""
         return await self._ask(lambda: self._put(when, param, options, by))
+
+    async def put_schedules(
+        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+    ) -> list[PutSchedule]:
+        """As `Scheduler.put_schedules`."""
+        return await self._ask(lambda: self._put_all(schedules, by, dry_run))
 
     async def schedule_of(self, name: str) -> ScheduleInfo:
         """As `Scheduler.schedule_of`."""
@@ -112,18 +118,25 @@ class AsyncRecurring(Asking):
 
     async def preview(self, start: datetime, end: datetime, *, limit: int = 1000) -> list[Upcoming]:
         """As `Scheduler.preview`."""
-        found: list[ScheduleRow] = []
-        query = ScheduleQuery(limit=PAGE)
-        while rows := await self._page(query):
-            found += rows
-            query = ScheduleQuery(limit=PAGE, after=rows[-1].name)
-        return self._agenda.preview(found, start, end, limit)
+        return self._agenda.preview(await self._all_schedules(), start, end, limit)
 
     async def preview_edit(
-        self, name: str, when: When, start: datetime, end: datetime, *, limit: int = 1000
+        self, name: str, when: When | None, start: datetime, end: datetime, /, *, limit: int = 1000, **changes: Any
     ) -> tuple[list[Upcoming], list[Upcoming]]:
         """As `Scheduler.preview_edit`."""
-        return await self._ask(lambda: self._preview_edit(name, when, start, end, limit))
+        return await self._ask(lambda: self._preview_edit(name, when, (start, end), limit, changes))
+
+    async def tally(self, edges: Sequence[datetime], *, names: Collection[str] | None = None) -> Tally:
+        """As `Scheduler.tally`."""
+        return self._agenda.tally(await self._all_schedules(names), edges)
+
+    async def _all_schedules(self, names: Collection[str] | None = None) -> list[ScheduleRow]:
+        found: list[ScheduleRow] = []
+        query = page_of(names, None)
+        while rows := await self._page(query):
+            found += rows
+            query = page_of(names, rows[-1].name)
+        return found
 
     async def schedule_audit(self, name: str, limit: int = 100) -> list[AuditRow]:
         """As `Scheduler.schedule_audit`."""

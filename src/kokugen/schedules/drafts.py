@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kokugen.acceptance import new_task, request_of, row_of
@@ -43,7 +44,25 @@ _POLICY_OF = {
     "window": "window_us",
     "misfire": "misfire_us",
     "rate": "rate",
+    "failures_max": "failures_max",
 }
+
+
+class NewSchedule(Struct, frozen=True, kw_only=True):
+    """A schedule in plain data, as `Scheduler.put_schedules` takes many of them.
+
+    The time of `param` does not matter. `paused` says why it is not to run before it is resumed, where it is new.
+    """
+
+    when: When
+    param: TaskParam
+    options: ScheduleOptions
+    paused: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what it is known by."""
+        return self.options.name or self.param.work_id
 
 
 class Drafts:
@@ -84,13 +103,14 @@ class Drafts:
     def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
         if task.unique_key is not None or task.id:
             raise OptionError("a schedule has many tasks, so that they can have no id or unique key of yours")
+        trigger = trigger_of(when, said.start or from_us(self._parts.clock.wall_us()))
         return Draft(
             name=said.name or task.work_id,
             owner=said.owner or owner,
-            spec=dump_spec(trigger_of(when, said.start or from_us(self._parts.clock.wall_us()))),
+            spec=dump_spec(trigger),
             policy=_json(policy_of(said)),
             template=_json(template_of(task)),
-            overlap=Overlap(said.overlap),
+            overlap=overlap_of(trigger, Overlap(said.overlap)),
         )
 
     def _through_middleware(self, request: ScheduleRequest) -> ScheduleRequest:
@@ -124,7 +144,7 @@ class Drafts:
         return replace(
             draft,
             policy=_json(policy),
-            overlap=Overlap(said.overlap) if "overlap" in changes else draft.overlap,
+            overlap=overlap_of(load_spec(draft.spec), Overlap(said.overlap if "overlap" in changes else draft.overlap)),
             owner=said.owner if "owner" in changes else draft.owner,
         )
 
@@ -132,14 +152,21 @@ class Drafts:
 def trigger_of(when: When, now: Any) -> Trigger:
     """Return the trigger that `every` was given. Raises OptionError, and what a trigger raises."""
     if isinstance(when, Trigger):
-        if when.after_completion:
-            raise OptionError(f"{when!r} is not built yet for schedules: use Every(…) with overlap='skip'")
         return when
     if isinstance(when, timedelta):
         return Every(when, start=now)
     if isinstance(when, str):
         return Cron(when)
     raise OptionError(f"every({when!r}, …): use a trigger, a timedelta or a cron expression")
+
+
+def overlap_of(trigger: Trigger, overlap: Overlap) -> Overlap:
+    """Return what becomes of runs that overlap. Raises OptionError where none can, and they are to."""
+    if not trigger.after_completion:
+        return overlap
+    if overlap not in {Overlap.QUEUE_ONE, Overlap.QUEUE_ALL}:
+        raise OptionError(f"overlap={overlap.value!r}: each run of {trigger!r} waits for the end of the one before")
+    return Overlap.QUEUE_ALL
 
 
 def template_of(task: NewTask) -> Template:
@@ -171,11 +198,18 @@ def policy_of(said: ScheduleOptions) -> Policy:
         start_us=None if said.start is None else to_us(said.start.astimezone(UTC)),
         end_us=None if said.end is None else to_us(said.end.astimezone(UTC)),
         max_runs=said.max_runs,
+        failures_max=said.failures_max,
     )
 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def as_put(draft: Draft, asked: NewSchedule, row: ScheduleRow | None) -> Draft:
+    """Return a draft, a bare period of which counts on from when it was first put there."""
+    counts_on = isinstance(asked.when, timedelta) and asked.options.start is None
+    return counting_on(draft, [row]) if counts_on and row is not None else draft
 
 
 def counting_on(draft: Draft, rows: list[ScheduleRow]) -> Draft:

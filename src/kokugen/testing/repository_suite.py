@@ -25,6 +25,7 @@ from kokugen.testing.suite.cancelling import CancellingCases
 from kokugen.testing.suite.choosing import ChoosingCases
 from kokugen.testing.suite.claiming import ClaimingCases
 from kokugen.testing.suite.finishing import FinishingCases
+from kokugen.testing.suite.hearing import HearingCases
 from kokugen.testing.suite.keeping import KeepingCases
 from kokugen.testing.suite.lab import Lab
 from kokugen.testing.suite.limiting import LimitingCases, LimitLab
@@ -56,6 +57,7 @@ class RepositorySuite(
     SchedulingCases,
     AccountingCases,
     OverlappingCases,
+    HearingCases,
     LimitingCases,
     ReplacingCases,
 ):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.repository.memory.record import Record
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, REPLACED, OccurrenceEnd, Overlap, ScheduledTask
-from kokugen.task import TaskState
+from kokugen.task import TaskState, replace
 
 _TOLD = (TaskState.INITIALIZED, TaskState.CANCELLED, TaskState.FAILED)
 ERROR_MAX = 1000
@@ -19,7 +19,7 @@ ERROR_MAX = 1000
 class Occurrences:
     """Of one namespace. `release(record, now)` and `end(record, state, now)` change a task."""
 
-    __slots__ = ("_active", "_end", "_held", "_release", "by_schedule", "ends")
+    __slots__ = ("_active", "_end", "_held", "_release", "by_schedule", "ends", "report")
 
     def __init__(self, release: Callable[[Record, int], object], end: Callable[[Record, int, int], object]) -> None:
         self.by_schedule: dict[str, dict[int, Record]] = {}
@@ -28,6 +28,8 @@ class Occurrences:
         self._active: dict[str, str] = {}
         self._release = release
         self._end = end
+        self.report: Callable[[Record, int], object] = lambda _record, _now: None
+        """Called with the end of a task that its schedule is to hear of."""
 
     def came(self, record: Record) -> None:
         """Take note of a new task; it is on hold where it may not run beside others."""
@@ -76,11 +78,24 @@ class Occurrences:
 
     def ended(self, record: Record, now: int) -> None:
         """Take note that a task is over, and let the next one go."""
-        schedule_id = _task(record).schedule_id
-        if not self._let_go(record):
-            return
-        self._judge(schedule_id, now)
-        self.release(schedule_id, now)
+        task = _task(record)
+        if self._let_go(record):
+            self._judge(task.schedule_id, now)
+            self.release(task.schedule_id, now)
+        if task.reports:
+            self.report(record, now)
+
+    def ask_to_report(self, schedule_id: str) -> None:
+        """Have those of a schedule that may not overlap and wait or run report their end."""
+        for record in self.by_schedule.get(schedule_id, {}).values():
+            task = _task(record)
+            if record.state <= TaskState.WORKING and task.overlap is not None and not task.reports:
+                record.asked = replace(task, reports=True)
+
+    def open(self, schedule_id: str) -> bool:
+        """Return whether one of a schedule that may not overlap waits or runs."""
+        tasks = self.by_schedule.get(schedule_id, {}).values()
+        return any(one.state <= TaskState.WORKING and _task(one).overlap is not None for one in tasks)
 
     def release(self, schedule_id: str, now: int) -> bool:
         """Let the earliest one on hold go where none is active; return whether there was one."""

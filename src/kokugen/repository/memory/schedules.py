@@ -54,6 +54,7 @@ class MemorySchedules(MemoryStore):
         for task in change.tasks:
             self._table.add_occurrence(task, now)
         self._table.occurrences.release(row.id, now)
+        schedules.await_end(row.id)
         schedules.append(change.ledger)
         if change.audit is not None:
             schedules.audit.append(change.audit)

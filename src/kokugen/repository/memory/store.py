@@ -28,7 +28,7 @@ class MemoryStore:
         self._ids = ids or IdSource(self._clock, system_random())
         self._lock = Lock()
         self._table = TaskTable()
-        self._schedules = ScheduleTable()
+        self._schedules = ScheduleTable(self._table.occurrences)
         self._nodes: dict[str, NodeInfo] = {}
         self._hints: list[Callable[[int], object]] = []
 

@@ -50,7 +50,7 @@ from kokugen.repository.schedule_rows import (
     ScheduleRow,
 )
 from kokugen.repository.seed_methods import SeedMethods
-from kokugen.repository.sqlite import changes, limits, operations, reading, runs, schedules, tasks
+from kokugen.repository.sqlite import changes, decisions, limits, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import connect, explain, file_identity, open_store
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
@@ -328,7 +328,7 @@ class SQLiteRepository(SeedMethods):
             return Reply.of([])
         due = [task.due_at for change in changes_ for task in change.tasks]
         due_us = 0 if any(change.drop_from is not None for change in changes_) else min(due, default=None)
-        return self._submit(schedules.change, rows=list(changes_), due_us=due_us)
+        return self._submit(decisions.change, rows=list(changes_), due_us=due_us)
 
     def settle_overlaps(self, until_us: int, limit: int) -> Reply[int]:
         return self._submit(schedules.settle_overlaps, until_us, limit)

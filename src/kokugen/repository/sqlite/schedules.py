@@ -41,7 +41,8 @@ def _values(row: type[msgspec.Struct]) -> str:
     return ", ".join(f"value->>{n}" for n in range(len(row.__struct_fields__)))
 
 
-def _array(row: type[msgspec.Struct]) -> str:
+def array_of(row: type[msgspec.Struct]) -> str:
+    """Return the SQL of a row as JSON."""
     return f"json_array({_columns(row)})"
 
 
@@ -83,10 +84,19 @@ _ADD_BODIES = (
     " WHERE EXISTS (SELECT 1 FROM task WHERE namespace = :ns AND id = value->>0)"
 )
 _LATEST = (
-    f"SELECT json_array(seq, {_array(LedgerRow)}) FROM ledger WHERE namespace = :ns AND schedule_id = :id"
+    f"SELECT json_array(seq, {array_of(LedgerRow)}) FROM ledger WHERE namespace = :ns AND schedule_id = :id"
     ' ORDER BY "last" DESC, seq DESC LIMIT 1'
 )
 _EXTEND = 'UPDATE ledger SET "last" = :last, "count" = "count" + :count, at = :at WHERE seq = :seq'
+_ASK_TO_REPORT = (
+    "UPDATE task SET reports = 1 WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state < 2"
+    " AND NOT reports"
+)
+_AWAIT_END = (
+    "UPDATE schedule SET next_at = NULL, wake_at = iif(paused_at IS NULL, NULL, wake_at)"
+    " WHERE namespace = :ns AND id = :id AND delay IS NOT NULL AND EXISTS (SELECT 1 FROM task"
+    " WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state < 2)"
+)
 _APPEND = (
     f"INSERT INTO ledger (namespace, {_columns(LedgerRow)}) SELECT :ns, {_values(LedgerRow)} FROM json_each(:rows)"
 )
@@ -109,9 +119,12 @@ def _change(scope: Scope, change: ScheduleChange) -> Changed:
     if dropped and not change.remove:
         scope.db.execute(_TAKE_BACK, {"ns": scope.namespace, "id": row.id, "dropped": dropped})
     if change.tasks:
-        _add(scope, change.tasks)
+        add_tasks(scope, change.tasks)
     if change.drop_from is not None or any(task.overlap for task in change.tasks):
         _release(scope, row.id)
+    if row.delay is not None:
+        for sql in (_ASK_TO_REPORT, _AWAIT_END):
+            scope.db.execute(sql, {"ns": scope.namespace, "id": row.id})
     limits.admit_after(scope, [task.id for task in change.tasks])
     if change.ledger:
         _write_ledger(scope, row.id, change.ledger)
@@ -139,7 +152,8 @@ def _drop(scope: Scope, schedule_id: str, since: int) -> int:
     return scope.db.changes()
 
 
-def _add(scope: Scope, tasks: Sequence[ScheduledTask]) -> None:
+def add_tasks(scope: Scope, tasks: Sequence[ScheduledTask]) -> None:
+    """Add tasks of schedules, on hold unless they may overlap."""
     scope.db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode(tasks)})
     limits.gate(scope, [(task.id, task.limit_key) for task in tasks])
     bodies = [(task.id, task.param) for task in tasks if len(task.param) > BODY_MAX]
@@ -156,7 +170,12 @@ def _write_ledger(scope: Scope, schedule_id: str, rows: Sequence[LedgerRow]) -> 
             head, rows = rows[0], rows[1:]
             scope.db.execute(_EXTEND, {"last": head.last, "count": head.count, "at": head.at, "seq": seq})
     if rows:
-        scope.db.execute(_APPEND, {"ns": scope.namespace, "rows": encode(rows)})
+        append(scope, rows)
+
+
+def append(scope: Scope, rows: Sequence[LedgerRow]) -> None:
+    """Append rows to ledgers."""
+    scope.db.execute(_APPEND, {"ns": scope.namespace, "rows": encode(rows)})
 
 
 # -- Overlap
@@ -221,21 +240,21 @@ def _changed(scope: Scope, sql: str, schedule_id: str) -> int:
 # -- Reading
 
 _DUE = (
-    f"SELECT json_group_array({_array(ScheduleRow)}) FROM (SELECT * FROM schedule INDEXED BY schedule_due"
+    f"SELECT json_group_array({array_of(ScheduleRow)}) FROM (SELECT * FROM schedule INDEXED BY schedule_due"
     " WHERE namespace = :ns AND wake_at IS NOT NULL AND wake_at <= :until ORDER BY wake_at, id LIMIT :max)"
 )
 _LEDGER = (
-    f"SELECT json_group_array({_array(LedgerRow)}) FROM (SELECT * FROM (SELECT * FROM ledger"
+    f"SELECT json_group_array({array_of(LedgerRow)}) FROM (SELECT * FROM (SELECT * FROM ledger"
     ' WHERE namespace = :ns AND schedule_id = :id AND "last" >= :first AND "first" <= :last'
     ' ORDER BY "last" DESC LIMIT :max) ORDER BY seq)'
 )
 _TASKS = (
-    f"SELECT json_group_array({_array(OccurrenceTask)}) FROM (SELECT * FROM (SELECT * FROM task"
+    f"SELECT json_group_array({array_of(OccurrenceTask)}) FROM (SELECT * FROM (SELECT * FROM task"
     " WHERE namespace = :ns AND schedule_id = :id AND nominal BETWEEN :first AND :last"
     " ORDER BY nominal DESC LIMIT :max) ORDER BY nominal)"
 )
 _ENDS = (
-    f"SELECT json_group_array({_array(OccurrenceEnd)}) FROM (SELECT * FROM (SELECT * FROM occurrence_end"
+    f"SELECT json_group_array({array_of(OccurrenceEnd)}) FROM (SELECT * FROM (SELECT * FROM occurrence_end"
     " WHERE namespace = :ns AND schedule_id = :id AND nominal BETWEEN :first AND :last"
     " ORDER BY nominal DESC, seq DESC LIMIT :max) ORDER BY nominal, seq)"
 )
@@ -252,8 +271,8 @@ def page(db: Connection, namespace: str, query: ScheduleQuery) -> list[ScheduleR
     where, names = _where(query)
     names |= {"ns": namespace, "max": max(0, min(query.limit, PAGE_MAX))}
     sql = (
-        f"SELECT json_group_array({_array(ScheduleRow)}) FROM (SELECT * FROM schedule WHERE namespace = :ns AND {where}"
-        " ORDER BY name LIMIT :max)"
+        f"SELECT json_group_array({array_of(ScheduleRow)}) FROM (SELECT * FROM schedule WHERE namespace = :ns"
+        f" AND {where} ORDER BY name LIMIT :max)"
     )
     return msgspec.json.decode(one(db, sql, names), type=list[ScheduleRow])
 
@@ -294,7 +313,7 @@ def ledger(db: Connection, namespace: str, query: LedgerQuery) -> Ledger:
 def audit(db: Connection, namespace: str, name: str, limit: int) -> list[AuditRow]:
     """Return the changes of a schedule, newest first."""
     sql = (
-        f"SELECT json_group_array({_array(AuditRow)}) FROM (SELECT * FROM schedule_audit"
+        f"SELECT json_group_array({array_of(AuditRow)}) FROM (SELECT * FROM schedule_audit"
         " WHERE namespace = :ns AND name = :name ORDER BY seq DESC LIMIT :max)"
     )
     names = {"ns": namespace, "name": name, "max": max(0, min(limit, PAGE_MAX))}

@@ -49,8 +49,15 @@ class ScheduleLab:
         """Return the occurrence of a schedule at a second."""
         at = self.at(second)
         overlap = None if row.overlap == Overlap.ALLOW else row.overlap
-        for name, value in {"work_id": "work", "due_at": at, "scheduled_time": at, "overlap": overlap}.items():
-            about.setdefault(name, value)
+        reports = row.delay is not None or row.failures_max is not None
+        given: dict[str, Any] = {
+            "work_id": "work",
+            "due_at": at,
+            "scheduled_time": at,
+            "overlap": overlap,
+            "reports": reports,
+        }
+        about = given | about
         return ScheduledTask(id=task_id(second), schedule_id=row.id, nominal=at, **about)
 
     def entry(self, first: float, last: float | None = None, reason: str = Reason.MADE, **about: Any) -> LedgerRow:

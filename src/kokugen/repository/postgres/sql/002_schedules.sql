@@ -13,6 +13,9 @@ CREATE TABLE schedule (
   runs bigint NOT NULL,
   skipped bigint NOT NULL,
   coalesced bigint NOT NULL,
+  delay bigint,
+  failures integer NOT NULL DEFAULT 0,
+  failures_max integer,
   namespace text COLLATE "C" NOT NULL,
   id text COLLATE "C" NOT NULL,
   name text COLLATE "C" NOT NULL,
@@ -82,7 +85,8 @@ CREATE INDEX schedule_audit_schedule ON schedule_audit (namespace, schedule_id, 
 ALTER TABLE task
   ADD COLUMN schedule_id text COLLATE "C",
   ADD COLUMN nominal bigint,
-  ADD COLUMN overlap text;
+  ADD COLUMN overlap text,
+  ADD COLUMN reports boolean NOT NULL DEFAULT false;
 
 CREATE UNIQUE INDEX task_occurrence ON task (namespace, schedule_id, nominal) WHERE schedule_id IS NOT NULL;
 
@@ -153,6 +157,39 @@ END $$;
 CREATE TRIGGER task_overlap_ended AFTER UPDATE OF state ON task FOR EACH ROW
 WHEN (NEW.overlap IS NOT NULL AND NEW.state >= 2 AND OLD.state < 2 AND OLD.hold IS NULL)
 EXECUTE FUNCTION occurrence_ended();
+
+-- A schedule hears of the ends that it asked for: it counts failures in a row, and its delay begins with the last end.
+-- Its row is locked before the tasks of its that go then, as in change_schedule: the name puts it first.
+CREATE FUNCTION occurrence_reports() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+  told schedule%ROWTYPE;
+  following bigint;
+BEGIN
+  SELECT * INTO told FROM schedule s WHERE s.namespace = NEW.namespace AND s.id = NEW.schedule_id FOR UPDATE;
+  IF told.failures_max IS NOT NULL AND (NEW.state = 4 OR NEW.state = 2 AND told.failures > 0) THEN
+    UPDATE schedule s
+       SET failures = CASE NEW.state WHEN 4 THEN s.failures + 1 ELSE 0 END, rev = s.rev + 1,
+           wake_at = CASE WHEN NEW.state = 4 AND s.failures + 1 >= s.failures_max AND s.paused_at IS NULL
+                          THEN least(s.wake_at, NEW.modified_at) ELSE s.wake_at END
+     WHERE s.namespace = NEW.namespace AND s.id = NEW.schedule_id;
+  END IF;
+  PERFORM FROM task t WHERE t.namespace = NEW.namespace AND t.schedule_id = NEW.schedule_id
+     AND t.overlap IS NOT NULL AND t.state < 2;
+  IF told.delay IS NULL OR FOUND THEN
+    RETURN NULL;
+  END IF;
+  following := greatest(NEW.modified_at + told.delay, told.decided + 1);
+  UPDATE schedule s
+     SET next_at = following, rev = s.rev + 1,
+         wake_at = CASE WHEN s.paused_at IS NULL THEN least(s.wake_at, following) ELSE s.wake_at END
+   WHERE s.namespace = NEW.namespace AND s.id = NEW.schedule_id;
+  RETURN NULL;
+END $$;
+
+CREATE TRIGGER task_occurrence_reports AFTER UPDATE OF state ON task FOR EACH ROW
+WHEN (NEW.reports AND NEW.state >= 2 AND OLD.state < 2)
+EXECUTE FUNCTION occurrence_reports();
 
 -- The ledger outlives the tasks: what is not simply Done is written down when its row goes.
 CREATE FUNCTION occurrence_gone() RETURNS trigger
@@ -231,10 +268,11 @@ BEGIN
   ELSIF expected IS NULL THEN
     INSERT INTO schedule (namespace, id, name, owner, spec, policy, template, overlap, gen, rev, edition, decided,
            next_at, wake_at, spaced, paused_at, paused_until, paused_note, paused_by, runs, skipped, coalesced,
-           created_at, modified_at)
+           created_at, modified_at, delay, failures, failures_max)
     VALUES (ns, of, s->>1, s->>2, s->>3, s->>4, s->>5, s->>6, (s->>7)::integer, (s->>8)::bigint, (s->>9)::integer,
            (s->>10)::bigint, (s->>11)::bigint, (s->>12)::bigint, (s->>13)::bigint, (s->>14)::bigint, (s->>15)::bigint,
-           s->>16, s->>17, (s->>18)::bigint, (s->>19)::bigint, (s->>20)::bigint, (s->>21)::bigint, (s->>22)::bigint)
+           s->>16, s->>17, (s->>18)::bigint, (s->>19)::bigint, (s->>20)::bigint, (s->>21)::bigint, (s->>22)::bigint,
+           (s->>23)::bigint, (s->>24)::integer, (s->>25)::integer)
     ON CONFLICT DO NOTHING;
   ELSE
     UPDATE schedule x
@@ -243,7 +281,8 @@ BEGIN
            next_at = (s->>11)::bigint, wake_at = (s->>12)::bigint, spaced = (s->>13)::bigint,
            paused_at = (s->>14)::bigint, paused_until = (s->>15)::bigint, paused_note = s->>16, paused_by = s->>17,
            runs = (s->>18)::bigint, skipped = (s->>19)::bigint, coalesced = (s->>20)::bigint,
-           created_at = (s->>21)::bigint, modified_at = (s->>22)::bigint
+           created_at = (s->>21)::bigint, modified_at = (s->>22)::bigint, delay = (s->>23)::bigint,
+           failures = (s->>24)::integer, failures_max = (s->>25)::integer
      WHERE x.namespace = ns AND x.id = of AND x.rev = expected;
   END IF;
   IF NOT FOUND THEN
@@ -256,14 +295,22 @@ BEGIN
   END IF;
   INSERT INTO task (
     namespace, id, work_id, due_at, scheduled_time, param, queue, rank, mode, care, max_attempts, max_lost,
-    start_deadline, unique_key, tags, options, zone, local_time, schedule_id, nominal, overlap, hold,
+    start_deadline, unique_key, tags, options, zone, local_time, schedule_id, nominal, overlap, reports, hold,
     created_at, modified_at)
   SELECT ns, j->>0, j->>1, (j->>2)::bigint, (j->>3)::bigint, j->>4, j->>5, (j->>6)::smallint, (j->>7)::smallint,
          (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer, (j->>10)::bigint, j->>11, j->>12, j->>13, j->>14,
-         j->>15, j->>16, (j->>17)::bigint, j->>18, CASE WHEN j->>18 IS NOT NULL THEN 'overlap' END, now_us, now_us
+         j->>15, j->>16, (j->>17)::bigint, j->>18, (j->>19)::boolean, CASE WHEN j->>18 IS NOT NULL THEN 'overlap' END, now_us, now_us
     FROM jsonb_array_elements(change->4) AS j
   ON CONFLICT DO NOTHING;
   PERFORM release_occurrence(ns, of, now_us);
+  IF s->>23 IS NOT NULL AND NOT removes THEN -- with a delay there is no next time while one waits or runs
+    UPDATE task t SET reports = true
+     WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL AND t.state < 2 AND NOT t.reports;
+    UPDATE schedule x
+       SET next_at = NULL, wake_at = CASE WHEN x.paused_at IS NULL THEN NULL ELSE x.wake_at END
+     WHERE x.namespace = ns AND x.id = of AND EXISTS (
+       SELECT FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL AND t.state < 2);
+  END IF;
   IF jsonb_array_length(change->5) > 0 THEN
     PERFORM write_ledger(ns, of, change->5);
   END IF;

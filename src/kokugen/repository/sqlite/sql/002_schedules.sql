@@ -23,6 +23,9 @@ CREATE TABLE schedule (
   coalesced INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   modified_at INTEGER NOT NULL,
+  delay INTEGER,
+  failures INTEGER NOT NULL DEFAULT 0,
+  failures_max INTEGER,
   PRIMARY KEY (namespace, id),
   CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'replace', 'allow'))
 ) STRICT;
@@ -82,6 +85,7 @@ CREATE INDEX schedule_audit_schedule ON schedule_audit (namespace, schedule_id, 
 ALTER TABLE task ADD COLUMN schedule_id TEXT;
 ALTER TABLE task ADD COLUMN nominal INTEGER;
 ALTER TABLE task ADD COLUMN overlap TEXT;
+ALTER TABLE task ADD COLUMN reports INTEGER NOT NULL DEFAULT 0;
 
 CREATE UNIQUE INDEX task_occurrence ON task (namespace, schedule_id, nominal) WHERE schedule_id IS NOT NULL;
 
@@ -114,6 +118,25 @@ BEGIN
    WHERE namespace = NEW.namespace AND id = (
      SELECT id FROM task WHERE namespace = NEW.namespace AND schedule_id = NEW.schedule_id
         AND overlap IS NOT NULL AND state = 0 AND hold = 'overlap' ORDER BY due_at, id LIMIT 1);
+END;
+
+-- A schedule hears of the ends that it asked for: it counts failures in a row, and its delay begins with the last end.
+CREATE TRIGGER task_occurrence_reports AFTER UPDATE OF state ON task
+WHEN NEW.reports AND NEW.state >= 2 AND OLD.state < 2
+BEGIN
+  UPDATE schedule
+     SET failures = iif(NEW.state = 4, failures + 1, 0), rev = rev + 1,
+         wake_at = iif(NEW.state = 4 AND failures + 1 >= failures_max AND paused_at IS NULL,
+                       min(coalesce(wake_at, NEW.modified_at), NEW.modified_at), wake_at)
+   WHERE namespace = NEW.namespace AND id = NEW.schedule_id AND failures_max IS NOT NULL
+     AND (NEW.state = 4 OR (NEW.state = 2 AND failures > 0));
+  UPDATE schedule
+     SET next_at = max(NEW.modified_at + delay, decided + 1), rev = rev + 1,
+         wake_at = iif(paused_at IS NULL, min(coalesce(wake_at, max(NEW.modified_at + delay, decided + 1)),
+                                              max(NEW.modified_at + delay, decided + 1)), wake_at)
+   WHERE namespace = NEW.namespace AND id = NEW.schedule_id AND delay IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM task WHERE namespace = NEW.namespace AND schedule_id = NEW.schedule_id
+                        AND overlap IS NOT NULL AND state < 2);
 END;
 
 -- The ledger outlives the tasks: what is not simply Done is written down when its row goes.
