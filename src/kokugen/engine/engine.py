@@ -47,6 +47,10 @@ FLUSH_S = 0.2
 class Service(Protocol):
     """What goes on beside the engine's own loops, for as long as it runs."""
 
+    async def prepare(self) -> None:
+        """Do what has to be done before anything is claimed. Raises RepositoryError."""
+        ...
+
     async def run(self) -> None:
         """Go on until it is cancelled. Does not raise."""
         ...
@@ -158,6 +162,8 @@ class Engine:
         self._grace_s = self._settings.grace_s
         self._claims.hints.open(self._loop)
         await self.storage.start()
+        for service in self._services:
+            await service.prepare()
         unlisten = self.storage.repository.listen(self.hint)
         for dispatcher in self._dispatchers:
             dispatcher.start(self.deliver)

@@ -8,6 +8,7 @@ from kokugen.clock import from_us
 from kokugen.recurrence.definitions import Definition
 from kokugen.recurrence.info import is_over, next_of
 from kokugen.recurrence.occurrences import Occurrence, occurrences_of
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
 from kokugen.task import TaskState
 
@@ -74,6 +75,8 @@ def _waits(task: OccurrenceTask, row: ScheduleRow, running: list[OccurrenceTask]
     if task.hold == OVERLAP_HOLD:
         what = "runs" if running else "is not over"
         return f"{name}, because an earlier one {what} (overlap {Overlap(row.overlap).value})."
+    if task.hold == LIMIT_HOLD:
+        return f"{name} for its turn at a limit of its key, its work or its queue."
     if task.hold is not None:
         return f"{name}: it is on hold ({task.hold})."
     return f"{name} for a worker: none that serves its queue and knows its work has a free place."

@@ -44,6 +44,10 @@ class Record(Struct, gc=False):
     finished_at: int | None = None
     given: str | None = None
     progress: str | None = None
+    gates: tuple[str | None, str | None, str | None] = (None, None, None)
+    """The gates of its key, its work and its queue."""
+    gate: str | None = None
+    """The one that it has to pass next."""
 
     @property
     def link(self) -> Link | None:
@@ -52,6 +56,11 @@ class Record(Struct, gc=False):
         if not isinstance(asked, ChainedTask):
             return None
         return Link(asked.chain, asked.follows, asked.follows_arg, self.given)
+
+    @property
+    def limited(self) -> bool:
+        """Return whether it has any gates."""
+        return self.gates != (None, None, None)
 
 
 def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]) -> TaskInfo:
@@ -98,6 +107,8 @@ def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]
         schedule_id=None if of is None else of.schedule_id,
         schedule=None if schedule is None else schedule.name,
         nominal=None if of is None else from_us(of.nominal),
+        limit_key=asked.limit_key,
+        gate=record.gate,
     )
 
 

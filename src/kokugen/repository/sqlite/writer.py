@@ -63,12 +63,15 @@ class Writer:
         *,
         waits: Callable[[int], object],
         changed: Callable[[], object],
+        admitted: Callable[[], object] = lambda: None,
     ) -> None:
         self._path = path
         self._namespace = namespace
         self._clock = clock
         self._waits = waits
         self._changed = changed
+        self._admitted = admitted
+        self._news: list[int] = []
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._urgent: deque[Operation] = deque()
         self._db = connect(library, path)
@@ -102,6 +105,9 @@ class Writer:
             if batch:
                 resolve_all(self._answers(batch))
                 self._hint(batch)
+                if self._news:
+                    self._news.clear()
+                    self._tell(self._admitted)
         self._db.close()
         self._ended = True
         self._refuse_rest()
@@ -205,7 +211,7 @@ class Writer:
         return answers
 
     def _run(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
-        scope = Scope(self._db, self._namespace, self._clock.wall_us())
+        scope = Scope(self._db, self._namespace, self._clock.wall_us(), self._news)
         answers: list[tuple[Reply[Any], Any]] = []
         for _, neighbours in groupby(batch, key=_merge_key):
             group = list(neighbours)

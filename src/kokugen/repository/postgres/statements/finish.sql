@@ -1,4 +1,5 @@
--- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written.
+-- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written, and
+-- whether anyone stands in line for a limit.
 -- Rows that someone holds locked are skipped, never waited for: the caller looks at them again.
 WITH clock AS MATERIALIZED (
   SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
@@ -50,4 +51,6 @@ WITH clock AS MATERIALIZED (
          WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint OFFSET 0) AS old
       WHERE m.told))
 )
-SELECT count(*) FROM written
+SELECT count(*),
+       kokugen.is_anyone_in_line(:ns)
+  FROM written
