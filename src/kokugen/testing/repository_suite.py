@@ -30,6 +30,7 @@ from kokugen.testing.suite.hearing import HearingCases
 from kokugen.testing.suite.keeping import KeepingCases
 from kokugen.testing.suite.lab import Lab
 from kokugen.testing.suite.limiting import LimitingCases, LimitLab
+from kokugen.testing.suite.limits_beside import LimitsBesideCases
 from kokugen.testing.suite.marking import MarkingCases
 from kokugen.testing.suite.operating import OperatingCases
 from kokugen.testing.suite.overlapping import OverlappingCases
@@ -61,6 +62,7 @@ class RepositorySuite(
     OverlappingCases,
     HearingCases,
     LimitingCases,
+    LimitsBesideCases,
     ReplacingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""

@@ -77,6 +77,18 @@ BEGIN
   RETURN EXISTS (SELECT FROM task t WHERE t.namespace = ns AND t.state = 0 AND t.hold = 'limit' AND t.gate <> '');
 END $$;
 
+-- Whether any task that waits for others of these chains, or for its turn in these schedules, has gates to pass then.
+CREATE FUNCTION has_gates_behind(ns text, chains text[], schedules text[]) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET enable_seqscan = off AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM task t WHERE t.namespace = ns AND t.chain = ANY (chains) AND t.chain IS NOT NULL AND t.state = 0
+       AND t.hold = 'chain' AND coalesce(t.limit_key, t.limit_work, t.limit_queue) IS NOT NULL)
+  OR EXISTS (
+    SELECT FROM task t WHERE t.namespace = ns AND t.schedule_id = ANY (schedules) AND t.overlap IS NOT NULL
+       AND t.state = 0 AND t.hold = 'overlap' AND coalesce(t.limit_key, t.limit_work, t.limit_queue) IS NOT NULL);
+END $$;
+
 -- How many have a slot of a gate, and how many of them were not claimed yet.
 CREATE FUNCTION gate_slots(ns text, of text, OUT taken bigint, OUT idle bigint)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
