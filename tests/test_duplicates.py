@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from kokugen import Scheduler, TaskParam, Work
+from kokugen import Scheduler, TaskParam, Then, Work
 from kokugen.clock import from_us
 from kokugen.errors import DuplicateTaskError, OptionError
 from kokugen.task import OnDuplicateName
@@ -69,3 +69,10 @@ def test_plain_data_says_it_too_and_of_many_each_for_itself(scheduler: Scheduler
 def test_what_there_is_not_is_refused_in_words(digest: Work[[str], None]) -> None:
     with pytest.raises(OptionError, match="'refuse', 'keep', 'replace' or 'preserve'"):
         digest.options(on_duplicate="drop")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("chosen", ["replace", "preserve"])
+def test_what_waits_keeps_those_that_follow_it(digest: Work[[str], None], chosen: OnDuplicateName) -> None:
+    with pytest.raises(OptionError, match="keeps those that follow it"):
+        digest.options(on_duplicate=chosen, then=Then(digest.options(unique=None), ("Bob",)))
+    assert digest.options(on_duplicate="keep", then=Then("digest", ("Bob",))).declared.then

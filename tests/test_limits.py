@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kokugen import FunctionRegistry, Limit, Retry, RetryAfter, Scheduler
+from kokugen import FunctionRegistry, Limit, Retry, RetryAfter, Scheduler, Then
+from kokugen.dispatcher.processes import Processes
 from kokugen.errors import OptionError
 from kokugen.testing import VirtualClock, VirtualScheduler, run_virtual
 
@@ -134,3 +136,37 @@ def test_a_task_that_is_tried_again_leaves_its_place_meanwhile() -> None:
 def test_a_limit_that_cannot_be_is_refused_in_words(declare: Callable[[], object], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         declare()
+
+
+def test_what_follows_takes_its_turn_at_its_limit() -> None:
+    async def test(clock: VirtualClock, bakery: Bakery, works: FunctionRegistry) -> None:
+        bake = works.work(id="bake", limit=Limit(1))(bakery.bake)
+        knead = works.work(id="knead", then=(Then(bake), Then(bake)))(_nothing)
+        async with VirtualScheduler(clock, works=works) as scheduler:
+            for _ in range(2):
+                await scheduler.after(SECOND, knead)
+            for task in [one async for one in scheduler.tasks(work="bake")]:
+                await scheduler.wait(task.id)
+
+    bakery = tried(test)
+    assert bakery.most == 1
+    assert bakery.spaces() == pytest.approx([1, 1, 1], abs=0.1)
+
+
+def test_a_limit_holds_wherever_work_runs(tmp_path: Path) -> None:
+    works = FunctionRegistry()
+    alone = works.work(id="alone", on="processes", limit=Limit(1))(be_alone)
+    with Scheduler(f"sqlite:///{tmp_path}/t.db", works=works, places=[Processes(workers=2)]) as scheduler:
+        tasks = [scheduler.after(timedelta(0), alone, str(tmp_path / "here")) for _ in range(6)]
+        assert [task.result(timedelta(seconds=60)) for task in tasks] == ["alone"] * 6
+
+
+async def _nothing() -> None:
+    """Have others follow."""
+
+
+def be_alone(path: str) -> str:
+    """Return whether no other process is here: while it is, there is a file that only one can make."""
+    Path(path).touch(exist_ok=False)
+    Path(path).unlink()
+    return "alone"

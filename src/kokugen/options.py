@@ -99,6 +99,11 @@ class Options(Struct, frozen=True, kw_only=True):
     def max_attempts(self) -> int:
         return self.retry.attempts if self.retry else 1
 
+    @property
+    def replaces(self) -> bool:
+        """Return whether it may take the place of a task that waits, which keeps its id."""
+        return self.unique is not None and self.on_duplicate >= OnDuplicate.REPLACE
+
     def changed(self, **changes: Unpack[OptionChanges]) -> Options:
         """Return the options of one task or schedule: these with some changed. As `merged`, but for a work's own."""
         if own := {"limit", "key_limit"} & set(changes):
@@ -242,12 +247,21 @@ def _check(options: Options) -> None:
             raise OptionError(f"{name}={limit!r}: use Limit(…) or None")
     if options.retry is not None and not isinstance(options.retry, Retry):
         raise OptionError(f"retry={options.retry!r}: use Retry(…) or None")
-    if options.mode is Mode.AT_MOST_ONCE and options.max_attempts > 1:
-        raise OptionError("mode='at_most_once' with a retry: a task that runs at most once cannot be tried again")
     for name in ("timeout", "start_within"):
         _check_span(name, getattr(options, name))
     if not isinstance(options.max_lost, int) or not 1 <= options.max_lost <= 1000:
         raise OptionError(f"max_lost={options.max_lost!r}: use 1 to 1,000")
+    _check_together(options)
+
+
+def _check_together(options: Options) -> None:
+    if options.mode is Mode.AT_MOST_ONCE and options.max_attempts > 1:
+        raise OptionError("mode='at_most_once' with a retry: a task that runs at most once cannot be tried again")
+    if options.then and options.replaces:
+        raise OptionError(
+            f"on_duplicate='{options.on_duplicate.name.lower()}' with then=…: the task that waits keeps those that "
+            "follow it; use 'refuse' or 'keep'"
+        )
 
 
 def _check_key(name: str, key: object) -> None:
