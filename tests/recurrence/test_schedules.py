@@ -221,6 +221,24 @@ def test_a_paused_schedule_rests_and_says_so() -> None:
     assert play(story).nominals == [START + n * HOUR for n in (1, 7)]
 
 
+@pytest.mark.parametrize("change", ["pause", "edit"])
+def test_what_is_claimed_ahead_when_its_schedule_changes_is_accounted_for_once(change: str) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every(HOUR, bench.note.options(name="note"))
+        await bench.sleep(HOUR - timedelta(milliseconds=10))
+        if change == "pause":
+            await bench.scheduler.pause("note")
+            await bench.sleep(5 * MINUTE)
+            await bench.scheduler.resume("note")
+        else:
+            await bench.scheduler.edit("note", failures_max=3)
+        await bench.sleep(HOUR / 2)
+        assert bench.nominals == [START + HOUR]
+        assert await bench.outcomes() == [("ran", 1)]
+
+    play(story)
+
+
 def test_a_pause_with_an_end_ends_by_itself() -> None:
     async def story(bench: Bench) -> None:
         await bench.scheduler.every(HOUR, bench.note)

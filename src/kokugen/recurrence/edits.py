@@ -29,6 +29,8 @@ from kokugen.task import replace
 
 BACKFILL_MAX = 1000
 """How many occurrences one call makes."""
+CLAIMED_US = 50_000
+"""What is due so soon runs whatever is changed: a node may have claimed it (`Settings.ahead_s`)."""
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,11 @@ class Act(Struct, frozen=True, kw_only=True):
     @property
     def until(self) -> int:
         return self.now + self.ahead_us
+
+    @property
+    def cut(self) -> int:
+        """Return up to when tasks are let be: they may be claimed already, a little ahead of their times."""
+        return self.now + CLAIMED_US
 
 
 class Unsettled(Exception):
@@ -107,7 +114,7 @@ def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, 
     return ScheduleChange(
         row=replace(decision.row, rev=row.rev + 1),
         expected=row.rev,
-        drop_from=act.now + 1,
+        drop_from=act.cut + 1,
         tasks=[*settled.tasks(before.template), *decision.tasks(after.template)],
         ledger=[*settled.ledger, *decision.ledger],
         audit=_audit(row, act, "edit", Draft.of(row).text, draft.text),
@@ -121,7 +128,7 @@ def remove(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange
         row=row,
         expected=row.rev,
         remove=True,
-        drop_from=act.now + 1,
+        drop_from=act.cut + 1,
         tasks=settled.tasks(definition.template),
         ledger=settled.ledger,
         audit=_audit(row, act, "remove", Draft.of(row).text, None),
@@ -144,7 +151,7 @@ def pause(row: ScheduleRow, definition: Definition, act: Act, until: int | None)
     return ScheduleChange(
         row=paused,
         expected=row.rev,
-        drop_from=act.now + 1,
+        drop_from=act.cut + 1,
         tasks=settled.tasks(definition.template),
         ledger=settled.ledger,
         audit=_pausing(row, act, "pause", paused),
@@ -244,7 +251,7 @@ def _settled(row: ScheduleRow, definition: Definition, act: Act) -> Decision:
 def _reopened(row: ScheduleRow, definition: Definition, act: Act) -> int:
     """Return up to when a schedule is decided whose tasks to come are taken back: at least up to its start."""
     start = definition.policy.start_us
-    decided = min(row.decided, act.now)
+    decided = min(row.decided, act.cut)
     return decided if start is None or definition.delay_us is not None else max(decided, start - 1)
 
 
