@@ -38,7 +38,10 @@ COMMANDS = {
         "Run those times of the schedule NAME that did not run, one after the other.",
     ),
     "ledger": ("kokugen.cli.ledger", "Say of every time of the schedule NAME whether it ran, and if not, why."),
-    "why": ("kokugen.cli.ledger", "Say in plain words why the schedule NAME runs now, or does not."),
+    "why": (
+        "kokugen.cli.ledger",
+        "Say in plain words why the schedule NAME, or the task of that id, runs now or does not.",
+    ),
     "preview": (
         "kokugen.cli.preview",
         "Say what all schedules will run, as things are. Days on which clocks change are marked.",
