@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def dask_dispatcher(address: str) -> Dispatcher:
     """Return a dispatcher to that cluster."""
     from kokugen.dispatcher.dask import DaskWorkers
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of each connection that it closes
     return DaskWorkers(cluster=address, workers=8).dispatcher(clock=SystemClock())
 
 

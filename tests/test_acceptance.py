@@ -116,7 +116,5 @@ def test_many_tasks_become_the_same_rows_as_each_alone(work_id: str, param: Any,
     one = TaskParam(work_id=work_id, scheduled_time=WHEN, param=param, **options)
     declared = work.declared if work else None
     alone = row_of(request_of(one, declared), "new", work, declared, payloads=None)
-    intake = Intake(
-        works.load, lambda: "new", lambda request: [row_of(request, "new", work, declared, payloads=None)], None
-    )
+    intake = Intake(works.load, lambda: "new", lambda request: [row_of(request, "new", work, declared, payloads=None)])
     assert [intake.rows(one), intake.rows(one)] == [[alone], [alone]]

@@ -20,6 +20,7 @@ from kokugen.engine.hooks import RunEvent
 from kokugen.errors import NotUpdatableStateError, OptionError, SchedulerStateError, UnknownOutcomeError
 from kokugen.front import BATCH, BATCHES_AHEAD
 from kokugen.middleware.base import ScheduleNext, ScheduleRequest
+from kokugen.recurrence import Weekly
 from kokugen.reply import Reply
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.rows import Added, CancelAnswer, CancelRequest, ClaimAnswer, ClaimRequest, NewTask
@@ -308,6 +309,57 @@ def test_whoever_asks_hears_of_a_task_that_is_quarantined(
     assert task.id in told.getMessage()
 
 
+OF_TASKS = ("cancel", "reschedule", "revive", "release")
+
+
+@pytest.mark.parametrize("by", [5, "", "a" * 201, "two\nlines", "\ud800"])
+@pytest.mark.parametrize(
+    "change", ["cancel", "reschedule", "revive", "release", "pause", "resume", "trigger", "remove"]
+)
+def test_who_changes_something_is_a_name_that_can_be_printed(change: str, by: Any) -> None:
+    scheduler = Scheduler("memory://")
+    work = scheduler.work(id="remind")(lambda: None)
+    handle = scheduler.after(timedelta(hours=1), work)
+    scheduler.every(timedelta(hours=1), work)
+    before = scheduler.get(handle.id), scheduler.schedule_of("remind")
+    named = (handle.id,) if change in OF_TASKS else ("remind",)
+    more = {"when": datetime(2030, 1, 1, tzinfo=UTC)} if change == "reschedule" else {}
+    with pytest.raises(OptionError, match="use 1 to 200 characters that can be printed"):
+        getattr(scheduler, change)(*named, by=by, **more)
+    assert (scheduler.get(handle.id), scheduler.schedule_of("remind")) == before
+
+
+@pytest.mark.parametrize("note", [5, {"a": 1}, "\ud800", "a" * 1001, "a\0b"])
+def test_a_note_that_no_store_could_keep_is_refused(note: Any) -> None:
+    scheduler = Scheduler("memory://")
+    scheduler.every(timedelta(hours=1), scheduler.work(id="remind")(lambda: None))
+    with pytest.raises(OptionError, match="use text of up to 1,000 characters"):
+        scheduler.pause("remind", note=note)
+    assert not scheduler.schedule_of("remind").paused
+
+
+def test_the_reason_of_a_cancellation_is_text() -> None:
+    scheduler = Scheduler("memory://")
+    handle = scheduler.after(timedelta(hours=1), scheduler.work(id="remind")(lambda: None))
+    with pytest.raises(OptionError, match="reason=5: use text"):
+        handle.cancel(reason=5)  # type: ignore[arg-type]
+    assert handle.info().state is TaskState.INITIALIZED
+
+
+@pytest.mark.parametrize("owner", [5, "", "my shop"])
+def test_an_owner_of_schedules_is_a_name(owner: Any) -> None:
+    with pytest.raises(OptionError, match="owner"):
+        Scheduler("memory://", owner=owner)
+
+
+def test_what_is_no_calendar_is_refused() -> None:
+    scheduler = Scheduler("memory://")
+    with pytest.raises(OptionError, match="5 is no calendar"):
+        scheduler.add_calendar("holidays", 5)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="calendar 'my days' is not allowed"):
+        scheduler.add_calendar("my days", Weekly("mon-fri"))
+
+
 @pytest.mark.parametrize("limit", [-1, 2.5, "all"])
 def test_a_number_of_tasks_that_cannot_be_listed_is_refused(limit: Any) -> None:
     with pytest.raises(OptionError, match="use a whole number of at least 0"):
@@ -333,6 +385,10 @@ def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object
         ("label", ""),
         ("label", "two\nlines"),
         ("label", "x" * 201),
+        ("places", 5),
+        ("places", [5]),
+        ("middleware", 5),
+        ("middleware", [5]),
     ],
     ids=str,
 )

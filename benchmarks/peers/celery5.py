@@ -58,9 +58,11 @@ class Celery:
 
     def __init__(self, place: Path | str | None) -> None:
         from celery import Celery as Application
+        from kombu.transport.redis import Channel
 
         assert isinstance(place, Path), "Celery is measured on Redis"
         logging.getLogger("celery").setLevel(logging.ERROR)
+        Channel.do_restore = False  # at the end of the process the server, and all that was not acknowledged, is gone
         self._app = Application("benchmark", broker=f"redis+socket://{place / 'redis.sock'}")
         self._app.conf.update(
             task_ignore_result=True,

@@ -146,19 +146,17 @@ def new_task(
 
 
 class Intake:
-    """Makes the rows of many tasks given in plain data: what those of one work share is worked out once."""
+    """Makes the rows of many tasks in plain data, where no middleware is: what those of one work share is made once."""
 
     def __init__(
         self,
         work_of: Callable[[str], Work | None],
         task_id: Callable[[], str],
         rows_of: Callable[[ScheduleRequest], list[NewTask]],
-        payloads: Payloads | None,
     ) -> None:
         self._work_of = work_of
         self._task_id = task_id
         self._rows_of = rows_of
-        self._payloads = payloads
         self._kinds: dict[str, _Kind] = {}
 
     def rows(self, param: TaskParam) -> list[NewTask]:
@@ -287,6 +285,8 @@ def check_param(param: TaskParam) -> TaskParam:
 def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
     """Return the places that a scheduler offers. Raises OptionError for what is none, or for two of one name."""
     names: set[str] = set()
+    if not isinstance(places, Sequence):
+        raise OptionError(f"places={places!r}: use a list of places, such as [Processes(workers=4)]")
     for place in places:
         if not isinstance(place, Place):
             raise OptionError(f"places={places!r}: use a list of places, such as [Processes(workers=4)]")

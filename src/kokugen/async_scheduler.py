@@ -26,7 +26,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
-from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.repository.rows import CancelAnswer, Retention, StoreHealth
 from kokugen.scheduler import ANSWER_S
 from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
@@ -252,9 +252,8 @@ class AsyncScheduler(AsyncRecurring):
 
     async def revive(self, *task_ids: str, when: datetime | None = None, by: str | None = None) -> list[str]:
         """Make ended tasks wait again; return the ids of those that do."""
-        due_at = None if when is None else check_time(when)[0]
         front = await self._opened()
-        return await _answer(front.parts.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+        return await _answer(front.revive(task_ids, when, by), "reviving")
 
     async def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
         """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
@@ -265,7 +264,7 @@ class AsyncScheduler(AsyncRecurring):
     async def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
         front = await self._opened()
-        return await _answer(front.parts.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
+        return await _answer(front.release(task_id, by), "releasing")
 
     async def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""

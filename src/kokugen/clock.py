@@ -15,6 +15,8 @@ from typing import Protocol
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 SECOND_US = 1_000_000
+STEP_S = 1.0
+"""A change between wall and boot clock from which on the wall clock was set, not just kept right."""
 YEARS = range(1970, 9000)
 """The years of all times that are kept."""
 

@@ -26,6 +26,7 @@ from kokugen.errors import (
 )
 from kokugen.limit import Limit
 from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, schedule_chain
+from kokugen.options import check_by, shortened
 from kokugen.parts import Parts
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.reply import Reply, gather
@@ -168,7 +169,7 @@ class Front(Generic[H]):
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
         parts = self.parts
-        intake = Intake(parts.work_of, parts.ids.task_id, lambda request: self.chain(request).rows, parts.payloads)
+        intake = Intake(parts.work_of, parts.ids.task_id, lambda request: self.chain(request).rows)
         batches = batched(list(map(intake.rows, params)), BATCH)
         return _ahead(map(self._add_batch, batches), BATCHES_AHEAD)
 
@@ -271,8 +272,10 @@ class Front(Generic[H]):
         self, ids: Sequence[str], *, reason: str | None, force: bool, by: str | None
     ) -> Reply[list[CancelAnswer]]:
         """Cancel; a run of this process that has not started never will, and one that has is told at once."""
+        if reason is not None and not isinstance(reason, str):
+            raise OptionError(f"reason={shortened(reason)}: use text")
         why = None if reason is None else cut_error(reason)
-        request = CancelRequest(ids=tuple(ids), reason=why, force=force, by=by)
+        request = CancelRequest(ids=tuple(ids), reason=why, force=force, by=check_by(by))
         answer = self.parts.repository.cancel(request).on(request.ids)
         stopped = answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
         return self._watched(stopped) if self._cancel_watchers else stopped
@@ -296,7 +299,7 @@ class Front(Generic[H]):
     def reschedule(self, task_id: str, when: datetime, by: str | None) -> Reply[int]:
         """Move a waiting task; answers with its new time in microseconds."""
         us, zone, local = check_time(when)
-        revision = Revision(due_at=us, scheduled_time=us, zone=zone, local_time=local, by=by)
+        revision = Revision(due_at=us, scheduled_time=us, zone=zone, local_time=local, by=check_by(by))
         revised = self.parts.repository.revise(task_id, revision).on((task_id,))
         return revised.or_else(lambda error: self._recall(task_id, us, revision, error)).then(lambda _: us)
 
@@ -308,6 +311,15 @@ class Front(Generic[H]):
         if recalled is None:
             return Reply.failed(error)
         return recalled.and_then(lambda _: self.parts.repository.revise(task_id, revision))
+
+    def revive(self, ids: Sequence[str], when: datetime | None, by: str | None) -> Reply[list[str]]:
+        """Make ended tasks wait again; answers with the ids of those that do."""
+        due_at = None if when is None else check_time(when)[0]
+        return self.parts.repository.revive(ids, due_at=due_at, by=check_by(by))
+
+    def release(self, task_id: str, by: str | None) -> Reply[int]:
+        """Take a task out of its hold; answers with its new revision."""
+        return self.parts.repository.revise(task_id, Revision(release=True, by=check_by(by)))
 
     def result_of(self, info: TaskInfo) -> Any:
         """Return what the work of an ended task returned. Raises TaskFailedError where it has none, and SealError."""

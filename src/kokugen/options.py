@@ -24,6 +24,9 @@ TAGS_MAX = 20
 UNIQUE_MAX = 200
 KINDS = ("threads", "asyncio")
 """Where work runs that names no place."""
+BY_MAX = 200
+WORDS_MAX = 1000
+SHOWN_MAX = 100
 TIMEOUT_MAX = timedelta(days=30)
 HEADERS_MAX = 8 * 1024
 """Bytes of a task's headers, as JSON."""
@@ -182,6 +185,37 @@ def check_name(what: str, name: str) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise OptionError(f"{what} {name!r} is not allowed: use 1 to 200 of the characters A-Z a-z 0-9 _ . : -")
     return name
+
+
+def check_by(by: str | None) -> str | None:
+    """Return who changes something; None stays None. Raises OptionError unless it is 1 to 200 printable characters."""
+    if by is not None and not (isinstance(by, str) and 1 <= len(by) <= BY_MAX and by.isprintable()):
+        raise OptionError(f"by={shortened(by)}: use 1 to {BY_MAX} characters that can be printed")
+    return by
+
+
+def check_words(name: str, words: str | None) -> str | None:
+    """Return a note to people; None stays None. Raises OptionError unless every store can keep it."""
+    if words is None:
+        return None
+    if not isinstance(words, str) or len(words) > WORDS_MAX or "\0" in words or not _is_text(words):
+        raise OptionError(f"{name}={shortened(words)}: use text of up to {WORDS_MAX:,} characters")
+    return words
+
+
+def shortened(value: object) -> str:
+    """Return a value as an error shows it."""
+    shown = ascii(value)
+    return shown if len(shown) <= SHOWN_MAX else f"{shown[:SHOWN_MAX]}…"
+
+
+def _is_text(words: str) -> bool:
+    """Return whether UTF-8 has it: half of a surrogate pair is no character."""
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_place(name: str) -> str:

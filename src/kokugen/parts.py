@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from kokugen.clock import Clock, SystemClock
@@ -49,7 +49,7 @@ class Parts:
         self.random = system_random()
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
-        self.middleware = tuple(middleware)
+        self.middleware = _checked_middleware(middleware)
         self.payloads = payloads_of(self.middleware, lambda: self.repository.namespace)
         self._repository = repository
         self._url = None if url is None else _checked("url", url, str)
@@ -75,6 +75,14 @@ class Parts:
         """Return the work declared here, or None."""
         found = self.works.load(work_id)
         return None if found is None else as_work(work_id, found)
+
+
+def _checked_middleware(middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
+    """Return the middleware of a scheduler. Raises OptionError for what is none."""
+    found = tuple(middleware) if isinstance(middleware, Iterable) else (middleware,)
+    if not isinstance(middleware, Iterable) or not all(isinstance(one, Middleware) for one in found):
+        raise OptionError(f"middleware={middleware!r}: use a list of middleware, such as [LogMiddleware()]")
+    return found
 
 
 def _checked(name: str, value: T, kind: type) -> T:

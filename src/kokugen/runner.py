@@ -17,7 +17,8 @@ from kokugen.dispatcher.call import call_work
 from kokugen.dispatcher.place import Place
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.dispatcher.threads import ThreadDispatcher
-from kokugen.engine.engine import Engine, Service
+from kokugen.engine.engine import Engine
+from kokugen.engine.service import Service
 from kokugen.errors import SchedulerStateError
 from kokugen.middleware.base import WorkNext, work_chain
 from kokugen.parts import Parts

@@ -25,7 +25,7 @@ from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
-from kokugen.repository.rows import CancelAnswer, Retention, Revision, StoreHealth
+from kokugen.repository.rows import CancelAnswer, Retention, StoreHealth
 from kokugen.schedules.recurring import Recurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
@@ -264,8 +264,7 @@ class Scheduler(Recurring):
 
     def revive(self, *task_ids: str, when: datetime | None = None, by: str | None = None) -> list[str]:
         """Make ended tasks wait again; return the ids of those that do."""
-        due_at = None if when is None else check_time(when)[0]
-        return _answer(self.repository.revive(task_ids, due_at=due_at, by=by), "reviving")
+        return _answer(self._front.revive(task_ids, when, by), "reviving")
 
     def revive_all(self, *, when: datetime | None = None, by: str | None = None, **filters: Any) -> int:
         """Make every task wait again that fits the filters of `tasks`, Failed ones if not said; return how many."""
@@ -275,7 +274,7 @@ class Scheduler(Recurring):
 
     def release(self, task_id: str, by: str | None = None) -> int:
         """Take a task out of its hold; return its new revision."""
-        return _answer(self.repository.revise(task_id, Revision(release=True, by=by)), "releasing")
+        return _answer(self._front.release(task_id, by), "releasing")
 
     def prune(self, retention: Retention) -> int:
         """Delete one batch of ended tasks; return how many."""

@@ -93,7 +93,17 @@ def test_a_preview_marks_the_days_on_which_clocks_change(kokugen: CommandLine) -
         "2030-03-31 01:00:00.000Z  night  (clocks change on this day)",
         "2030-03-31 12:00:00.000Z  half",
     ]
-    assert kokugen.done("preview", "--to", "2000-01-01T00:00Z") == "nothing\n"
+    assert kokugen.done("preview", "--from", "2000-01-01T00:00Z", "--to", "2000-01-02T00:00Z") == "nothing\n"
+    assert "must be later" in kokugen.refused("preview", "--to", "2000-01-01T00:00Z")
+
+
+def test_a_preview_that_is_cut_short_says_so(kokugen: CommandLine) -> None:
+    kokugen.done("every", "1h", "report")
+    span = ("--from", "2030-01-01T00:00Z", "--to", "2030-01-02T00:00Z")
+    cut = kokugen("preview", *span, "--limit", "23")
+    assert (len(cut.stdout.splitlines()), "there is more than 23" in cut.stderr) == (23, True)
+    whole = kokugen("preview", *span, "--limit", "24")
+    assert (len(whole.stdout.splitlines()), whole.stderr) == (24, "")
 
 
 def test_a_preview_shows_what_a_change_would_add_and_remove(kokugen: CommandLine) -> None:
@@ -111,6 +121,9 @@ def test_a_preview_shows_what_a_change_would_add_and_remove(kokugen: CommandLine
     ("words", "why"),
     {
         ("every", "61 * * * *", "report"): "61",
+        ("every", "1us", "report"): "'1us' is not a span of time: write it like 90s",
+        ("every", "--name", "x", "--", "-5m", "report"): "'-5m' is not a span of time: write it like 90s",
+        ("every", "0s", "report"): "'0s' is too short",
         ("every", "5m", "report", "--tz", "Asia/Tokyo"): "has none",
         ("every", "5m", "report", "--unique", "x"): "unique key",
         ("every", "5m", "report", "--window", "long"): "--window",
@@ -129,3 +142,9 @@ def test_what_cannot_be_is_refused_in_one_line(
 ) -> None:
     assert why in kokugen.refused(*words)
     assert scheduler.schedules() == []
+
+
+@pytest.mark.parametrize("when", ["61 * * * *", "0 0 30 2 *", "1us", "0s"])
+def test_times_that_cannot_be_make_no_store(kokugen: CommandLine, when: str) -> None:
+    kokugen.refused("every", when, "report")
+    assert not kokugen.path.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-pytest.importorskip("celery", reason="Celery is not installed for this Python: python -m pip install kokugen[celery]")
+if sys.version_info >= (3, 15):  # elsewhere it is in the locked set, and its absence is a failure
+    pytest.importorskip("celery")
 
 from celery import states
 
@@ -57,6 +59,7 @@ class TestCelery(DispatcherSuite):
     forces: ClassVar[bool] = True
     isolates: ClassVar[bool] = True
     tells_stopping: ClassVar[bool] = False
+    tells_progress: ClassVar[bool] = False
 
     @pytest.fixture(autouse=True)
     def _on(self, broker: str) -> None:

@@ -137,6 +137,23 @@ def test_an_outage_of_an_hour_loses_nothing_and_what_is_due_starts_as_soon_as_it
     virtually(main)
 
 
+def test_an_outcome_is_written_though_no_beat_is_ever_answered() -> None:
+    """A beat that arrives keeps the lease, so nobody takes the run over: its outcome is not to wait for the answer."""
+
+    async def main(lab: Lab) -> None:
+        node = await lab.node()
+        node.line.fail("finish", Fault.REFUSED)
+        node.line.fail("beat", *[Fault.UNANSWERED] * 1_000)
+        task_id = lab.add("last", 25)
+        await later(2 * TTL_S)
+        assert (lab.state(task_id), lab.info(task_id).fence) == (TaskState.DONE, 1)
+        assert node.line.faults["finish", Fault.REFUSED] == 1
+        assert node.line.faults["beat", Fault.UNANSWERED] > 0
+        await node.stop()
+
+    virtually(main)
+
+
 def test_a_store_that_cannot_be_opened_is_told_when_starting() -> None:
     async def main(lab: Lab) -> None:
         node = await lab.node()

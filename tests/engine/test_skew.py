@@ -80,6 +80,29 @@ def test_a_retry_is_due_by_the_clock_of_the_store() -> None:
     assert virtually(main) is TaskState.FAILED
 
 
+@pytest.mark.parametrize("set_by_s", [HOUR_S, -HOUR_S])
+def test_a_retry_is_due_by_the_clock_of_the_store_though_the_nodes_was_just_set(set_by_s: float) -> None:
+    async def main(lab: Lab) -> tuple[TaskState, float]:
+        @lab.works.work
+        async def fall() -> None:
+            lab.ledger.start()
+            clock.wrong_s = set_by_s
+            raise OSError
+
+        clock = WrongClock(lab.clock, 0.0)
+        node = Node(clock, lab.store, lab.works)
+        await node.start()
+        task_id = lab.add("fall", max_attempts=2)
+        await later(10)
+        await node.stop()
+        first_s, second_s = lab.ledger.started(task_id)
+        return lab.state(task_id), second_s - first_s
+
+    state, pause_s = virtually(main)
+    assert state is TaskState.FAILED
+    assert 0.1 < pause_s < 10
+
+
 def test_a_start_is_tried_again_where_the_store_never_answers() -> None:
     async def main(lab: Lab) -> None:
         node = Node(lab.clock, lab.store, lab.works)
@@ -90,13 +113,15 @@ def test_a_start_is_tried_again_where_the_store_never_answers() -> None:
         virtually(main)
 
 
-def test_an_outcome_that_is_refused_when_it_is_tried_again_is_told_of() -> None:
+@pytest.mark.parametrize("takes_s", [1.0, 9.0], ids=["long before the outbox is looked at", "while it is"])
+def test_an_outcome_that_is_refused_when_it_is_tried_again_is_told_of(takes_s: float) -> None:
     async def main(lab: Lab) -> list[str]:
         node = await lab.node()
-        task_id = lab.add("last", 1.0)
-        await later(0.5)
+        task_id = lab.add("last", takes_s)
+        await later(takes_s - 0.5)
         node.line.silent = {"finish"}
-        await later(2)
+        await later(1)
+        assert node.storage.unwritten == 1
         lab.store.cancel(CancelRequest(ids=(task_id,), force=True)).peek()
         node.line.silent = set()
         await later(60)

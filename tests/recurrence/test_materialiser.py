@@ -191,6 +191,9 @@ class FastClock:
 
 
 def test_a_node_whose_clock_is_ahead_takes_nothing_for_missed_that_has_not_come() -> None:
+    async def ahead() -> int:
+        return HOUR_US
+
     async def main(clock: VirtualClock) -> None:
         world = World(clock, 1)
         spec = dump_spec(TRIGGERS["each ten minutes"])
@@ -201,7 +204,7 @@ def test_a_node_whose_clock_is_ahead_takes_nothing_for_missed_that_has_not_come(
             clock=FastClock(clock),
             random=Random(1),
             settings=Settings(),
-            skew_us=lambda: HOUR_US,
+            skew_us=ahead,
         )
         await asyncio.sleep(1)
         await node.look()

@@ -239,6 +239,66 @@ def test_what_is_claimed_ahead_when_its_schedule_changes_is_accounted_for_once(c
     play(story)
 
 
+def test_a_schedule_that_a_clock_far_ahead_accounted_for_runs_once_it_is_removed_and_put_again() -> None:
+    async def story(bench: Bench) -> None:
+        minutely = bench.note.options(name="note")
+        await bench.scheduler.every(MINUTE, minutely)
+        bench.clock.step_wall(HOUR)
+        await bench.sleep(timedelta(seconds=30))
+        bench.clock.step_wall(-HOUR)
+        ran = len(bench.ran)
+        await bench.sleep(HOUR / 2)
+        assert len(bench.ran) == ran
+        await bench.scheduler.remove("note")
+        await bench.scheduler.every(MINUTE, minutely)
+        await bench.sleep(HOUR / 4 + timedelta(seconds=1))
+        assert len(bench.ran) == ran + 15
+
+    play(story)
+
+
+async def change_and_go_on(bench: Bench, change: str) -> None:
+    if change == "pause":
+        await bench.scheduler.pause("note")
+        await bench.scheduler.resume("note")
+    else:
+        await bench.scheduler.edit("note", failures_max=3)
+
+
+@pytest.mark.parametrize("change", ["pause", "edit"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_time_that_comes_again_because_the_clock_was_set_back_is_accounted_for_once(change: str, times: int) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every(HOUR, bench.note.options(name="note"))
+        await bench.sleep(HOUR + MINUTE)
+        bench.clock.step_wall(-HOUR / 2)
+        for _ in range(times):
+            await change_and_go_on(bench, change)
+        await bench.sleep(2 * HOUR)
+        assert await bench.outcomes() == [("ran", 2)]
+
+    assert play(story).nominals == [START + HOUR, START + 2 * HOUR]
+
+
+@pytest.mark.parametrize("change", ["pause", "edit"])
+@pytest.mark.parametrize("how", ["cancelled", "ran"])
+def test_an_occurrence_that_was_over_before_its_time_is_accounted_for_once(change: str, how: str) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every(HOUR, bench.note.options(name="note"))
+        await bench.sleep(HOUR - timedelta(seconds=3))
+        (waiting,) = [info async for info in bench.scheduler.tasks()]
+        if how == "cancelled":
+            await bench.scheduler.cancel(waiting.id)
+        else:
+            await bench.scheduler.reschedule(waiting.id, bench.clock.now)
+            await bench.sleep(timedelta(seconds=1))
+        await change_and_go_on(bench, change)
+        await bench.sleep(HOUR / 2)
+        assert await bench.outcomes() == [(how, 1)]
+
+    assert len(play(story).ran) == (how == "ran")
+
+
 def test_a_pause_with_an_end_ends_by_itself() -> None:
     async def story(bench: Bench) -> None:
         await bench.scheduler.every(HOUR, bench.note)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kokugen.clock import SystemClock
 from kokugen.errors import OptionError, RepositoryError, SchemaVersionError
 from kokugen.repository.locate import open_repository, stored_version
-from kokugen.repository.postgres import PostgresRepository
+from kokugen.repository.postgres import PostgresRepository, migration
+from kokugen.repository.postgres.address import Address
 from kokugen.repository.rows import NewTask
 from kokugen.task import TaskQuery
 from kokugen.testing.suite.lab import ask
@@ -82,6 +84,30 @@ def test_a_store_of_a_newer_kokugen_is_refused_unless_it_says_that_it_is_compati
     query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '9' WHERE key = 'min_compatible'")
     with pytest.raises(SchemaVersionError, match="use a newer kokugen"):
         repository.open()
+
+
+def test_an_upgrade_that_a_newer_kokugen_overtook_leaves_the_newer_schema_as_it_is(
+    postgres: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = PostgresRepository(url)
+    repository.open()
+    repository.close()
+    look, looks = migration.stored_version, [5]
+
+    async def overtaken(link: Any, address: Address) -> int | None:
+        if not looks:
+            return await look(link, address)
+        await link.execute(f"UPDATE {address.quoted}.meta SET value = '99' WHERE key = 'schema_version'")
+        await link.execute(f"UPDATE {address.quoted}.meta SET value = '0' WHERE key = 'min_compatible'")
+        return looks.pop()
+
+    monkeypatch.setattr(migration, "stored_version", overtaken)
+    repository.open()
+    repository.close()
+    assert looks == []
+    assert stored_version(url) == 99
+    facts = query(postgres, f"SELECT value FROM {schema_of(url)}.meta WHERE key = 'min_compatible'")
+    assert facts[0][0] == "1", "what this schema needs is told"
 
 
 def test_a_role_that_may_not_make_tables_uses_a_store_that_is_there(postgres: str, url: str) -> None:

@@ -206,7 +206,7 @@ class Cluster:
     def _break_for_good(self) -> None:
         if self.minority is None:
             return
-        self.minority.wire.fuse = None
+        self.minority.wire.fuse, self.minority.wire.only = None, ()
         self.minority.wire.lost = self.random.choice(
             [("request",), ("answer",), ("silence",), ("silence", "answer", "")]
         )

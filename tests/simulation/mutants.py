@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
+from kokugen.engine.endings import Endings
 from kokugen.engine.engine import Engine
 from kokugen.engine.lane import Party
 from kokugen.engine.timer import Timer
@@ -226,7 +227,7 @@ def _change_whatever_is_there(self: MemorySchedules, change: ScheduleChange, now
     return _CHANGE(self, replace(change, expected=None if there is None else there.rev), now)
 
 
-def _now_of_the_node(self: Materialiser) -> int:
+async def _now_of_the_node(self: Materialiser) -> int:
     return self._clock.wall_us()
 
 
@@ -323,7 +324,7 @@ MUTANTS: dict[str, Mutant] = {
     "refused in silence": _mutant(
         "nobody hears of an outcome that is refused late",
         "I20",
-        (Engine, "_refused_late", _never),
+        (Endings, "_refused_late", _never),
         needs=("unwritable",),
     ),
     "at most once again": _mutant(

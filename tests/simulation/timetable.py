@@ -48,7 +48,7 @@ def materialiser_of(machine: Machine, random: Random) -> Materialiser:
         random=random,
         settings=machine.judge.settings,
         wake_claims=lambda due_us: machine.engine.hint(due_us),  # noqa: PLW0108 - the engine is made after it
-        skew_us=lambda: machine.storage.skew_us,
+        skew_us=lambda: machine.storage.current_skew_us(),  # noqa: PLW0108 - nor the storage
     )
 
 

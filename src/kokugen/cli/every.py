@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -24,6 +25,8 @@ SAID = ("start", "end", "max_runs", "failures_max", "jitter", "catchup", "window
 """The options that are the schedule's, by the names of `ScheduleOptions`."""
 OPERATOR = "kokugen"
 """Who the audit names for a change made here, unless told."""
+NUMBER = re.compile(r"[-+]?\d\S*")
+"""What is meant as a span of time, and no cron expression, which has spaces or begins with an @."""
 CHANGES = (
     click.option("--start", metavar="TIME", help="From when on, with an offset; else from now."),
     click.option("--end", metavar="TIME", help="Until when, with an offset."),
@@ -84,8 +87,9 @@ def every_command(
     params = chosen_params(args, kwargs, json_param)
     param = TaskParam(work_id=work_id, scheduled_time=times.now(), param=params)
     param = replace(param, **options.chosen_options(given, None))
+    trigger = trigger_of(when, tz, after_end=after_end)
     with store.opened(url, make=True) as scheduler:
-        info = scheduler.put_schedule(trigger_of(when, tz, after_end=after_end), param, said, by=by)
+        info = scheduler.put_schedule(trigger, param, said, by=by)
     say_schedule(info, as_json)
 
 
@@ -111,12 +115,14 @@ def _span(text: str, option: str) -> timedelta:
 def trigger_of(when: str, tz: str | None, *, after_end: bool = False) -> Trigger | timedelta:
     """Return the trigger that was typed: a span of time, else a cron expression. Raises UsageError."""
     from kokugen.recurrence.cron import Cron
-    from kokugen.recurrence.interval import After
+    from kokugen.recurrence.interval import PERIOD_MIN, After
 
-    if SPAN.fullmatch(when):
+    if SPAN.fullmatch(when) or NUMBER.fullmatch(when):
         if tz is not None:
             raise click.UsageError("--tz is the zone of a cron expression: a span of time has none")
         span = times.parse_span(when, "WHEN")
+        if span < PERIOD_MIN:
+            raise click.UsageError(f"WHEN {when!r} is too short: a schedule comes each millisecond at most")
         return After(span) if after_end else span
     if after_end:
         raise click.UsageError("--after-end needs a span of time as WHEN, such as 5m")

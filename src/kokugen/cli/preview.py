@@ -62,11 +62,13 @@ def preview_command(
     shown = Shown(as_json, None if zone is None else times.parse_zone(zone), now)
     start = now if from_ is None else times.parse_time(from_, None, "--from")
     end = start + DAY if to is None else times.parse_time(to, None, "--to")
+    if end <= start:
+        raise click.UsageError(f"--to must be later than {times.stamp(start)}, where the preview begins")
     changes = schedule_options(given)
     check_change(name, when, tz, changes)
     with store.opened(url) as scheduler:
         if name is None:
-            say_upcoming(scheduler.preview(start, end, limit=limit), shown)
+            say_upcoming(scheduler.preview(start, end, limit=limit + 1), shown, limit)
             return
         trigger = None if when is None else trigger_of(when, tz)
         before, after = scheduler.preview_edit(name, trigger, start, end, limit=limit, **changes)
@@ -81,12 +83,14 @@ def check_change(name: str | None, when: str | None, tz: str | None, changes: di
         raise click.UsageError("--tz is the zone of --when: give --when too")
 
 
-def say_upcoming(found: Sequence[Upcoming], shown: Shown) -> None:
-    """Print what is to come."""
+def say_upcoming(found: Sequence[Upcoming], shown: Shown, limit: int) -> None:
+    """Print what is to come, up to a limit; say on stderr where there is more."""
+    if len(found) > limit:
+        click.echo(f"kokugen: there is more than {limit}: raise --limit, or narrow --from and --to", err=True)
     if shown.as_json:
-        console.say_json_list(map(upcoming_view, found))
+        console.say_json_list(map(upcoming_view, found[:limit]))
         return
-    for one in found:
+    for one in found[:limit]:
         console.say(line(one, shown))
     if not found:
         console.say("nothing")

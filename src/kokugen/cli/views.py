@@ -6,6 +6,7 @@ A view says between which instants it wants to know how many tasks there will be
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +38,7 @@ class Counts(NamedTuple):
         return sum(self.sums[part] for part in some)
 
 
-class View:
+class View(ABC):
     """A drawing of some days in a zone, as things are `now`."""
 
     step_s = HOUR_S
@@ -62,9 +63,9 @@ class View:
         yield from self.body(Counts(found.counts, dict(zip(self.parts, sums, strict=True)), marks))
         yield from days.clock_notes(self.first, self.count, self.zone, zones)
 
+    @abstractmethod
     def body(self, found: Counts) -> Iterator[Line]:
         """Yield what is between title and notes."""
-        raise NotImplementedError
 
 
 class HoursView(View):

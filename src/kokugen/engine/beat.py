@@ -48,7 +48,7 @@ class Beat:
                 self._drop(one.id, one.claim, None)
 
     async def beat(self) -> None:
-        """Extend the leases of runs that need it, hear of cancellations, and try again to write outcomes.
+        """Extend the leases of runs that need it, and hear of cancellations.
 
         Raises RepositoryError where the store does not answer.
         """
@@ -71,7 +71,6 @@ class Beat:
             if kept[lease].cancel_requested:
                 self._drop(lease.id, lease.claim, None)
         await stop_superseded(self._storage, superseded)
-        await self._storage.flush()
         await self._storage.announce()
 
     def mistrust(self) -> None:

@@ -8,56 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
-from typing import Protocol
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.dispatcher.protocol import Dispatcher, Ending, Outcome
 from kokugen.engine.beat import Beat
 from kokugen.engine.claims import Claims
-from kokugen.engine.completions import as_decided
+from kokugen.engine.endings import Endings
 from kokugen.engine.hooks import Hooks
 from kokugen.engine.lane import Lane, Party
 from kokugen.engine.lanes import Lanes, make_run
 from kokugen.engine.pulse import Pulse
-from kokugen.engine.recalls import Recalls
 from kokugen.engine.reports import Reports
+from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, RepositoryError
 from kokugen.middleware.payloads import Payloads
-from kokugen.options import stored_options
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.repository.protocol import ENDED, STOP_ASKED
-from kokugen.repository.rows import ClaimAnswer, Claimed, Finish, Lease
+from kokugen.repository.rows import ClaimAnswer, Claimed, Lease
 from kokugen.run import Interrupt, Run, Signal
 from kokugen.settings import Settings
 from kokugen.task_storage.leasing import PRUNED_MAX, LeasedTasks
-from kokugen.task_storage.settlement import give_back, settle
+from kokugen.task_storage.settlement import give_back
 
 logger = logging.getLogger("kokugen")
 
-FINISH_MAX = 4096
 STOP_S = 2.0
 PRUNE_PAUSE_S = 0.1
 FLUSH_S = 0.2
-
-
-class Service(Protocol):
-    """What goes on beside the engine's own loops, for as long as it runs."""
-
-    async def prepare(self) -> None:
-        """Do what has to be done before anything is claimed. Raises RepositoryError."""
-        ...
-
-    async def run(self) -> None:
-        """Go on until it is cancelled. Does not raise."""
-        ...
-
-    def hint(self) -> None:
-        """Take note that a task ended whose end matters to its schedule."""
-        ...
 
 
 class Engine:
@@ -83,29 +63,30 @@ class Engine:
         self.runs: dict[Lease, Run] = {}
         self._dispatchers = (*dispatchers, *places)
         self._clock = clock
-        self._random = random
         self._settings = settings
-        self._hooks = hooks
         self._payloads = payloads
         self._services = services
-        self._lane_of: dict[Lease, Lane] = {}
         self._early: dict[Lease, str | None] = {}
-        self._outcomes: deque[Outcome] = deque()
-        self._unwritten: dict[Lease, Outcome] = {}
-        self._told = False
         self._spawned: set[asyncio.Future[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake_finishes, self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._settled = asyncio.Event()
-        self._settled.set()
-        storage.refused_late = self._refused_late
+        self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event()
         self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._reports = Reports(storage, clock)
-        self._recalls = Recalls(self.runs, self.deliver)
-        self.recall = self._recalls.recall
         self._claims = Claims(storage, self._lanes, self._dispatch, clock=clock, random=random, settings=settings)
+        self._endings = Endings(
+            storage,
+            self.runs,
+            self._claims,
+            self._lanes,
+            hooks,
+            services,
+            clock=clock,
+            random=random,
+            settings=settings,
+        )
+        self.deliver, self.recall = self._endings.deliver, self._endings.recall
 
     # -- From any thread
 
@@ -118,14 +99,6 @@ class Engine:
         elif self._loop is not None and self.runs and not self._keeper.told:
             self._keeper.told = True
             self._call(self._loop, self._hear_of_stops)
-
-    def deliver(self, outcome: Outcome) -> None:
-        """Take the outcome of a run; the loop is woken once for all that come before it looks."""
-        self._outcomes.append(outcome)
-        if not self._told:
-            self._told = True
-            if self._loop is not None:
-                self._call(self._loop, self._wake_finishes.set)
 
     def drop(self, task_id: str, claim: str, reason: str | None) -> bool:
         """Stop one run that was cancelled here: True if it had not started, and now never will."""
@@ -161,6 +134,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._grace_s = self._settings.grace_s
         self._claims.hints.open(self._loop)
+        self._endings.open(self._loop)
         await self.storage.start()
         for service in self._services:
             await service.prepare()
@@ -169,8 +143,9 @@ class Engine:
             dispatcher.start(self.deliver)
         loops = [
             asyncio.create_task(self._claims.run(self._stop_asked, self._early.clear), name="claims"),
-            asyncio.create_task(self._finishes(), name="finishes"),
+            asyncio.create_task(self._endings.run(), name="endings"),
             asyncio.create_task(self._every(self._settings.beat_s, self._keeper.beat), name="beat"),
+            asyncio.create_task(self._every(self._settings.beat_s, self.storage.flush), name="outbox"),
             asyncio.create_task(self._every(self._settings.margin_s / 2, self._mistrust), name="trust"),
             asyncio.create_task(self._every(self._settings.watch_s, self._watch), name="watch"),
             asyncio.create_task(self._every(self._settings.surplus_s, self._give_back), name="surplus"),
@@ -191,7 +166,7 @@ class Engine:
                 run.ask_to_stop(Interrupt.LEASE_LOST)
             for dispatcher in self._dispatchers:
                 dispatcher.stop()
-            self._recalls.close()
+            self._endings.close()
             self._claims.hints.close()
             self._loop = None
 
@@ -244,7 +219,7 @@ class Engine:
             lease = Lease(task.id, answer.claim)
             assert lease not in self.runs, "a claim never repeats"
             self.runs[lease] = run
-            self._lane_of[lease] = place[0]
+            self._endings.lane_of[lease] = place[0]
             self._claims.lost += task.lost > 0
             if self._early and lease in self._early:
                 self.drop(task.id, answer.claim, self._early[lease])
@@ -262,77 +237,6 @@ class Engine:
 
     def _return(self, task: Claimed, claim: str) -> None:
         self._spawn(self.storage.finish([give_back(task.id, claim)]))
-
-    # -- Finish
-
-    async def _finishes(self) -> None:
-        while True:
-            await self._wake_finishes.wait()
-            self._wake_finishes.clear()
-            self._told = False
-            self._settled.clear()
-            while self._outcomes:
-                await self._finish([self._outcomes.popleft() for _ in range(min(len(self._outcomes), FINISH_MAX))])
-            self._settled.set()
-
-    async def _finish(self, outcomes: list[Outcome]) -> None:
-        skew_us = self.storage.skew_us
-        now = self._clock.wall_us() - skew_us
-        settled = [(outcome, settle(outcome, now, self._random)) for outcome in outcomes]
-        serial = {self._lane_of.get(Lease(one.run.task.id, one.run.claim)) for one in outcomes if _is_serial(one)}
-        writing = self.storage.finish([one.row for _, one in settled])
-        task = asyncio.ensure_future(writing)
-        await asyncio.sleep(0)  # the write is on its way before the claim that follows: both become one transaction
-        self._end(outcomes)
-        refused = await task
-        self._recalls.written(outcomes, self.storage.pending_leases)
-        self._keep_unwritten(outcomes)
-        if retried := [one.row.due_at for _, one in settled if one.row.due_at is not None]:
-            self._claims.hint(min(retried) + skew_us)
-        self._tell_of_ends(outcomes, serial)
-        decided = await as_decided(self.storage, settled)
-        self._hooks.tell_ends(decided, {Lease(row.id, row.claim) for row in refused}, self._settings.late_s)
-
-    def _keep_unwritten(self, outcomes: list[Outcome]) -> None:
-        """Keep what could not be written yet: it may be refused later, and that is to be told, too."""
-        if not self.storage.unwritten:
-            self._unwritten.clear()
-            return
-        known = self._unwritten | {Lease(one.run.task.id, one.run.claim): one for one in outcomes}
-        self._unwritten = {lease: known[lease] for lease in self.storage.pending_leases() if lease in known}
-
-    def _refused_late(self, rows: Sequence[Finish]) -> None:
-        for row in rows:
-            if (outcome := self._unwritten.pop(Lease(row.id, row.claim), None)) is not None:
-                self._hooks.tell_refused(outcome)
-
-    def _tell_of_ends(self, outcomes: list[Outcome], serial: set[Lane | None]) -> None:
-        """Let go on what waited for the end of an occurrence: the next of its schedule, or a decision about it.
-
-        `serial` are the lanes in which those ran that others may have waited for.
-        """
-        if any(lane is None or not lane.behind for lane in serial):  # one that is behind claims anyway
-            self._claims.hint(0)
-        if any(stored_options(text).reports for text in {one.run.task.options for one in outcomes}):
-            for service in self._services:
-                service.hint()
-
-    def _end(self, outcomes: list[Outcome]) -> None:
-        """Count runs out that are over. What waited for a slot, or for a lost task's end, may be claimed now."""
-        ended: dict[Lane, list[bool]] = {}
-        lost = self._claims.lost
-        for outcome in outcomes:
-            lease = Lease(outcome.run.task.id, outcome.run.claim)
-            if self.runs.pop(lease, None) is not None:
-                ended.setdefault(self._lane_of.pop(lease), []).append(outcome.ending is not Ending.NOT_STARTED)
-                self._claims.lost -= outcome.run.task.lost > 0
-        now_s = self._clock.boot_s()
-        for lane, ran in ended.items():
-            lane.ended(len(ran), sum(ran), now_s)
-        for lane in self._lanes:
-            if self._claims.lost < lost or (lane.crowded and lane in ended):
-                lane.timer.hint(0)
-        self._claims.wake()
 
     # -- Beside it
 
@@ -421,7 +325,7 @@ class Engine:
         """Write what is left to write, as long as there is time; say that this node stopped where nothing runs on."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.rpc_s):
-                await self._settled.wait()  # what has ended is told, too
+                await self._endings.settled.wait()  # what has ended is told, too
         while not await self.storage.flush() and self._clock.boot_s() < until_s:  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(FLUSH_S)
         try:
@@ -433,7 +337,7 @@ class Engine:
 
     async def _drained(self, until_s: float) -> bool:
         """Wait until no run is left, at most until then; return whether none is."""
-        while (self.runs or self._outcomes) and (left_s := until_s - self._clock.boot_s()) > 0:
+        while (self.runs or self._endings.waiting) and (left_s := until_s - self._clock.boot_s()) > 0:
             await self._claims.wait(min(0.1, left_s))
         await asyncio.sleep(0)
         return not self.runs
@@ -442,9 +346,3 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._spawned.add(task)
         task.add_done_callback(self._spawned.discard)
-
-
-def _is_serial(outcome: Outcome) -> bool:
-    """Return whether another task may have waited for this one's end."""
-    options = outcome.run.task.options
-    return options is not None and stored_options(options).serial

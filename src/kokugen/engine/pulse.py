@@ -6,10 +6,7 @@ It explains to the operator what follows, and has the engine look at once.
 
 from __future__ import annotations
 
-from kokugen.clock import SECOND_US, Clock
-
-STEP_S = 1.0
-"""A change between wall and boot clock from which on the wall clock was set, not just kept right."""
+from kokugen.clock import SECOND_US, STEP_S, Clock
 
 
 class Pulse:

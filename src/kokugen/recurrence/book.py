@@ -129,9 +129,18 @@ class Book:
         `rows` are those of them that are there. The note beside a draft makes the schedule paused where it is new.
         Answers in the order of the drafts; a dry run says what would be, and changes nothing.
         """
-        bulk = Bulk(self, self._repository, self._ids, lambda: self._act(by, None))
-        plans = bulk.plans(drafts, rows)
-        return Reply.of([_put_of(plan) for plan in plans]) if dry_run else bulk.put(plans)
+        changed = [
+            row for draft, _ in drafts if (row := rows.get(draft.name)) is not None and edits.differs(row, draft)
+        ]
+        seen = {row.id: self._act_on(row, by, None) for row in changed}
+
+        def put(_: object) -> Reply[list[Put]]:
+            acts = {schedule_id: act.peek() for schedule_id, act in seen.items()}
+            bulk = Bulk(self, self._repository, self._ids, self._act(by, None), acts)
+            plans = bulk.plans(drafts, rows)
+            return Reply.of([_put_of(plan) for plan in plans]) if dry_run else bulk.put(plans)
+
+        return gather(list(seen.values())).and_then(put)
 
     def definition_of(self, draft: Draft) -> Definition:
         """Return what a draft says. Raises KokugenError where it cannot be read here."""
@@ -149,10 +158,9 @@ class Book:
 
     def _put_over(self, row: ScheduleRow, draft: Draft, by: str | None, why: str | None) -> Reply[Put]:
         """Edit a schedule where it differs."""
-        draft = edits.put_over(row, draft)
-        if Draft.of(row) == draft:
+        if not edits.differs(row, draft):
             return Reply.of(Put(row))
-        return self.edit(draft, by=by, why=why).then(lambda after: Put(after, changed=True))
+        return self.edit(edits.put_over(row, draft), by=by, why=why).then(lambda after: Put(after, changed=True))
 
     def edit(
         self, draft: Draft, *, rev: int | None = None, by: str | None = None, why: str | None = None
@@ -253,11 +261,9 @@ class Book:
     def _change(
         self, name: str, change: Change, by: str | None, why: str | None, tries: int = TRIES_MAX
     ) -> Reply[ScheduleRow]:
-        def decide(found: ScheduleRow | None) -> Reply[ScheduleRow]:
-            row = _there(found, name)
-            definition = self.definitions.of(row)
+        def decide(row: ScheduleRow, act: Act) -> Reply[ScheduleRow]:
             try:
-                wanted = change(row, definition, self._act(by, why))
+                wanted = change(row, self.definitions.of(row), act)
             except Unsettled as first:
                 return self._swap(first.change).and_then(lambda _: self._change(name, change, by, why, tries))
             if wanted is None:
@@ -267,7 +273,18 @@ class Book:
         def again() -> Reply[ScheduleRow]:
             return self._change(name, change, by, why, _less(tries, name))
 
-        return self._find(name).and_then(decide)
+        def act_on(row: ScheduleRow) -> Reply[ScheduleRow]:
+            return self._act_on(row, by, why).and_then(lambda act: decide(row, act))
+
+        return self.get(name).and_then(act_on)
+
+    def _act_on(self, row: ScheduleRow, by: str | None, why: str | None) -> Reply[Act]:
+        """Look what of a schedule's times to come is settled already, where any of them is decided."""
+        act = self._act(by, why)
+        if row.decided <= act.now:
+            return Reply.of(act)
+        ledger = self.ledger(row.id, act.now + 1, row.decided)
+        return ledger.then(lambda found: replace(act, since=edits.settled_until(found)))
 
     def _after(
         self, answer: Changed, change: ScheduleChange, again: Callable[[], Reply[ScheduleRow]]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -39,13 +39,19 @@ class Planned(Struct, frozen=True):
 
 
 class Bulk:
-    """Of one call, by someone for some reason. Names differ; a draft's note makes a new schedule paused."""
+    """Of one call: someone's `act`, and that act on each schedule that it edits, by its id.
 
-    def __init__(self, book: Book, repository: ScheduleRepository, ids: IdSource, act: Callable[[], Act]) -> None:
+    Names differ; a draft's note makes a new schedule paused.
+    """
+
+    def __init__(
+        self, book: Book, repository: ScheduleRepository, ids: IdSource, act: Act, acts: Mapping[str, Act]
+    ) -> None:
         self._book = book
         self._repository = repository
         self._ids = ids
         self._act = act
+        self._acts = acts
 
     def plans(self, drafts: Sequence[tuple[Draft, str | None]], rows: Mapping[str, ScheduleRow]) -> list[Planned]:
         """Decide about each, as the `rows` are. Raises KokugenError for a draft that cannot be read here."""
@@ -61,12 +67,14 @@ class Bulk:
 
     def _plan(self, draft: Draft, note: str | None, row: ScheduleRow | None, after: Definition) -> Planned:
         if row is None:
-            return Planned(draft, row, edits.create(self._ids.task_id(), draft, after, self._act(), note))
+            return Planned(draft, row, edits.create(self._ids.task_id(), draft, after, self._act, note))
         draft = edits.put_over(row, draft)
         if Draft.of(row) == draft:
             return Planned(draft, row)
         try:
-            return Planned(draft, row, edits.edit(row, self._book.definitions.of(row), draft, after, self._act()))
+            return Planned(
+                draft, row, edits.edit(row, self._book.definitions.of(row), draft, after, self._acts[row.id])
+            )
         except Unsettled:
             return Planned(draft, row)
 
@@ -83,5 +91,5 @@ class Bulk:
         return self._repository.change_schedules(changes).then(told)
 
     def _finish(self, plans: list[Planned]) -> Reply[list[Put]]:
-        replies = [self._book.settled(plan, self._act()) for plan in plans]
+        replies = [self._book.settled(plan, self._act) for plan in plans]
         return gather(replies).then(lambda _: [reply.peek() for reply in replies])

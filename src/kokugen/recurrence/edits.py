@@ -14,10 +14,12 @@ from msgspec import Struct
 
 from kokugen.errors import LimitExceededError
 from kokugen.ids import occurrence_id
+from kokugen.options import check_by, check_words
 from kokugen.recurrence.decision import Decision
 from kokugen.recurrence.definitions import Definition
 from kokugen.repository.schedule_rows import (
     AuditRow,
+    Ledger,
     LedgerRow,
     Overlap,
     Reason,
@@ -25,12 +27,10 @@ from kokugen.repository.schedule_rows import (
     ScheduledTask,
     ScheduleRow,
 )
-from kokugen.task import replace
+from kokugen.task import TaskState, replace
 
 BACKFILL_MAX = 1000
 """How many occurrences one call makes."""
-CLAIMED_US = 50_000
-"""What is due so soon runs whatever is changed: a node may have claimed it (`Settings.ahead_s`)."""
 
 
 class Draft(Struct, frozen=True, kw_only=True):
@@ -55,12 +55,20 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class Act(Struct, frozen=True, kw_only=True):
-    """Someone's doing: who, why, when, and how far ahead decisions go."""
+    """Someone's doing: who, why, when, and how far ahead decisions go. Raises OptionError for a name or a reason.
+
+    No time up to `since` is decided anew.
+    """
 
     now: int
     ahead_us: int
+    since: int = 0
     by: str | None = None
     why: str | None = None
+
+    def __post_init__(self) -> None:
+        check_by(self.by)
+        check_words("why", self.why)
 
     @property
     def until(self) -> int:
@@ -68,8 +76,8 @@ class Act(Struct, frozen=True, kw_only=True):
 
     @property
     def cut(self) -> int:
-        """Return up to when tasks are let be: they may be claimed already, a little ahead of their times."""
-        return self.now + CLAIMED_US
+        """Return up to when tasks are let be: what is due runs, whatever is changed."""
+        return max(self.now, self.since)
 
 
 class Unsettled(Exception):
@@ -77,6 +85,16 @@ class Unsettled(Exception):
 
     def __init__(self, change: ScheduleChange) -> None:
         self.change = change
+
+
+def settled_until(ledger: Ledger) -> int:
+    """Return up to when nothing is decided anew although it is to come: it is claimed, cancelled or over.
+
+    A clock that was set back brings times again that have passed: all up to when something was decided already.
+    """
+    over = [one.nominal for one in ledger.tasks if one.state is not TaskState.INITIALIZED]
+    over += [one.nominal for one in ledger.ends if one.state is not TaskState.INITIALIZED]
+    return max([0, *over, *(row.at for row in ledger.rows)])
 
 
 def create(
@@ -100,6 +118,11 @@ def create(
 def put_over(row: ScheduleRow, draft: Draft) -> Draft:
     """Return the draft as it is put over a schedule: where it names no owner, the schedule keeps its own."""
     return draft if draft.owner is not None else replace(draft, owner=row.owner)
+
+
+def differs(row: ScheduleRow, draft: Draft) -> bool:
+    """Return whether a schedule is another once the draft is put over it."""
+    return Draft.of(row) != put_over(row, draft)
 
 
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
@@ -172,10 +195,13 @@ def resume(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange
     )
 
 
-def pause_for_failures(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange | None:
-    """Pause a schedule too many of whose runs failed in a row; None for any other. Raises Unsettled."""
-    if row.paused_at is not None or row.failures_max is None or row.failures < row.failures_max:
-        return None
+def fails(row: ScheduleRow) -> bool:
+    """Return whether so many runs of a schedule failed in a row that it is to be paused."""
+    return row.paused_at is None and row.failures_max is not None and row.failures >= row.failures_max
+
+
+def pause_for_failures(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange:
+    """Pause a schedule too many of whose runs failed in a row. Raises Unsettled."""
     told = "the last run failed" if row.failures == 1 else f"the last {row.failures} runs failed"
     return pause(row, definition, msgspec.structs.replace(act, why=told), None)
 

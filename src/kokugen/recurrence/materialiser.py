@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from random import Random
 from typing import TypeVar
 
@@ -15,9 +15,9 @@ from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import KokugenError, RepositoryError, UnknownOutcomeError
 from kokugen.recurrence.decision import Decision
 from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Act, Unsettled, pause_for_failures
+from kokugen.recurrence.edits import Act, Unsettled, fails, pause_for_failures, settled_until
 from kokugen.repository.protocol import ScheduleRepository
-from kokugen.repository.schedule_rows import Overlap, ScheduleChange, ScheduleRow
+from kokugen.repository.schedule_rows import LedgerQuery, Overlap, ScheduleChange, ScheduleRow
 from kokugen.settings import Settings
 
 logger = logging.getLogger("kokugen")
@@ -39,6 +39,11 @@ BACKOFF_S, BACKOFF_MAX_S = 0.1, 10.0
 T = TypeVar("T")
 
 
+async def in_time() -> int:
+    """Return by how much a clock is ahead that goes right."""
+    return 0
+
+
 class Materialiser:
     """The service. Other threads may call `hint` alone."""
 
@@ -51,7 +56,7 @@ class Materialiser:
         random: Random,
         settings: Settings,
         wake_claims: Callable[[int], object] = lambda _due_us: None,
-        skew_us: Callable[[], int] = lambda: 0,
+        skew_us: Callable[[], Awaitable[int]] = in_time,
     ) -> None:
         self._repository = repository
         self._definitions = definitions
@@ -104,34 +109,42 @@ class Materialiser:
 
     async def _decide_some(self) -> bool:
         """Decide about the schedules that are first; return whether there may be more."""
-        now = self._now_us()
+        now = await self._now_us()
         most = SCHEDULES_MAX + len(self._unreadable)
         rows = await self._answered(self._repository.due_schedules(now + self._ahead_us, most), "reading schedules")
+        acts = {row.id: await self._act_on(row, now) for row in rows if fails(row)}
         applied = False
-        for changes in _in_parts(self._changes(rows, now)):
+        for changes in _in_parts(self._changes(rows, acts, now)):
             answers = await self._answered(self._repository.change_schedules(changes), "deciding about schedules")
             applied = applied or any(answer.applied for answer in answers)
             self._note_judgements(changes)
         return applied  # where all were refused others are at it
 
-    def _changes(self, rows: list[ScheduleRow], now: int) -> Iterator[ScheduleChange]:
+    async def _act_on(self, row: ScheduleRow, now: int) -> Act:
+        """Look what of the times to come of a schedule that is to be paused is settled already."""
+        query = LedgerQuery(schedule_id=row.id, first=now + 1, last=row.decided)
+        ledger = await self._answered(self._repository.ledger(query), "reading a ledger")
+        return Act(now=now, ahead_us=self._ahead_us, since=settled_until(ledger))
+
+    def _changes(self, rows: list[ScheduleRow], acts: Mapping[str, Act], now: int) -> Iterator[ScheduleChange]:
         for row in rows:
             try:
-                yield self._change(row, now)
+                yield self._change(row, now) if row.id not in acts else self._pause_for_failures(row, acts[row.id])
             except KokugenError as error:
                 self._set_aside(row, error)
 
     def _change(self, row: ScheduleRow, now: int) -> ScheduleChange:
         found = self._definitions.of(row)
-        try:
-            pausing = pause_for_failures(row, found, Act(now=now, ahead_us=self._ahead_us))
-        except Unsettled as first:
-            return first.change
-        if pausing is not None:
-            logger.error("the schedule %r is paused: %s", row.name, pausing.row.paused_note)
-            return pausing
         decision = Decision(row, found.trigger, found.policy, now=now, until=now + self._ahead_us)
         return decision.change(found.template)
+
+    def _pause_for_failures(self, row: ScheduleRow, act: Act) -> ScheduleChange:
+        try:
+            pausing = pause_for_failures(row, self._definitions.of(row), act)
+        except Unsettled as first:
+            return first.change
+        logger.error("the schedule %r is paused: %s", row.name, pausing.row.paused_note)
+        return pausing
 
     def _set_aside(self, row: ScheduleRow, error: KokugenError) -> None:
         """Leave a schedule that cannot be read here to nodes that can; it keeps no other back."""
@@ -140,9 +153,10 @@ class Materialiser:
             self._unreadable.add(key)
             logger.error("the schedule %r cannot be read by this node, and waits for one that can: %s", row.name, error)
 
-    def _now_us(self) -> int:
+    async def _now_us(self) -> int:
         """Return what time it is for all nodes: a clock that is ahead must not take for missed what has not come."""
-        return self._clock.wall_us() - self._skew_us()
+        skew_us = await self._skew_us()
+        return self._clock.wall_us() - skew_us
 
     # -- Overlap
 
@@ -154,7 +168,7 @@ class Materialiser:
 
     async def _settle(self) -> None:
         """Let go, or drop, what waits for another occurrence's end: the net below the store's own rules."""
-        now = self._now_us()
+        now = await self._now_us()
         self._judgements = [at for at in self._judgements if at > now]
         asked = self._repository.settle_overlaps(now + self._ahead_us, SCHEDULES_MAX)
         if await self._answered(asked, "settling overlaps"):
@@ -167,7 +181,7 @@ class Materialiser:
         now_s = self._clock.boot_s()
         if now_s < self._forgets_at_s:
             return
-        before = self._now_us() - KEEP_US
+        before = (await self._now_us()) - KEEP_US
         forgotten = await self._answered(
             self._repository.forget_occurrences(before, FORGOTTEN_MAX), "forgetting occurrences"
         )
@@ -178,7 +192,7 @@ class Materialiser:
         most = 1 + len(self._unreadable)
         rows = await self._answered(self._repository.due_schedules(FAR_US, most), "reading schedules")
         wakes = [row.wake_at for row in rows if (row.id, row.edition) not in self._unreadable]
-        now = self._now_us()
+        now = await self._now_us()
         waits = [self._settings.poll_s]
         waits += [self._in_s(wake - self._ahead_us - now) for wake in wakes if wake is not None]
         waits += [(at - now) / SECOND_US for at in self._judgements]

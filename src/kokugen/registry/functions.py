@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from threading import Lock
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from kokugen.errors import DuplicateWorkError
+from kokugen.errors import DuplicateWorkError, OptionError
 from kokugen.options import DeclaredOptions, Options, check_name
 from kokugen.registry.work import AsyncWork, SyncWork, Work, as_work, make_work, own_name
 
@@ -67,6 +67,9 @@ class FunctionRegistry:
         The work id is `id`, or the function's name; `aliases` are ids that stored tasks may still have.
         Raises DuplicateWorkError where one of them is taken, OptionError for a value that is not allowed.
         """
+        if unknown := set(options) - DeclaredOptions.__annotations__.keys():
+            known = ", ".join(DeclaredOptions.__annotations__)
+            raise OptionError(f"there is no option {min(unknown)!r} of a work: use id, aliases, {known}")
         declaration = Declaration(self, id, tuple(aliases), Options().merged(**options))
         return declaration if fn is None else declaration(fn)
 

@@ -153,6 +153,9 @@ class AuditRow(Struct, frozen=True, kw_only=True, array_like=True):
 class ScheduleChange(Struct, frozen=True, kw_only=True, array_like=True):
     """One swap, all or nothing: it happens where the stored row's revision is `expected`; None: where there is none.
 
+    Nor does it happen where a task from the nominal time `drop_from` on waits no more, unless the row is deleted: what
+    is claimed, cancelled or over cannot be decided anew.
+
     In this order: waiting tasks from the nominal time `drop_from` on are deleted, and taken off `runs`; the row is
     written, or deleted; tasks are added, on hold unless nothing of the schedule waits or runs; then ledger and audit.
     """
@@ -167,7 +170,7 @@ class ScheduleChange(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Changed(Struct, frozen=True, array_like=True):
-    """What became of a change: False where someone else changed the row first, or has its name."""
+    """What became of a change: False where someone else changed the row, or a task of its, first, or has its name."""
 
     applied: bool
     dropped: int = 0

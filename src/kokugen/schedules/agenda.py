@@ -15,7 +15,8 @@ import msgspec
 
 from kokugen.acceptance import check_time
 from kokugen.clock import SECOND_US, from_us
-from kokugen.engine.engine import Engine, Service
+from kokugen.engine.engine import Engine
+from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.parts import Parts
 from kokugen.recurrence.book import Book, Put
@@ -182,9 +183,9 @@ class Agenda:
         if self._materialiser is not None:
             self._materialiser.hint()
 
-    def _skew_us(self) -> int:
+    async def _skew_us(self) -> int:
         engine = self._engine()
-        return 0 if engine is None else engine.storage.skew_us
+        return 0 if engine is None else await engine.storage.current_skew_us()
 
     def _wake_claims(self, due_us: int) -> None:
         engine = self._engine()

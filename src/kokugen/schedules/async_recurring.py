@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
@@ -23,11 +24,12 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncRecurring(Asking):
+class AsyncRecurring(Asking, ABC):
     """The schedules of an `AsyncScheduler`: as `Recurring`, with `await`."""
 
+    @abstractmethod
     async def _ask(self, ask: Callable[[], Reply[T]]) -> T:
-        raise NotImplementedError
+        """Return the answer to what `ask` asks for, once it is there."""
 
     @overload
     def every(

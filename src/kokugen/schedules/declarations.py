@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from kokugen.errors import KokugenError, NoScheduleError, OptionError, RepositoryError
-from kokugen.options import Options
+from kokugen.options import Options, check_name
 from kokugen.recurrence.book import Book, Put
 from kokugen.recurrence.edits import Draft
 from kokugen.registry.protocol import Work
@@ -47,7 +47,7 @@ class Declarations:
         self._drafts = drafts
         self._put = put
         self._book = book
-        self._owner = CODE if owner is None else owner
+        self._owner = CODE if owner is None else check_name("owner", owner)
         self._declared: dict[str, tuple[Draft, bool]] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         """Of each schedule of our owners how often it was declared, and for how many rounds it has been just that."""

@@ -17,7 +17,7 @@ from kokugen.acceptance import new_task, request_of, row_of
 from kokugen.clock import duration_us, from_us, to_us
 from kokugen.errors import OptionError
 from kokugen.middleware.base import ScheduleRequest, schedule_chain
-from kokugen.options import Options
+from kokugen.options import Options, check_words
 from kokugen.parts import Parts
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.edits import Draft
@@ -58,6 +58,9 @@ class NewSchedule(Struct, frozen=True, kw_only=True):
     param: TaskParam
     options: ScheduleOptions
     paused: str | None = None
+
+    def __post_init__(self) -> None:
+        check_words("paused", self.paused)
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ It decides nothing: `kokugen.schedules.agenda` has the parts. `AsyncRecurring` i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
@@ -12,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 from kokugen.acceptance import check_time, check_work
 from kokugen.errors import OptionError
 from kokugen.front import Front
-from kokugen.options import OptionChanges
+from kokugen.options import OptionChanges, check_name, shortened
 from kokugen.recurrence.book import Put
 from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.edits import Draft
@@ -55,7 +56,9 @@ class Asking:
 
     def add_calendar(self, name: str, calendar: Calendar) -> None:
         """Let triggers of schedules name a calendar: holidays, business days. Every process that runs work needs it."""
-        self._agenda.add_calendar(name, calendar)
+        if not isinstance(calendar, Calendar):
+            raise OptionError(f"{shortened(calendar)} is no calendar: use one of kokugen.recurrence, such as Weekly(…)")
+        self._agenda.add_calendar(check_name("calendar", name), calendar)
 
     def _declaration(self, when: When, options: Any) -> Callable[[Callable[P, R]], Work[P, R]]:
         def declare(fn: Callable[P, R]) -> Work[P, R]:
@@ -124,11 +127,12 @@ class Asking:
         return self._told(self._agenda.book.pause(name, until=until_us, by=by, why=note))
 
 
-class Recurring(Asking):
+class Recurring(Asking, ABC):
     """The schedules of a `Scheduler`."""
 
+    @abstractmethod
     def _await(self, reply: Reply[T], what: str) -> T:
-        raise NotImplementedError
+        """Return the answer once it is there."""
 
     @overload
     def every(self, when: When, work: Work[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ScheduleInfo: ...

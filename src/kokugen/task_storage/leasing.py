@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from kokugen.clock import Clock, duration_us, from_us, to_us
+from kokugen.clock import SECOND_US, STEP_S, Clock, duration_us, from_us, to_us
 from kokugen.errors import RepositoryError, UnknownOutcomeError
 from kokugen.ids import IdSource
 from kokugen.process import is_gone
@@ -87,6 +87,9 @@ class LeasedTasks:
         self._settings = settings
         self._should_restore = should_restore
         self._outbox: dict[Lease, Finish] = {}
+        self._writing: set[Lease] = set()
+        self._compared_us = 0
+        """By how much the wall clock was ahead of the boot clock when clocks were compared."""
         self._sightings = Sightings(clock, gap_s=2 * max(settings.beat_s, settings.watch_s))
         self._unanswered: dict[str, Asked] = {}
 
@@ -145,27 +148,38 @@ class LeasedTasks:
         """Wait for a claim. Raises RepositoryError; then `adopt` what it may have taken."""
         answer = await self._answered(asked.reply, "claiming")
         del self._unanswered[asked.nonce]
-        self._compare_clocks(asked.sent_us, answer.now)
+        self._compare_clocks(asked.sent_us, asked.sent_s, answer.now)
         return answer
 
     async def adopt(self, asked: Asked) -> ClaimAnswer:
         """Return what a claim took whose answer was lost. Raises RepositoryError."""
-        sent_us = self._clock.wall_us()
+        sent_us, sent_s = self._clock.wall_us(), self._clock.boot_s()
         answer = await self._answered(self.repository.held(self.node.node_id, asked.nonce), "adopting a claim")
         del self._unanswered[asked.nonce]
-        self._compare_clocks(sent_us, answer.now)
+        self._compare_clocks(sent_us, sent_s, answer.now)
         adopted: ClaimAnswer = replace(answer, more=True)
         return adopted
 
     async def _ask_the_time(self) -> None:
         """Compare clocks before anything is decided by them."""
-        sent_us = self._clock.wall_us()
+        sent_us, sent_s = self._clock.wall_us(), self._clock.boot_s()
         answer = await self._answered(self.repository.held(self.node.node_id, NOBODY), "asking for the time")
-        self._compare_clocks(sent_us, answer.now)
+        self._compare_clocks(sent_us, sent_s, answer.now)
 
-    def _compare_clocks(self, sent_us: int, store_us: int) -> None:
+    def _compare_clocks(self, sent_us: int, sent_s: float, store_us: int) -> None:
         """Learn how wrong this node's wall clock is at least: the store read its own between question and answer."""
+        self._compared_us = sent_us - round(sent_s * SECOND_US)
         self.skew_us = max(sent_us - store_us, 0) or min(self._clock.wall_us() - store_us, 0)
+
+    async def current_skew_us(self) -> int:
+        """Return the skew; where this node's clock was set since clocks were compared, compare them anew before.
+
+        Raises RepositoryError.
+        """
+        ahead_us = self._clock.wall_us() - round(self._clock.boot_s() * SECOND_US)
+        if abs(ahead_us - self._compared_us) > STEP_S * SECOND_US:
+            await self._ask_the_time()
+        return self.skew_us
 
     async def give_back_unanswered(self) -> None:
         """Give back what was claimed without an answer, so that nothing is left that nobody runs.
@@ -181,21 +195,28 @@ class LeasedTasks:
 
         What cannot be written now goes to the outbox, to be retried by `flush` for ever.
         """
-        for row in rows:
-            self._outbox[Lease(row.id, row.claim)] = row
+        written = {Lease(row.id, row.claim): row for row in rows}
+        self._outbox |= written
+        self._writing |= written.keys()
         try:
             answers = await self._answered(self.repository.finish(rows), "finishing")
         except RepositoryError:
             return []
-        for row in rows:
-            self._outbox.pop(Lease(row.id, row.claim), None)
+        finally:
+            self._writing -= written.keys()
+        for lease in written:
+            self._outbox.pop(lease, None)
         refused = [row for row, answer in zip(rows, answers, strict=True) if answer is Finished.FENCED]
         self.fenced += len(refused)
         return refused
 
     async def flush(self) -> bool:
-        """Try again to write what could not be written (the seed's RetryMarking); return whether all is written."""
-        if self._outbox and (refused := await self.finish(list(self._outbox.values()))):
+        """Try again to write what could not be written (the seed's RetryMarking); return whether all is written.
+
+        What is being written is left to those who wait for the answer.
+        """
+        rows = [row for lease, row in self._outbox.items() if lease not in self._writing]
+        if rows and (refused := await self.finish(rows)):
             self.refused_late(refused)
         return not self._outbox
 

@@ -36,6 +36,8 @@ class DispatcherSuite(StartingCases, CrossingCases, StoppingCases):
     """Whether work that ends its process ends its own run alone."""
     tells_stopping: ClassVar[bool] = True
     """Whether work hears by `current_run().stopping` that the scheduler stops."""
+    tells_progress: ClassVar[bool] = True
+    """Whether the node hears what work says by `current_run().progress`."""
 
     def dispatcher(self, workers: int, clock: Clock) -> Dispatcher:
         """Return a new dispatcher for so many runs at once, not started."""

@@ -44,7 +44,7 @@ class MemorySchedules(MemoryStore):
         before = schedules.rows.get(row.id)
         holder = schedules.ids.get(row.name)
         if (None if before is None else before.rev) != change.expected or (
-            not change.remove and holder not in {None, row.id}
+            not change.remove and (holder not in {None, row.id} or self._is_settled(change))
         ):
             return Changed(False)
         dropped = 0 if change.drop_from is None else self._drop(row.id, change.drop_from)
@@ -60,6 +60,14 @@ class MemorySchedules(MemoryStore):
         if change.audit is not None:
             schedules.audit.append(change.audit)
         return Changed(True, dropped)
+
+    def _is_settled(self, change: ScheduleChange) -> bool:
+        """Return whether something that is to be taken back waits no more."""
+        since = change.drop_from
+        tasks = self._table.occurrences.by_schedule.get(change.row.id, {})
+        return since is not None and any(
+            at >= since and one.state != TaskState.INITIALIZED for at, one in tasks.items()
+        )
 
     def _drop(self, schedule_id: str, since: int) -> int:
         tasks = self._table.occurrences.by_schedule.get(schedule_id, {})

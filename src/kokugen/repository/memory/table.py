@@ -319,8 +319,8 @@ class TaskTable:
             follower.reason = NOT_REACHED
             self.end(follower, TaskState.CANCELLED, now)
             return
-        done = before.state == TaskState.DONE
-        follower.given = (before.result if done else None) or "null"
+        if asked.follows_arg is not None:
+            follower.given = (before.result if before.state == TaskState.DONE else None) or "null"
         due_at = now + (asked.follows_delay or 0)
         moved = replace(asked, scheduled_time=due_at, zone=None, local_time=None)
         self.change(follower, moved, due_at, None, now)

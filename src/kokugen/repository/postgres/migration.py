@@ -25,17 +25,17 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('kokugen ' || $1, 0))"
 _FACTS = """
 INSERT INTO {schema}.meta (key, value)
 SELECT * FROM unnest($1::text[], $2::text[])
-ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE excluded.key = 'schema_version'
+ON CONFLICT (key) DO UPDATE SET value = excluded.value
+ WHERE excluded.key = 'schema_version' OR (excluded.key = 'min_compatible' AND meta.value::int < excluded.value::int)
 """
 
 
 async def migrate(link: Any, address: Address, cluster_id: str) -> int:
     """Bring the schema up to date and return its version. Raises RepositoryError, and what asyncpg raises."""
     newest = _scripts()[-1][0]
-    version = await stored_version(link, address) or 0
-    if version < newest:
+    if (await stored_version(link, address) or 0) < newest:
         await _upgrade(link, address, cluster_id)
-        return newest
+    version = await stored_version(link, address) or 0
     if version > newest and await _fact(link, address, "min_compatible") > newest:
         raise too_new(address.url, version, newest)
     return version
@@ -55,6 +55,7 @@ async def stored_version(link: Any, address: Address) -> int | None:
 
 
 async def _upgrade(link: Any, address: Address, cluster_id: str) -> None:
+    """Run the scripts that were not run yet; meanwhile a newer kokugen may have gone further, and that stays."""
     await link.execute(_BEGIN)
     try:
         await link.execute(_LOCK.replace("$1", f"'{address.schema}'"))
@@ -64,7 +65,8 @@ async def _upgrade(link: Any, address: Address, cluster_id: str) -> None:
         for number, name in _scripts():
             if number > version:
                 await link.execute(files(__package__).joinpath("sql", name).read_text(encoding="utf-8"))
-        facts = {"schema_version": str(_scripts()[-1][0]), "min_compatible": "1", "cluster_id": cluster_id}
+        reached = str(max(version, _scripts()[-1][0]))
+        facts = {"schema_version": reached, "min_compatible": "1", "cluster_id": cluster_id}
         await link.execute(_FACTS.format(schema=address.quoted), list(facts), list(facts.values()))
         await link.execute("COMMIT")
     except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -160,28 +160,34 @@ def migrate(db: Connection, path: Path, cluster_id: str) -> int:
     """Bring the schema up to date, once, whoever comes first, and return its version. Raises SchemaVersionError."""
     scripts = sorted(one.name for one in files(__package__).joinpath("sql").iterdir() if one.name.endswith(".sql"))
     newest = int(scripts[-1][:3])
-    if (version := schema_version(db)) < newest:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            version = schema_version(db)
-            for name in scripts:
-                if int(name[:3]) > version:
-                    db.execute(files(__package__).joinpath("sql", name).read_text(encoding="utf-8"))
-            facts = {"schema_version": str(newest), "min_compatible": "1", "cluster_id": cluster_id}
-            db.execute(
-                "INSERT INTO meta SELECT key, value FROM json_each(?) WHERE true"
-                " ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE key = 'schema_version'",
-                (msgspec.json.encode(facts).decode(),),
-            )
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # SQLite rolls back by itself where the disk is full
-                db.execute("ROLLBACK")
-            raise
-        return newest
+    if schema_version(db) < newest:
+        _upgrade(db, scripts, newest, cluster_id)
+    version = schema_version(db)
     if version > newest and _fact(db, "min_compatible") > newest:
         raise SchemaVersionError(f"{path} has schema {version}; this kokugen knows {newest}: use a newer kokugen")
     return version
+
+
+def _upgrade(db: Connection, scripts: Sequence[str], newest: int, cluster_id: str) -> None:
+    """Run the scripts that were not run yet; meanwhile a newer kokugen may have gone further, and that stays."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = schema_version(db)
+        for name in scripts:
+            if int(name[:3]) > version:
+                db.execute(files(__package__).joinpath("sql", name).read_text(encoding="utf-8"))
+        facts = {"schema_version": str(max(version, newest)), "min_compatible": "1", "cluster_id": cluster_id}
+        db.execute(
+            "INSERT INTO meta SELECT key, value FROM json_each(?) WHERE true"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE key = 'schema_version'"
+            " OR (key = 'min_compatible' AND CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER))",
+            (msgspec.json.encode(facts).decode(),),
+        )
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite rolls back by itself where the disk is full
+            db.execute("ROLLBACK")
+        raise
 
 
 def stored_version(library: Library, path: Path) -> int | None:

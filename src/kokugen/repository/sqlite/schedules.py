@@ -57,6 +57,10 @@ _WRITE = (
     " WHERE namespace = :ns AND id = :id AND rev = :expected"
     " AND NOT EXISTS (SELECT 1 FROM schedule o WHERE o.namespace = :ns AND o.name = :name AND o.id <> :id)"
 )
+_UNSETTLED = (
+    " AND NOT EXISTS (SELECT 1 FROM task t WHERE t.namespace = :ns AND t.schedule_id = :id AND t.nominal >= :since"
+    " AND t.state <> 0)"
+)
 _REMOVE = "DELETE FROM schedule WHERE namespace = :ns AND id = :id AND rev = :expected"
 _TAKE_BACK = "UPDATE schedule SET runs = runs - :dropped WHERE namespace = :ns AND id = :id"
 _DROP = (
@@ -141,7 +145,11 @@ def _swap(scope: Scope, change: ScheduleChange) -> bool:
     elif change.expected is None:
         scope.db.execute(_CREATE, {"ns": scope.namespace, "rows": encode([row])})
     else:
-        scope.db.execute(_WRITE, names | {"name": row.name, "rows": encode([row])})
+        names |= {"name": row.name, "rows": encode([row])}
+        if change.drop_from is None:
+            scope.db.execute(_WRITE, names)
+        else:
+            scope.db.execute(_WRITE + _UNSETTLED, names | {"since": change.drop_from})
     return bool(scope.db.changes())
 
 

@@ -18,7 +18,7 @@ from kokugen.run import Run, Signal
 from kokugen.task import Params
 from kokugen.testing.dispatching import works
 
-PATIENCE_S = 30.0
+PATIENCE_S = 100.0
 
 Make = Callable[[int, Clock], Dispatcher]
 
@@ -148,7 +148,7 @@ def run_of(
     run = Run(
         task,
         f"claim-{fence}",
-        make_work(work_id, fn),
+        make_work("work", fn),
         stopping=Signal() if stopping is None else stopping,
         trusted_until_s=trusted_until_s,
         not_before_us=not_before_us,

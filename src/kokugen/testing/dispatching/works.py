@@ -16,8 +16,8 @@ from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import make_work
 from kokugen.run import Cancel, RetryAfter, Snooze, current_run
 
-PATIENCE_S = 30.0
-TRIES = 6000
+PATIENCE_S = 100.0
+TRIES = 9000
 """How often to look for what another process does, a hundredth of a second apart."""
 
 ERRORS: dict[str, Callable[[], BaseException]] = {

@@ -294,8 +294,26 @@ class SchedulingCases:
         plans.finish(0, plans.start_one(0))
         plans.lab.pass_time(1)
         plans.start_one(1)
-        assert plans.change(replace(row, rev=2), expected=1, drop_from=plans.at(0)) == Changed(True, 1)
+        assert plans.change(replace(row, rev=2), expected=1, drop_from=plans.at(2)) == Changed(True, 1)
         assert {second: state[0] for second, state in plans.states().items()} == {0.0: "Done", 1.0: "Working"}
+
+    @pytest.mark.parametrize("how", ["runs", "is done", "is cancelled"])
+    def test_an_edit_is_refused_where_what_it_takes_back_waits_no_more(self, plans: ScheduleLab, how: str) -> None:
+        row = plans.create("daily", 0, 5, overlap=Overlap.ALLOW)
+        if how == "is cancelled":
+            plans.lab.cancel(task_id(0))
+        else:
+            claim = plans.start_one(0)
+            if how == "is done":
+                plans.finish(0, claim)
+        before = plans.stored(), plans.ledger(), plans.states()
+        for since in (0, -1):
+            answer = plans.change(
+                replace(row, rev=2), expected=1, drop_from=plans.at(since), tasks=[plans.task(6, row)]
+            )
+            assert answer == Changed(False, 0)
+            assert (plans.stored(), plans.ledger(), plans.states()) == before
+        assert plans.change(row, expected=1, remove=True, drop_from=plans.at(0)) == Changed(True, 1)
 
     def test_what_takes_the_place_of_the_running_schedule_may_be_claimed(self, plans: ScheduleLab) -> None:
         row = plans.create("daily", 1, 2)

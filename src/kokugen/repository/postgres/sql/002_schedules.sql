@@ -292,6 +292,10 @@ BEGIN
   IF since IS NOT NULL THEN
     DELETE FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.nominal >= since AND t.state = 0;
     GET DIAGNOSTICS dropped = ROW_COUNT;
+    IF NOT removes AND EXISTS (
+      SELECT FROM task t WHERE t.namespace = ns AND t.schedule_id = of AND t.nominal >= since) THEN
+      RAISE EXCEPTION USING ERRCODE = 'KK001', MESSAGE = 'a task that is to be taken back waits no more';
+    END IF;
     UPDATE schedule x SET runs = x.runs - dropped WHERE x.namespace = ns AND x.id = of AND dropped > 0;
   END IF;
   INSERT INTO task (
@@ -320,6 +324,6 @@ BEGIN
     SELECT ns, a->>0, a->>1, (a->>2)::bigint, a->>3, a->>4, a->>5, a->>6, a->>7 FROM (SELECT change->6 AS a) AS one;
   END IF;
   RETURN jsonb_build_array(true, dropped);
-EXCEPTION WHEN unique_violation THEN
-  RETURN '[false, 0]'; -- another schedule has the name
+EXCEPTION WHEN unique_violation OR SQLSTATE 'KK001' THEN
+  RETURN '[false, 0]'; -- another schedule has the name, or a task of its own is settled
 END $$;

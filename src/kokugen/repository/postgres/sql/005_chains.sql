@@ -19,7 +19,8 @@ BEGIN
        SET hold = NULL, due_at = NEW.finished_at + t.follows_delay, scheduled_time = NEW.finished_at + t.follows_delay,
            start_deadline = t.start_deadline + NEW.finished_at + t.follows_delay - t.due_at,
            zone = NULL, local_time = NULL,
-           given = CASE WHEN NEW.state = 2 THEN coalesce(NEW.result, 'null') ELSE 'null' END,
+           given = CASE WHEN t.follows_arg IS NULL THEN NULL
+                        WHEN NEW.state = 2 THEN coalesce(NEW.result, 'null') ELSE 'null' END,
            modified_at = NEW.finished_at, rev = t.rev + 1
      WHERE t.namespace = NEW.namespace AND t.chain = NEW.chain AND t.follows = NEW.id
        AND t.state = 0 AND t.hold = 'chain'

@@ -15,8 +15,8 @@ BEGIN
   UPDATE task
      SET hold = NULL, due_at = NEW.finished_at + follows_delay, scheduled_time = NEW.finished_at + follows_delay,
          start_deadline = start_deadline + NEW.finished_at + follows_delay - due_at, zone = NULL, local_time = NULL,
-         given = iif(NEW.state = 2, coalesce(NEW.result, (
-           SELECT body FROM task_result b WHERE b.namespace = NEW.namespace AND b.id = NEW.id), 'null'), 'null'),
+         given = CASE WHEN follows_arg IS NULL THEN NULL WHEN NEW.state = 2 THEN coalesce(NEW.result, (
+           SELECT body FROM task_result b WHERE b.namespace = NEW.namespace AND b.id = NEW.id), 'null') ELSE 'null' END,
          modified_at = NEW.finished_at, rev = rev + 1
    WHERE namespace = NEW.namespace AND chain = NEW.chain AND follows = NEW.id AND state = 0 AND hold = 'chain'
      AND ((NEW.state = 2 AND follows_on & 1) OR (NEW.state = 4 AND follows_on & 2));
