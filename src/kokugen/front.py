@@ -17,7 +17,7 @@ from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.place import Place
 from kokugen.engine.doorkeeper import Declared, Doorkeeper
-from kokugen.engine.engine import Service
+from kokugen.engine.service import Service
 from kokugen.errors import (
     DuplicateTaskError,
     NotUpdatableStateError,

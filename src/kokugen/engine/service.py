@@ -1,4 +1,4 @@
-"""What may go on beside the engine's own loops: the materialiser of schedules, what declares them, and who keeps limits."""
+"""What may go on beside the engine's own loops: deciding about schedules, declaring them, and keeping limits."""
 
 from __future__ import annotations
 
