@@ -109,8 +109,72 @@ BEGIN
   END CASE;
 END $$;
 
--- Lets tasks that are due by then through one gate; answers [admitted, when the next token comes, the gates behind].
--- It is `kokugen.repository.admission.decide`, and only `admit` calls it: under its lock.
+-- Lets tasks through gates of one kind that have no rates, all in one go; answers [admitted, the gates behind]. It is
+-- `kokugen.repository.admission.decide`, and only `admit` calls it: under its lock.
+CREATE FUNCTION pass_gates(ns text, kind text, gates text[], now_us bigint, most bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+  of_keys bigint;
+  passing text[];
+  admitted integer;
+  behind text[];
+BEGIN
+  IF kind = 'key:' THEN
+    SELECT coalesce(max(coalesce(r.at_once, most)), 1) INTO of_keys FROM limit_rule r
+     WHERE r.namespace = ns AND r.name >= 'keys:' AND r.name < 'keys;';
+  END IF;
+  WITH gate AS MATERIALIZED (
+    SELECT g AS name,
+           CASE kind
+           WHEN 'key:' THEN (
+             SELECT count(*) FROM task t WHERE t.namespace = ns AND t.limit_key = g AND t.limit_key IS NOT NULL
+                AND t.state IN (0, 1) AND (t.gate IS NULL OR t.gate = t.limit_work OR t.gate = t.limit_queue))
+           WHEN 'work:' THEN (
+             SELECT count(*) FROM task t WHERE t.namespace = ns AND t.limit_work = g AND t.limit_work IS NOT NULL
+                AND t.state IN (0, 1) AND (t.gate IS NULL OR t.gate = t.limit_queue))
+           ELSE (
+             SELECT count(*) FROM task t WHERE t.namespace = ns AND t.limit_queue = g AND t.limit_queue IS NOT NULL
+                AND t.state IN (0, 1) AND t.gate IS NULL)
+           END AS taken,
+           CASE kind WHEN 'key:' THEN of_keys
+           ELSE (SELECT r.at_once FROM limit_rule r WHERE r.namespace = ns AND r.name = g) END AS at_once
+      FROM unnest(gates) AS g
+  ), line AS MATERIALIZED (
+    SELECT g.name, l.id, l.work_id, g.at_once,
+           g.taken + row_number() OVER (PARTITION BY g.name ORDER BY l.rank, l.due_at, l.id) AS slot
+      FROM gate g
+     CROSS JOIN LATERAL (
+       SELECT t.id, t.work_id, t.rank, t.due_at FROM task t
+        WHERE t.namespace = ns AND t.gate = g.name AND t.state = 0 AND t.hold = 'limit' AND t.gate <> ''
+        ORDER BY t.rank, t.due_at, t.id LIMIT greatest(least(g.at_once - g.taken, most), 0)
+          FOR UPDATE SKIP LOCKED) AS l
+  ), judged AS (
+    SELECT l.id, bool_and(coalesce(l.slot <= CASE kind WHEN 'key:' THEN (
+             SELECT CASE WHEN count(*) > 0 THEN max(r.at_once) ELSE 1 END FROM limit_rule r
+              WHERE r.namespace = ns AND r.name = 'keys:' || l.work_id)
+           ELSE l.at_once END, true)) OVER (PARTITION BY l.name ORDER BY l.slot) AS passes
+      FROM line l
+  )
+  SELECT array_agg(j.id) INTO passing FROM judged j WHERE j.passes; -- nobody overtakes at a gate
+  IF passing IS NULL THEN
+    RETURN '[0, []]';
+  END IF;
+  WITH moved AS (
+    UPDATE task t
+       SET gate = CASE kind WHEN 'key:' THEN coalesce(t.limit_work, t.limit_queue) WHEN 'work:' THEN t.limit_queue END,
+           hold = CASE WHEN kind = 'key:' AND t.limit_work IS NOT NULL
+                         OR kind <> 'queue:' AND t.limit_queue IS NOT NULL THEN 'limit' END,
+           modified_at = now_us, rev = t.rev + 1
+     WHERE t.namespace = ns AND t.id = ANY (passing)
+    RETURNING t.gate
+  )
+  SELECT count(*) FILTER (WHERE m.gate IS NULL), array_agg(DISTINCT m.gate) FILTER (WHERE m.gate IS NOT NULL)
+    INTO admitted, behind FROM moved m;
+  RETURN jsonb_build_array(admitted, to_jsonb(coalesce(behind, '{}')));
+END $$;
+
+-- Does the same, for tasks that are due by then and one gate that may have a rate; answers [admitted, the gates behind,
+-- when the next token comes].
 CREATE FUNCTION pass_gate(ns text, of text, now_us bigint, until_us bigint, most bigint) RETURNS jsonb
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -138,7 +202,7 @@ BEGIN
   END IF;
   room := least(room - taken, most);
   IF room <= 0 THEN
-    RETURN '[0, null, []]';
+    RETURN '[0, []]';
   END IF;
   SELECT b.spent_until INTO spent FROM limit_bucket b WHERE b.namespace = ns AND b.name = of;
   FOR one IN
@@ -182,7 +246,7 @@ BEGIN
     ON CONFLICT (namespace, name) DO UPDATE SET spent_until = excluded.spent_until
      WHERE b.spent_until <> excluded.spent_until;
   END IF;
-  RETURN jsonb_build_array(admitted, token, to_jsonb(behind));
+  RETURN jsonb_build_array(admitted, to_jsonb(behind), token);
 END $$;
 
 -- Has tasks that are due by then stand in line, and lets tasks through those gates, the named ones, and those behind;
@@ -192,6 +256,8 @@ CREATE FUNCTION admit(ns text, gates text[], now_us bigint, until_us bigint, mos
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   waiting text[];
+  here text[];
+  rated text[];
   lined_up bigint;
   admitted integer := 0;
   token bigint;
@@ -219,12 +285,19 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(hashtextextended('kokugen limits ' || current_schema() || ' ' || ns, 0));
   FOREACH kind IN ARRAY ARRAY['key:', 'work:', 'queue:'] LOOP
-    FOR of IN SELECT g FROM unnest(waiting) AS g WHERE starts_with(g, kind) LOOP
-      passed := pass_gate(ns, of, now_us, until_us, most);
+    here := ARRAY(SELECT g FROM unnest(waiting) AS g WHERE starts_with(g, kind));
+    rated := ARRAY(
+      SELECT g FROM unnest(here) AS g WHERE EXISTS (
+        SELECT FROM limit_rule r WHERE r.namespace = ns AND r.interval_us IS NOT NULL
+           AND CASE kind WHEN 'key:' THEN starts_with(r.name, 'keys:') ELSE r.name = g END));
+    FOREACH of IN ARRAY ARRAY(SELECT NULL::text WHERE here <> rated UNION ALL SELECT unnest(rated)) LOOP
+      passed := CASE WHEN of IS NULL
+        THEN pass_gates(ns, kind, ARRAY(SELECT g FROM unnest(here) AS g WHERE g <> ALL (rated)), now_us, most)
+        ELSE pass_gate(ns, of, now_us, until_us, most) END;
       admitted := admitted + (passed->>0)::integer;
-      token := least(token, (passed->>1)::bigint);
+      token := least(token, (passed->>2)::bigint);
       waiting := waiting || ARRAY(
-        SELECT b FROM jsonb_array_elements_text(passed->2) AS b WHERE b <> ALL (waiting));
+        SELECT b FROM jsonb_array_elements_text(passed->1) AS b WHERE b <> ALL (waiting));
     END LOOP;
   END LOOP;
   IF lined_up >= most THEN -- there may be more
