@@ -78,7 +78,7 @@ def steps_beside(db: Connection, count: int) -> int:
     counted = itertools.count()
     apsw_of(db).set_progress_handler(lambda: next(counted) < 0, 1)
     tasks.claim(scope, request)
-    limits.admit(scope, 1_000_000, everywhere=True)
+    limits.admit(scope, 0, everywhere=True)
     apsw_of(db).set_progress_handler(None)
     return next(counted)
 
@@ -103,8 +103,8 @@ def apsw_of(db: Connection) -> apsw.Connection:
 # -- PostgreSQL
 
 ASKED: dict[str, tuple[str, Mapping[str, Any]]] = {
-    "a look at all gates": ("admit", {"until": 1, "most": 1000, "gates_max": 1000, "after": "", "now": 1}),
-    "a look at what is due": ("admit", {"until": 1, "most": 1000, "gates_max": 1000, "after": None, "now": 1}),
+    "a look at all gates": ("admit", {"ahead": 0, "most": 1000, "gates_max": 1000, "after": "", "now": 1}),
+    "a look at what is due": ("admit", {"ahead": 0, "most": 1000, "gates_max": 1000, "after": None, "now": 1}),
     "the end of a run of the key": ("admit_after", {"ids": ["t1"], "ahead": 0, "most": 1000, "now": 1}),
     "the end of another run": ("admit_after", {"ids": ["other"], "ahead": 0, "most": 1000, "now": 1}),
 }

@@ -66,6 +66,8 @@ class Doorkeeper:
         self._clock = clock
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._skew_us = 0
+        """By how much this node's clock is ahead of the store's, by which tasks are due."""
         self._news = asyncio.Event()
         self._looks_at_us = 0
         self._in_use = False
@@ -116,7 +118,7 @@ class Doorkeeper:
     async def _pause(self, wait_s: float) -> None:
         """Wait so long, or until what came is to be looked at."""
         end_s = self._loop_time() + wait_s
-        self._looks_at_us = self._clock.wall_us() + round(wait_s * SECOND_US) + AHEAD_US
+        self._looks_at_us = self._now_us() + round(wait_s * SECOND_US) + AHEAD_US
         await asyncio.sleep(PAUSE_MIN_S)
         while (left_s := end_s - self._loop_time()) > 0:
             try:
@@ -125,8 +127,11 @@ class Doorkeeper:
             except TimeoutError:
                 return
             self._news.clear()
-            sooner_s = (self._looks_at_us - AHEAD_US - self._clock.wall_us()) / SECOND_US
+            sooner_s = (self._looks_at_us - AHEAD_US - self._now_us()) / SECOND_US
             end_s = min(end_s, self._loop_time() + sooner_s)
+
+    def _now_us(self) -> int:
+        return self._clock.wall_us() - self._skew_us
 
     @staticmethod
     def _loop_time() -> float:
@@ -135,15 +140,14 @@ class Doorkeeper:
     async def look(self) -> float:
         """Let through who may pass now; return for how many seconds nothing is to do, at most the poll."""
         await self._declare()
-        now = self._clock.wall_us()
-        until = now + AHEAD_US
-        asked = self._repository.admit(until, everywhere=self._looks_everywhere(until))
+        asked = self._repository.admit(AHEAD_US, everywhere=self._looks_everywhere(self._now_us() + AHEAD_US))
         answer = await self._answered(asked, "letting tasks pass their limits")
+        self._skew_us = self._clock.wall_us() - answer.now
         self._in_use = self._in_use or answer.admitted > 0 or answer.next_due is not None
         if answer.token_us is not None:
             self._token_us = min(answer.token_us, self._token_us or answer.token_us)
         waited_for = [at for at in (self._token_us, answer.next_due) if at is not None]
-        idle_s = min([(at - until) / SECOND_US for at in waited_for], default=self._settings.poll_s)
+        idle_s = min([(at - answer.now - AHEAD_US) / SECOND_US for at in waited_for], default=self._settings.poll_s)
         return min(self._settings.poll_s, max(PAUSE_MIN_S, idle_s))
 
     def _looks_everywhere(self, until: int) -> bool:

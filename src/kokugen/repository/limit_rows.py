@@ -43,11 +43,15 @@ ONE_AT_A_TIME = LimitRule(name=KEYS, at_once=1)
 
 
 class Admission(Struct, frozen=True, array_like=True):
-    """What one look at the gates did, when there is a token for who waits for one, and when the next task is due."""
+    """What one look at the gates did, when there is a token for who waits for one, and when the next task is due.
+
+    `now` is what time it was in the store.
+    """
 
     admitted: int
     token_us: int | None = None
     next_due: int | None = None
+    now: int = 0
 
 
 class GateStatus(Struct, frozen=True, kw_only=True, array_like=True):

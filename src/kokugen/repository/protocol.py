@@ -330,8 +330,8 @@ class LimitRepository(Protocol):
         """Have these rules and, of the `known` names, no others. Tasks that wait or run already count from now on."""
         ...
 
-    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
-        """Let through who has become due by then and may pass, and, with `everywhere`, all others who may.
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        """Let through who has become due, or does so within this time, and may pass; `everywhere`: all others, too.
 
         Those that it is too late to start are Cancelled, reason `expired`.
         """

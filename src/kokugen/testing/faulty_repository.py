@@ -235,8 +235,8 @@ class FaultyRepository:
     def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
         return self._ask("declare_limits", lambda: self._limits.declare_limits(known, rules))
 
-    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
-        return self._ask("admit", lambda: self._limits.admit(until_us, everywhere=everywhere))
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._ask("admit", lambda: self._limits.admit(ahead_us, everywhere=everywhere))
 
     def gates(self) -> Reply[list[GateStatus]]:
         return self._ask("gates", self._limits.gates)

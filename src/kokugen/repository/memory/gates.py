@@ -108,8 +108,9 @@ class Gates:
         lanes = self._waiting.named()
         names = [gate for (gate, _), lane in lanes if everywhere or _ripens(lane, until)]
         admission = self._through(names, until, now)
-        later = [at for _, lane in self._waiting.named() for at, _, _ in lane.later.entries() if at > until]
-        return Admission(admission.admitted, admission.token_us, min(later, default=None))
+        first = [lane.later.top() for _, lane in self._waiting.named()]
+        next_due = min([entry[0] for entry in first if entry is not None], default=None)
+        return Admission(admission.admitted, admission.token_us, next_due, now)
 
     def _through(self, names: Iterable[str], until: int, now: int) -> Admission:
         left, admitted, tokens = dict.fromkeys(names), 0, list[int]()

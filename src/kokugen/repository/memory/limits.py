@@ -22,11 +22,11 @@ class MemoryLimits(MemoryStore):
                     self._table.adopt_gates(record, new, now)
         return Reply.of(None)
 
-    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
         with self._lock:
             now = self._clock.wall_us()
             self._expire(now)
-            answer = self._table.gates.admit(until_us, now, everywhere=everywhere)
+            answer = self._table.gates.admit(now + ahead_us, now, everywhere=everywhere)
         self._hint([now] if answer.admitted else [])
         return Reply.of(answer)
 

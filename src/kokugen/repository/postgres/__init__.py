@@ -307,8 +307,8 @@ class PostgresRepository(SeedMethods):
     def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
         return self._ask(actions.DECLARE_LIMITS, known, rules)
 
-    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
-        return self._ask(actions.ADMIT, until_us, everywhere)
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._ask(actions.ADMIT, ahead_us, everywhere)
 
     def gates(self) -> Reply[list[GateStatus]]:
         return self._ask(actions.GATES)

@@ -44,13 +44,13 @@ async def admit_after(scope: Scope, ids: Collection[str]) -> None:
         scope.admitted()
 
 
-async def admit(scope: Scope, until: int, everywhere: bool) -> Admission:
+async def admit(scope: Scope, ahead_us: int, everywhere: bool) -> Admission:
     """Let those through who may pass now, part by part."""
     after = "" if everywhere else None
-    asked = {"until": until, "most": ADMITTED_MAX, "gates_max": GATES_MAX, "after": after}
+    asked = {"ahead": ahead_us, "most": ADMITTED_MAX, "gates_max": GATES_MAX, "after": after}
     admitted, tokens = 0, list[int]()
     while True:
-        told, gates, next_due = await scope.session.row("admit", scope.names | asked)
+        told, gates, next_due, now = await scope.session.row("admit", scope.names | asked)
         part = msgspec.json.decode(told, type=Admission)
         admitted += part.admitted
         tokens += [] if part.token_us is None else [part.token_us]
@@ -61,7 +61,7 @@ async def admit(scope: Scope, until: int, everywhere: bool) -> Admission:
         await scope.session.row("forget_spent", scope.names)
     if admitted:
         scope.admitted()
-    return Admission(admitted, min(tokens, default=None), next_due)
+    return Admission(admitted, min(tokens, default=None), next_due, now)
 
 
 async def declare(scope: Scope, known: Sequence[str], rules: Sequence[LimitRule]) -> None:

@@ -387,8 +387,8 @@ class SQLiteRepository(SeedMethods):
     def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
         return self._submit(limits.declare, known, rules)
 
-    def admit(self, until_us: int, *, everywhere: bool = False) -> Reply[Admission]:
-        return self._submit(limits.admit, until_us, everywhere)
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._submit(limits.admit, ahead_us, everywhere)
 
     def gates(self) -> Reply[list[GateStatus]]:
         return self._read(limits.status, self._namespace)

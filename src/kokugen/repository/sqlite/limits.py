@@ -171,11 +171,12 @@ def admit_after(scope: Scope, ids: Collection[str]) -> None:
         Admitter(scope, until).through(gates)
 
 
-def admit(scope: Scope, until: int, everywhere: bool) -> Admission:
-    """Let those through who may pass now: who has become due, or everyone."""
+def admit(scope: Scope, ahead_us: int, everywhere: bool) -> Admission:
+    """Let those through who may pass now: who is due within this time, or everyone."""
+    until = scope.now + ahead_us
     names = {"ns": scope.namespace, "now": scope.now, "until": until, "max": EXPIRED_MAX}
     if not one(scope.db, _SOME_WAIT, names):
-        return Admission(0, None, one(scope.db, NEXT_DUE, names))
+        return Admission(0, None, one(scope.db, NEXT_DUE, names), scope.now)
     scope.db.execute(EXPIRE, names)
     admitter = Admitter(scope, until)
     admitter.through(line_up(scope, until))
@@ -183,7 +184,7 @@ def admit(scope: Scope, until: int, everywhere: bool) -> Admission:
         for gates in _all_gates(scope):
             admitter.through(gates)
         scope.db.execute(_FORGET_SPENT, names)
-    return Admission(admitter.admitted, admitter.token_us, one(scope.db, NEXT_DUE, names))
+    return Admission(admitter.admitted, admitter.token_us, one(scope.db, NEXT_DUE, names), scope.now)
 
 
 def line_up(scope: Scope, until: int) -> set[str]:

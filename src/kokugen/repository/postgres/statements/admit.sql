@@ -1,7 +1,9 @@
 -- Lets those through who may pass now: who has become due, and, where a name is given, who waits at the next gates after
--- it. Answers what `admit` does, the last of those gates, and when the next task is due.
+-- it. Answers what `admit` does, the last of those gates, when the next task is due, and what time
+-- it is.
 WITH clock AS MATERIALIZED (
-  SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
+  SELECT now, now + :ahead::bigint AS until
+    FROM (SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now) c
 ), late AS MATERIALIZED (
   SELECT t.ctid FROM kokugen.task t
    WHERE t.namespace = :ns::text AND t.state = 0 AND t.hold = 'limit' AND t.start_deadline IS NOT NULL
@@ -24,8 +26,10 @@ WITH clock AS MATERIALIZED (
     SELECT name FROM (SELECT name FROM g LIMIT :gates_max::bigint) AS g WHERE name IS NOT NULL)
   END AS gates
 )
-SELECT kokugen.admit(:ns, gates, (SELECT now FROM clock), :until::bigint, :most::bigint)::text AS admission,
+SELECT kokugen.admit(:ns, gates, (SELECT now FROM clock), (SELECT until FROM clock), :most::bigint)::text AS admission,
        gates,
        (SELECT min(t.due_at) FROM kokugen.task t
-         WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = '' AND t.due_at > :until) AS next_due
+         WHERE t.namespace = :ns AND t.state = 0 AND t.hold = 'limit' AND t.gate = ''
+           AND t.due_at > (SELECT until FROM clock)) AS next_due,
+       (SELECT now FROM clock) AS now
   FROM found
