@@ -33,6 +33,7 @@ STEPS = {
     "who is next": (limits.LINE, ["task_gate (namespace=? AND gate=?)"]),
     "letting go": (limits.GO_ON, ["INTEGER PRIMARY KEY (rowid=?)"]),
     "letting go later": (limits.GO_ON_LATER, ["INTEGER PRIMARY KEY (rowid=?)"]),
+    "who was not claimed": (tasks.ANY_LEFT, ["INTEGER PRIMARY KEY (rowid=?)"]),
     "all gates": (limits.ALL_GATES, ["task_gate (namespace=? AND gate>?)"] * 2),
     "the next that is due": (limits.NEXT_DUE, ["task_gate_later (namespace=?)"]),
     "too late": (limits.EXPIRE, ["task_gate_deadline (namespace=? AND start_deadline>? AND start_deadline<?)", BY_ID]),

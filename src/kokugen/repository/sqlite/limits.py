@@ -269,11 +269,11 @@ class Admitter:
         self._write(_SPEND, spent)
         self._write(GO_ON, passing)
         self._write(GO_ON_LATER, starts)
-        gates = [gate for _, gate in passing] + [gate for _, gate, _ in starts]
-        if admitted := sum(gate is None for gate in gates):
-            self._scope.news.append(0)
-        self.admitted += admitted
-        return {gate for gate in gates if gate is not None}
+        came_to = dict(passing) | {row: gate for row, gate, _ in starts}
+        admitted = [row for row, gate in came_to.items() if gate is None]
+        self._scope.news.extend(admitted)
+        self.admitted += len(admitted)
+        return {gate for gate in came_to.values() if gate is not None}
 
     def _write(self, sql: str, rows: Sequence[object]) -> None:
         if rows:

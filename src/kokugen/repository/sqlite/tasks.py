@@ -38,7 +38,7 @@ class Scope(Struct, frozen=True):
     namespace: str
     now: int
     news: list[int] = []
-    """Is told when limits let tasks go that were due by then, for claims to look."""
+    """Is told which tasks (their rows) limits let go that were due by then, for claims to look."""
 
 
 def encode(value: object) -> str:
@@ -259,6 +259,17 @@ def _trim(found: list[Claimed], request: ClaimRequest) -> list[Claimed]:
         lost_left -= task.lost > 0
         taken.append(task)
     return taken
+
+
+ANY_LEFT = (
+    "SELECT EXISTS (SELECT 1 FROM json_each(:rows) CROSS JOIN task ON task.rowid = value"
+    " WHERE state = 0 AND hold IS NULL)"
+)
+
+
+def any_left(db: Connection, rows: Sequence[int]) -> bool:
+    """Return whether any of these tasks waits for a claim, or all were claimed in this transaction already."""
+    return bool(one(db, ANY_LEFT, {"rows": encode(rows)}))
 
 
 def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:

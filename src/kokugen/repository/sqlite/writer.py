@@ -25,7 +25,7 @@ from kokugen.errors import RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
 from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, one
 from kokugen.repository.sqlite.library import FAULTS, Library
-from kokugen.repository.sqlite.tasks import Scope
+from kokugen.repository.sqlite.tasks import Scope, any_left
 
 logger = logging.getLogger("kokugen")
 
@@ -202,6 +202,8 @@ class Writer:
             while shared and (late := self._late(batch)):
                 batch += late
                 answers += self._run(late)
+            if self._news and not any_left(self._db, self._news):
+                self._news.clear()
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and the thread goes on
             self._undo()
