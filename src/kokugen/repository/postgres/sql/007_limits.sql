@@ -283,6 +283,9 @@ BEGIN
   IF cardinality(waiting) = 0 THEN
     RETURN '[0, null]';
   END IF;
+  -- Whoever passed and was not claimed when the server fell over waits at its gate again, and nothing else is lost; a
+  -- claim that follows has it written with its own commit.
+  PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM pg_advisory_xact_lock(hashtextextended('kokugen limits ' || current_schema() || ' ' || ns, 0));
   FOREACH kind IN ARRAY ARRAY['key:', 'work:', 'queue:'] LOOP
     here := ARRAY(SELECT g FROM unnest(waiting) AS g WHERE starts_with(g, kind));
