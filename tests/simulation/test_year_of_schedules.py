@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import pytest
+
 from kokugen.ids import IdSource
 from kokugen.recurrence.book import Book
 from kokugen.recurrence.calendar_interval import CalendarInterval
@@ -154,6 +156,7 @@ def check(row: ScheduleRow, ledger: Ledger, now: int) -> Counter[str]:
     return told
 
 
+@pytest.mark.once
 def test_a_year_of_a_thousand_schedules_is_accounted_for() -> None:
     told: Counter[str] = Counter()
 

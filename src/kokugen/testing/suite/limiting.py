@@ -227,17 +227,17 @@ class LimitingCases:
         now = gated.add(limit_key="ann")
         answer = gated.claim()
         assert [task.id for task in answer.tasks] == [now]
-        assert gated.admit() == Admission(0, None, gated.now + 5 * SECOND_US)
+        assert gated.admit() == Admission(0, None, gated.now + 5 * SECOND_US, now=gated.now)
         gated.finish(now, answer.claim)
         gated.pass_time(5)
-        assert gated.admit(everywhere=False) == Admission(1)
+        assert gated.admit(everywhere=False) == Admission(1, now=gated.now)
         assert gated.claimed() == [later]
 
     def test_all_that_became_due_meanwhile_may_pass(self, gated: LimitLab) -> None:
         gated.declare(work_work=2)
         ids = [gated.add(due_at=gated.now + second * SECOND_US) for second in (3, 1, 2, 9)]
         gated.pass_time(4)
-        assert gated.admit(everywhere=False) == Admission(2, None, gated.now + 5 * SECOND_US)
+        assert gated.admit(everywhere=False) == Admission(2, None, gated.now + 5 * SECOND_US, now=gated.now)
         assert gated.run_all() == [ids[1], ids[2], ids[0]]
 
     def test_a_task_that_is_tried_again_later_waits_for_its_time_and_then_for_its_turn(self, gated: LimitLab) -> None:
@@ -266,7 +266,7 @@ class LimitingCases:
         answer = gated.claim()
         assert [task.id for task in answer.tasks] == ids[:1]
         gated.finish(ids[0], answer.claim)
-        assert gated.admit() == Admission(0, gated.now + 2 * SECOND_US)
+        assert gated.admit() == Admission(0, gated.now + 2 * SECOND_US, now=gated.now)
         gated.pass_time(1.9)
         assert gated.admit().admitted == 0
         gated.pass_time(0.1)

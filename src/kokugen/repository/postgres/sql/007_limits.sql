@@ -115,12 +115,14 @@ CREATE FUNCTION pass_gates(ns text, kind text, gates text[], now_us bigint, most
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   of_keys bigint;
+  most_of_key jsonb; -- by work
   passing text[];
   admitted integer;
   behind text[];
 BEGIN
   IF kind = 'key:' THEN
-    SELECT coalesce(max(coalesce(r.at_once, most)), 1) INTO of_keys FROM limit_rule r
+    SELECT coalesce(max(coalesce(r.at_once, most)), 1), coalesce(jsonb_object_agg(substr(r.name, 6), r.at_once), '{}')
+      INTO of_keys, most_of_key FROM limit_rule r
      WHERE r.namespace = ns AND r.name >= 'keys:' AND r.name < 'keys;';
   END IF;
   WITH gate AS MATERIALIZED (
@@ -149,10 +151,10 @@ BEGIN
         ORDER BY t.rank, t.due_at, t.id LIMIT greatest(least(g.at_once - g.taken, most), 0)
           FOR UPDATE SKIP LOCKED) AS l
   ), judged AS (
-    SELECT l.id, bool_and(coalesce(l.slot <= CASE kind WHEN 'key:' THEN (
-             SELECT CASE WHEN count(*) > 0 THEN max(r.at_once) ELSE 1 END FROM limit_rule r
-              WHERE r.namespace = ns AND r.name = 'keys:' || l.work_id)
-           ELSE l.at_once END, true)) OVER (PARTITION BY l.name ORDER BY l.slot) AS passes
+    SELECT l.id, bool_and(coalesce(l.slot <= CASE
+             WHEN kind <> 'key:' THEN l.at_once
+             WHEN most_of_key ? l.work_id THEN (most_of_key->>l.work_id)::bigint
+             ELSE 1 END, true)) OVER (PARTITION BY l.name ORDER BY l.slot) AS passes
       FROM line l
   )
   SELECT array_agg(j.id) INTO passing FROM judged j WHERE j.passes; -- nobody overtakes at a gate
