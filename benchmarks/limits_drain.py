@@ -1,7 +1,8 @@
 """What do limits cost those who have some, and what do those who wait for one cost the others?
 
-A drain without limits is compared with drains through a limit of the queue and through that of each of a hundred keys,
-and with one beside a key that is taken, for which 100,000 tasks wait.
+A drain without limits is compared with drains through a limit of the queue and through that of each key, and with one
+beside a key that is taken, for which 100,000 tasks wait. Limits of 2,000 hold nothing up, and so show what it costs to
+keep them; with those of 100 no commit carries more tasks than that, and each waits for the one before.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from itertools import cycle, islice, repeat
 from msgspec import structs
 
 from benchmarks import bare, databases, work
-from benchmarks.answer import Findings, Scale, at_least, ratio, series, tell
-from benchmarks.measure import MINUTE_US, Contender, Values, interleave, wall_us
+from benchmarks.answer import Figure, Findings, Scale, at_least, ratio, series, tell
+from benchmarks.measure import MINUTE_US, Contender, Trials, Values, interleave, wall_us
 from benchmarks.subject import Kokugen
 from benchmarks.trials import Store, place_of, run_all
 from kokugen.repository.limit_rows import QUEUE, LimitRule
@@ -22,27 +23,23 @@ from kokugen.task import QUEUE_DEFAULT
 
 ASKS = "How many due tasks a second are run within limits, and beside 100,000 that wait for one?"
 SIZES = {Scale.FULL: (20_000, 100_000, 5), Scale.QUICK: (5_000, 20_000, 3), Scale.TINY: (100, 200, 1)}
-AT_ONCE, KEYS = 100, 100
+ROOMY, NARROW = 2_000, 100
 SQLITE, POSTGRES = "SQLite", "PostgreSQL"
-PLAIN, QUEUED, KEYED = (
-    "{}, no limit",
-    f"{{}}, {AT_ONCE} of the queue at once",
-    f"{{}}, {KEYS} keys, one of each at once",
-)
+PLAIN, QUEUED, KEYED = "{}, no limit", "{}, {:,} of the queue at once", "{}, {:,} keys, one of each at once"
 BESIDE = "{}, no limit, beside a key that is taken"
-NOT_SLOWED = at_least(90)
+NOT_SLOWED, CHEAP = at_least(83), at_least(75)
 
 
 def plain(store: Store, count: int) -> Values:
     return drain(store, keys=[None] * count)
 
 
-def queued(store: Store, count: int) -> Values:
-    return drain(store, keys=[None] * count, at_once=AT_ONCE)
+def queued(store: Store, count: int, most: int) -> Values:
+    return drain(store, keys=[None] * count, at_once=most)
 
 
-def keyed(store: Store, count: int) -> Values:
-    return drain(store, keys=list(islice(cycle(f"key-{number}" for number in range(KEYS)), count)))
+def keyed(store: Store, count: int, keys: int) -> Values:
+    return drain(store, keys=list(islice(cycle(f"key-{number}" for number in range(keys)), count)))
 
 
 def beside(store: Store, count: int, waiting: int) -> Values:
@@ -78,8 +75,17 @@ def contenders(name: str, store: Store, count: int, waiting: int) -> list[Conten
     return [
         Contender(PLAIN.format(name), plain, (store, count)),
         Contender(BESIDE.format(name), beside, (store, count, waiting)),
-        Contender(QUEUED.format(name), queued, (store, count)),
-        Contender(KEYED.format(name), keyed, (store, count)),
+        *(Contender(QUEUED.format(name, most), queued, (store, count, most)) for most in (ROOMY, NARROW)),
+        *(Contender(KEYED.format(name, keys), keyed, (store, count, keys)) for keys in (ROOMY, NARROW)),
+    ]
+
+
+def costs(trials: Trials, name: str) -> list[Figure]:
+    """Return what limits cost who has some; what narrow ones hold up is no cost of keeping them, and has no goal."""
+    return [
+        ratio(trials, (kind.format(name, most), PLAIN.format(name)), goal=CHEAP if most == ROOMY else None)
+        for kind in (QUEUED, KEYED)
+        for most in (ROOMY, NARROW)
     ]
 
 
@@ -93,7 +99,7 @@ def measure(scale: Scale) -> Findings:
         figures=[
             *series(trials, "rate", "tasks/s"),
             *(ratio(trials, (BESIDE.format(name), PLAIN.format(name)), goal=NOT_SLOWED) for name in stores),
-            *(ratio(trials, (kind.format(name), PLAIN.format(name))) for name in stores for kind in (QUEUED, KEYED)),
+            *(one for name in stores for one in costs(trials, name)),
             *series(trials, "cpu_us", "µs of CPU a task"),
         ],
         notes=[f"{count:,} due tasks on threads; {waiting:,} wait for the key that is taken."],
