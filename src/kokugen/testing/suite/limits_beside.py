@@ -1,7 +1,8 @@
-"""Cases of limits beside what else has tasks wait: chains, schedules, and the places that work is to run at."""
+"""Cases of limits beside each other, and beside what else has tasks wait: chains, schedules, places to run at."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +29,20 @@ LANES = ("default", "post")
 
 class LimitsBesideCases:
     """A task that waits for something else stands in no line of a limit before it is let go, and in one then."""
+
+    # -- Other limits
+
+    def test_one_look_lets_tasks_through_gates_with_and_without_a_rate(self, gated: LimitLab) -> None:
+        gated.declare(queue_wide=2, work_wide=3)
+        gated.declare_rate("queue:slow", every_s=10)
+        due = {"due_at": gated.now + SECOND_US}
+        wide = [gated.add(work_id="wide", queue="wide", **due) for _ in range(3)]
+        slow = [gated.add(queue="slow", limit_key=key, **due) for key in "ab"]
+        free = gated.add(queue="free", limit_key="c", **due)
+        gated.clock.advance(timedelta(seconds=1))
+        assert gated.admit().admitted == 4
+        assert gated.claimed(queues=("wide", "slow", "free")) == [*wide[:2], slow[0], free]
+        assert [gated.info(one).gate for one in (wide[2], slow[1])] == ["queue:wide", "queue:slow"]
 
     # -- Chains
 
