@@ -51,6 +51,8 @@ class Gates:
     def came(self, record: Record) -> None:
         """Have a new task stop at its first gate, if it has any."""
         asked = record.asked
+        if asked.limit_key is None and not self._rules:
+            return
         work, queue = WORK + asked.work_id, queue_gate(asked.queue)
         record.gates = (
             None if asked.limit_key is None else KEY + asked.limit_key,
@@ -79,7 +81,8 @@ class Gates:
 
     def left(self, record: Record) -> None:
         """Take note that a task is over, or gone."""
-        self._leave_slots(record)
+        if record.limited:
+            self._leave_slots(record)
 
     def passed(self, record: Record, gate: str | None) -> None:
         """Take note that a task has a slot of the gate where it waited, and goes on to this one."""

@@ -14,6 +14,8 @@ from kokugen.repository.schedule_rows import ScheduledTask, ScheduleRow
 from kokugen.repository.seed_methods import readable_param
 from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState, read_progress
 
+NO_GATES = (None, None, None)
+
 
 class Record(Struct, gc=False):
     """One task. It refers to nothing that refers back, so the garbage collector need not know it."""
@@ -44,7 +46,7 @@ class Record(Struct, gc=False):
     finished_at: int | None = None
     given: str | None = None
     progress: str | None = None
-    gates: tuple[str | None, str | None, str | None] = (None, None, None)
+    gates: tuple[str | None, str | None, str | None] = NO_GATES
     """The gates of its key, its work and its queue."""
     gate: str | None = None
     """The one that it has to pass next."""
@@ -60,7 +62,7 @@ class Record(Struct, gc=False):
     @property
     def limited(self) -> bool:
         """Return whether it has any gates."""
-        return self.gates != (None, None, None)
+        return self.gates is not NO_GATES and self.gates != NO_GATES
 
 
 def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]) -> TaskInfo:
