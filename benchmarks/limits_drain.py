@@ -59,6 +59,7 @@ def drain(store: Store, *, keys: Sequence[str | None], at_once: int | None = Non
         # The work is known nowhere: the first of them has the place of its key, and keeps it.
         fill(subject, "elsewhere", list(repeat("taken", waiting)))
         fill(subject, work.noop.__name__, keys)
+        subject.scheduler.repository.close()  # empties the write-ahead log of what was put in; it opens again by itself
         if isinstance(place, str):
             databases.settle(place)
         return run_all(subject, len(keys))
