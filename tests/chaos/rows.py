@@ -7,6 +7,7 @@ from tests.chaos.clocks import set_clocks_on_postgres, set_clocks_on_sqlite
 from tests.chaos.feed import delay_commits
 from tests.chaos.occurrences import account_for
 from tests.chaos.processes import kill_on_postgres, kill_on_sqlite, pause, roll
+from tests.chaos.soak import soak
 from tests.chaos.stage import Row
 from tests.chaos.store import fail_network, restart
 
@@ -22,5 +23,6 @@ ROWS = (
     Row(name="clock-sqlite", fault="clock set, SQLite", ci=50, release=500, sample=8, act=set_clocks_on_sqlite),
     Row(name="clock-postgres", fault="clock set, PostgreSQL", ci=50, release=500, sample=8, act=set_clocks_on_postgres),
     Row(name="schedules", fault="everything, to schedules", ci=2700, release=30_000, sample=180, act=account_for),
+    Row(name="soak", fault="an old snapshot, for seconds", ci=30, release=3600, sample=5, act=soak),
     Row(name="feed", fault="late commits", ci=5000, release=100_000, sample=300, act=delay_commits),
 )

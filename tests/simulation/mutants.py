@@ -22,7 +22,6 @@ from kokugen.engine.lane import Party
 from kokugen.engine.timer import Timer
 from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
-from kokugen.recurrence.materialiser import Materialiser
 from kokugen.repository.memory import claims as memory_claims
 from kokugen.repository.memory.claims import MemoryClaims
 from kokugen.repository.memory.operations import MemoryOperations
@@ -32,6 +31,7 @@ from kokugen.repository.memory.table import TaskTable
 from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Finish, Finished, Lease, NewTask, Observed
 from kokugen.repository.schedule_rows import Changed, ScheduleChange
 from kokugen.run import Run
+from kokugen.schedules.materialiser import Materialiser
 from kokugen.task import NodeInfo, TaskState, replace
 from kokugen.task_storage.leasing import Asked, LeasedTasks
 from kokugen.task_storage.sightings import Sightings

@@ -55,13 +55,14 @@ from kokugen.repository.schedule_rows import (
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, decisions, limits, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
-from kokugen.repository.sqlite.connection import explain, file_identity, open_store
+from kokugen.repository.sqlite.connection import explain, file_identity, newest_version, open_store, stored_version
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
 from kokugen.repository.sqlite.library import FAULTS, Apsw, Library, Occupancy
 from kokugen.repository.sqlite.line import Line
 from kokugen.repository.sqlite.reader import Reader
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
+from kokugen.repository.versions import Schema
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 T = TypeVar("T")
@@ -129,6 +130,9 @@ class SQLiteRepository(SeedMethods):
         return self._namespace
 
     # -- The file
+
+    def schema(self) -> Schema:
+        return Schema(stored_version(self._library, self._path), newest_version())
 
     def open(self) -> None:
         self._opened()
