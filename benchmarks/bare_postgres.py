@@ -55,6 +55,7 @@ async def bare_store(url: str) -> AsyncIterator[Scope]:
             clock=SystemClock(),
             drift=Drift(),
             unsettled=Unsettled(),
+            admitted=lambda: None,
         )
     finally:
         await session.close()

@@ -22,6 +22,7 @@ from benchmarks.answer import Findings, Scale, series, tell
 from benchmarks.measure import Contender, Values, interleave
 from kokugen.clock import SystemClock
 from kokugen.ids import IdSource, system_random
+from kokugen.repository.limit_rows import AHEAD_US
 from kokugen.repository.postgres.address import parse
 from kokugen.repository.postgres.migration import migrate
 from kokugen.repository.postgres.session import PINNED
@@ -105,12 +106,11 @@ def text(rows: Sequence[object]) -> str:
 
 
 def bind_add(tasks: Sequence[NewTask]) -> Mapping[str, Any]:
-    return {"ns": "default", "now": None, "rows": text(tasks)}
+    return {"ns": "default", "now": None, "rows": text(tasks), "line_up": AHEAD_US}
 
 
 def bind_columns(tasks: Sequence[NewTask]) -> Mapping[str, Any]:
-    columns = map(list, zip(*map(msgspec.structs.astuple, tasks), strict=True))
-    return dict(zip(COLUMNS, columns, strict=True))
+    return {name: [getattr(task, name) for task in tasks] for name in COLUMNS}
 
 
 def bind_claim(nonce: str) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ QUESTIONS = (
     "schedules_instant",
     "schedules_storm",
     "schedules_missed",
+    "limits_drain",
     "postgres_drain",
     "postgres_insert",
     "postgres_lateness",

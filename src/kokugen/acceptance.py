@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from kokugen.clock import YEARS, duration_us, to_us
 from kokugen.codec import encode_params
 from kokugen.dispatcher.place import Place
 from kokugen.errors import NonexistentWorkIdError, OptionError, ScheduledTimeError
+from kokugen.limit import Limit
 from kokugen.middleware.base import ScheduleRequest
 from kokugen.middleware.payloads import Payloads
 from kokugen.options import Options, StoredOptions, check_headers, check_name, check_place
@@ -203,6 +204,8 @@ def _columns(options: Options, declared: Options | None, headers: dict[str, str]
         "max_attempts": options.max_attempts,
         "max_lost": options.max_lost,
         "unique_key": options.unique,
+        "limit_key": options.limit_key,
+        "on_duplicate": options.on_duplicate,
         "tags": _json(options.tags) if options.tags else None,
         "options": _own(options, declared, headers),
     }
@@ -243,6 +246,17 @@ def check_queues(queues: Sequence[str]) -> tuple[str, ...]:
     if len(names) > QUEUES_MAX:
         raise OptionError(f"{len(names)} queues: one scheduler serves at most {QUEUES_MAX}; use several")
     return names or (QUEUE_DEFAULT,)
+
+
+def check_queue_limits(limits: Mapping[str, Limit | None]) -> dict[str, Limit | None]:
+    """Return the limits of queues. Raises OptionError."""
+    if not isinstance(limits, Mapping):
+        raise OptionError(f"queue_limits={limits!r}: use a mapping such as {{'mail': Limit(10)}}")
+    for queue, limit in limits.items():
+        check_name("queue", queue)
+        if not isinstance(limit, Limit | None):
+            raise OptionError(f"queue_limits: {limit!r} for {queue!r}; use Limit(…), or None to have none any more")
+    return dict(limits)
 
 
 def check_label(label: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -18,11 +18,13 @@ from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutco
 from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
+from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, StoreHealth
 from kokugen.scheduler import ANSWER_S
@@ -49,6 +51,7 @@ class AsyncScheduler(AsyncRecurring):
         repository: DurableRepository | None = None,
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
+        queue_limits: Mapping[str, Limit | None] | None = None,
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
@@ -68,6 +71,7 @@ class AsyncScheduler(AsyncRecurring):
             repository=repository,
             middleware=middleware,
             queues=queues,
+            queue_limits=queue_limits,
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
@@ -201,6 +205,10 @@ class AsyncScheduler(AsyncRecurring):
     async def nodes(self) -> list[NodeInfo]:
         """Return the nodes that work, or worked, on the store, newest first."""
         return await self._read(self.repository.nodes)
+
+    async def limits(self) -> list[GateStatus]:
+        """Return the limits that are declared or at work in the store: who has their places, and how many wait."""
+        return await self._read(self._front.limits)
 
     async def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Wait until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""

@@ -28,6 +28,11 @@ class Chain:
 
     def __init__(self, parts: Parts, request: ScheduleRequest, *, mirrored: bool = False) -> None:
         self._parts = parts
+        if request.options.replaces and parts.payloads is not None:
+            raise OptionError(
+                "on_duplicate='replace' or 'preserve': what is sealed is for one task, and cannot take the place of "
+                "another's; use 'refuse' or 'keep', or cancel the one that waits"
+            )
         self.rows: list[NewTask] = [self._row(request, parts.work_of(request.work_id))]
         self._answers: list[Reply[Any]] = []
         if request.options.then:

@@ -7,27 +7,31 @@ writes rows behind its back: the faces, the CLI and the task storages all schedu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import Intake, check_param, check_time, request_of, row_of
+from kokugen.acceptance import Intake, check_param, check_queue_limits, check_time, request_of, row_of
 from kokugen.chaining import Chain, batched, firsts
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
 from kokugen.dispatcher.place import Place
+from kokugen.engine.doorkeeper import Declared, Doorkeeper
+from kokugen.engine.service import Service
 from kokugen.errors import (
     DuplicateTaskError,
     NotUpdatableStateError,
     OptionError,
     TaskFailedError,
 )
+from kokugen.limit import Limit
 from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, schedule_chain
 from kokugen.options import check_by, shortened
 from kokugen.parts import Parts
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.reply import Reply, gather
-from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.limit_rows import GateStatus
+from kokugen.repository.protocol import DurableRepository, LimitRepository
 from kokugen.repository.rows import (
     Added,
     AddResult,
@@ -40,7 +44,7 @@ from kokugen.repository.rows import (
 from kokugen.runner import Runner
 from kokugen.schedules.agenda import Agenda
 from kokugen.settings import Settings
-from kokugen.task import TaskInfo, TaskParam, TaskState
+from kokugen.task import OnDuplicate, TaskInfo, TaskParam, TaskState
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
 from kokugen.waiting import Waits
 
@@ -59,7 +63,7 @@ class Front(Generic[H]):
     It takes an id, a work id, a time, and the state of a task that was there already.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the faces' keywords
         self,
         handle: Callable[[str, str, int, TaskState | None], H],
         url: str | None,
@@ -79,6 +83,7 @@ class Front(Generic[H]):
         should_restore: Callable[[TaskInfo], bool] | None,
         owner: str | None,
         task_storage: SingleNodeTaskStorage | None = None,
+        queue_limits: Mapping[str, Limit | None] | None = None,
     ) -> None:
         if task_storage is not None:
             works = works or task_storage.work_registry
@@ -109,12 +114,29 @@ class Front(Generic[H]):
         elif task_storage is not None and self.parts.payloads is not None:
             raise OptionError("a repository with the seed's methods alone gets plain arguments: nothing can guard them")
         self.agenda = Agenda(self.parts, lambda: self.runner.engine, lambda: handle("", "", 0, None), owner)
-        self.runner.services = self.agenda.services
+        self._limits = Declared(self.parts.works, check_queue_limits(queue_limits or {}))
+        self._doorkeeper: Doorkeeper | None = None
+        self.runner.services = self._services
         self.waits = Waits(self.parts)
         self._handle = handle
         self._mirrored = task_storage is not None and task_storage.mirrors
         self._chain = schedule_chain(self.parts.middleware, self._add_one) if self.parts.middleware else None
         self._cancel_watchers = [one for one in self.parts.middleware if isinstance(one, CancelWatcher)]
+
+    def _services(self) -> list[Service]:
+        """Return what an engine runs beside itself."""
+        repository, parts = self.parts.repository, self.parts
+        services: list[Service] = [*self.agenda.services()]
+        if isinstance(repository, LimitRepository):
+            self._doorkeeper = Doorkeeper(
+                repository,
+                self._limits,
+                listen=parts.repository.listen,
+                clock=parts.clock,
+                settings=parts.settings,
+            )
+            services.append(self._doorkeeper)
+        return services
 
     # -- Accepting tasks
 
@@ -195,36 +217,54 @@ class Front(Generic[H]):
         return self.parts.repository.add([row]).on((row.id,)).and_then(wait_again)
 
     def _add(self, row: NewTask, request: ScheduleRequest) -> Reply[H]:
+        if row.limit_key is not None:
+            self._expect_limits()
         added = self.parts.repository.add([row]).on((row.id,))
-        if request.options.id is None:  # an id made here can only be there from the same call, asked for twice
+        if request.options.id is None and not row.on_duplicate:
+            # an id made here can only be there from the same call, asked for twice
             return added.then(lambda answers: self.to_handle(row, answers[0]))
         return added.and_then(lambda answers: self._handles([row], answers)).then(lambda handles: handles[0])
 
     def _add_batch(self, rows: list[NewTask]) -> Reply[list[H]]:
         """Add tasks; those that follow others have no handle."""
+        if any(row.limit_key is not None for row in rows):
+            self._expect_limits()
         added = self.parts.repository.add(rows).on(tuple(row.id for row in rows))
         return added.and_then(lambda answers: self._handles(*firsts(rows, answers)))
+
+    def _expect_limits(self) -> None:
+        if self._doorkeeper is not None:
+            self._doorkeeper.expect()
 
     def _handles(self, rows: Sequence[NewTask], answers: Sequence[Added]) -> Reply[list[H]]:
         """Return the handles of tasks; those of ids that existed tell what the store has, if it can be read."""
 
         def make(found: Iterable[TaskInfo]) -> list[H]:
             stored = {info.id: info for info in found}
-            return [self.to_handle(*pair, stored.get(pair[0].id)) for pair in zip(rows, answers, strict=True)]
+            pairs = zip(rows, answers, strict=True)
+            return [self.to_handle(row, answer, stored.get(answer.id)) for row, answer in pairs]
 
-        existing = [answer.id for answer in answers if answer.result is AddResult.EXISTED]
+        pairs = zip(rows, answers, strict=True)
+        existing = [one.id for row, one in pairs if one.result is AddResult.EXISTED or _stands_for(row, one)]
         if not existing:
             return Reply.of(make(()))
         return self.parts.repository.get(existing).or_else(lambda _: Reply.of([])).then(make)
 
     def to_handle(self, row: NewTask, answer: Added, stored: TaskInfo | None = None) -> H:
         """Return the handle of an added task, or of the one that existed. Raises DuplicateTaskError."""
-        if answer.result is AddResult.DUPLICATE:
+        if answer.result is AddResult.DUPLICATE and not _stands_for(row, answer):
             raise DuplicateTaskError(row.unique_key or "", answer.id)
         if stored is not None:
             return self._handle(stored.id, stored.work_id, to_us(stored.scheduled_time), stored.state)
-        known = TaskState.INITIALIZED if answer.result is AddResult.EXISTED else None
-        return self._handle(row.id, row.work_id, row.scheduled_time, known)
+        known = None if answer.result is AddResult.ADDED else TaskState.INITIALIZED
+        return self._handle(answer.id, row.work_id, row.scheduled_time, known)
+
+    def limits(self) -> Reply[list[GateStatus]]:
+        """Answer with the limits of the store. Raises OptionError for one that keeps none."""
+        repository = self.parts.repository
+        if not isinstance(repository, LimitRepository):
+            raise OptionError(f"{repository.url} keeps no limits: use one of kokugen's own repositories")
+        return repository.gates()
 
     # -- Changing tasks
 
@@ -291,6 +331,12 @@ class Front(Generic[H]):
         if work is None:
             return None if text is None else decode_value(text)
         return work.decode_result(text)
+
+
+def _stands_for(row: NewTask, answer: Added) -> bool:
+    """Return whether the task with the unique key stands for the one that was to be added."""
+    kept = answer.result is AddResult.DUPLICATE and row.on_duplicate == OnDuplicate.KEEP
+    return kept or answer.result is AddResult.REPLACED
 
 
 def _store_of(

@@ -13,9 +13,10 @@ from msgspec import Meta, Struct
 
 from kokugen.clock import duration_us
 from kokugen.errors import LimitExceededError, OptionError
+from kokugen.limit import Limit
 from kokugen.retry import Retry, StoredRetry
 from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
-from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, Priority
+from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, ModeName, OnDuplicate, OnDuplicateName, Priority
 from kokugen.then import Then
 
 NAME = re.compile(r"[A-Za-z0-9_.:\-]{1,200}")
@@ -31,8 +32,8 @@ HEADERS_MAX = 8 * 1024
 """Bytes of a task's headers, as JSON."""
 
 
-class DeclaredOptions(TypedDict, total=False):
-    """The options that are keywords of a work's declaration, where `id` is the work's."""
+class TaskOptions(TypedDict, total=False):
+    """The options that a work's declaration and `options(…)` have in common."""
 
     queue: str
     priority: int
@@ -45,22 +46,37 @@ class DeclaredOptions(TypedDict, total=False):
     max_lost: int
     then: Then | tuple[Then, ...] | None
     on: str | None
+    limit_key: str | None
+    on_duplicate: OnDuplicateName | OnDuplicate
 
 
-class OptionChanges(DeclaredOptions, ScheduleChanges, total=False):
+class DeclaredOptions(TaskOptions, total=False):
+    """The options that are keywords of a work's declaration, where `id` is the work's."""
+
+    limit: Limit | None
+    key_limit: Limit | None
+
+
+class OptionChanges(TaskOptions, ScheduleChanges, total=False):
     """The keywords of `options(…)`, where `id` is the task's, and `name` and those after it are a schedule's."""
 
     id: str | None
 
 
+class AnyOption(OptionChanges, DeclaredOptions, total=False):
+    """All of them."""
+
+
 class Options(Struct, frozen=True, kw_only=True):
     """The options of a work, or of one task; every value was checked.
 
-    `id` chooses the task's id. `unique` refuses a second live task with the same key. `retry=None` is one attempt.
+    `id` chooses the task's id. `unique` refuses a second live task with the same key, or does with it what
+    `on_duplicate` says. `retry=None` is one attempt.
     `timeout` asks a run to stop that takes longer. `start_within` gives up on a start later than that after its due
     time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
-    it runs, such as `processes`; None: on a thread, or async work on an event loop. `then`
-    says which tasks follow its end.
+    it runs, such as `processes`; None: on a thread, or async work on an event loop. `then` says which tasks follow its
+    end. Of tasks with the same `limit_key` one runs at a time, or as many as the work's `key_limit` says; `limit` is of
+    all the work's tasks.
     """
 
     id: str | None = None
@@ -75,6 +91,10 @@ class Options(Struct, frozen=True, kw_only=True):
     max_lost: int = MAX_LOST_DEFAULT
     then: tuple[Then, ...] = ()
     on: str | None = None
+    limit_key: str | None = None
+    on_duplicate: OnDuplicate = OnDuplicate.REFUSE
+    limit: Limit | None = None
+    key_limit: Limit | None = None
     schedule: ScheduleOptions | None = None
     """What was said of a schedule; a task has no use for it."""
 
@@ -82,7 +102,20 @@ class Options(Struct, frozen=True, kw_only=True):
     def max_attempts(self) -> int:
         return self.retry.attempts if self.retry else 1
 
-    def merged(self, **changes: Unpack[OptionChanges]) -> Options:
+    @property
+    def replaces(self) -> bool:
+        """Return whether it may take the place of a task that waits, which keeps its id."""
+        return self.unique is not None and self.on_duplicate >= OnDuplicate.REPLACE
+
+    def changed(self, **changes: Unpack[OptionChanges]) -> Options:
+        """Return the options of one task or schedule: these with some changed. As `merged`, but for a work's own."""
+        if own := {"limit", "key_limit"} & set(changes):
+            raise OptionError(
+                f"{min(own)} is of the work, not of one task: declare it, @scheduler.work({min(own)}=Limit(…))"
+            )
+        return self.merged(**changes)
+
+    def merged(self, **changes: Unpack[AnyOption]) -> Options:
         """Return these options with some changed, all checked. Raises OptionError for a value that is not allowed."""
         values: dict[str, object] = dict(changes)
         if of_schedule := {name: values.pop(name) for name in ScheduleOptions.__struct_fields__ if name in values}:
@@ -94,6 +127,8 @@ class Options(Struct, frozen=True, kw_only=True):
             values["priority"] = _priority(values["priority"])
         if "mode" in values:
             values["mode"] = _mode(values["mode"])
+        if "on_duplicate" in values:
+            values["on_duplicate"] = _on_duplicate(values["on_duplicate"])
         if "tags" in values:
             values["tags"] = _tags(values["tags"])
         if "then" in values:
@@ -206,6 +241,15 @@ def _mode(value: object) -> Mode:
         raise OptionError(f"mode={value!r}: use 'at_least_once' or 'at_most_once'") from None
 
 
+def _on_duplicate(value: object) -> OnDuplicate:
+    if isinstance(value, OnDuplicate):
+        return value
+    try:
+        return OnDuplicate[str(value).upper()]
+    except KeyError:
+        raise OptionError(f"on_duplicate={value!r}: use 'refuse', 'keep', 'replace' or 'preserve'") from None
+
+
 def _tags(value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
         raise OptionError(f"tags={value!r}: use a tuple of names")
@@ -230,18 +274,33 @@ def _check(options: Options) -> None:
         check_name("task id", options.id)
     if options.on is not None:
         check_place(options.on)
-    if options.unique is not None and not (
-        isinstance(options.unique, str) and 1 <= len(options.unique) <= UNIQUE_MAX and options.unique.isprintable()
-    ):
-        raise OptionError(f"unique={options.unique!r}: use 1 to {UNIQUE_MAX} printable characters")
+    for name in ("unique", "limit_key"):
+        _check_key(name, getattr(options, name))
+    for name in ("limit", "key_limit"):
+        if not isinstance(limit := getattr(options, name), Limit | None):
+            raise OptionError(f"{name}={limit!r}: use Limit(…) or None")
     if options.retry is not None and not isinstance(options.retry, Retry):
         raise OptionError(f"retry={options.retry!r}: use Retry(…) or None")
-    if options.mode is Mode.AT_MOST_ONCE and options.max_attempts > 1:
-        raise OptionError("mode='at_most_once' with a retry: a task that runs at most once cannot be tried again")
     for name in ("timeout", "start_within"):
         _check_span(name, getattr(options, name))
     if not isinstance(options.max_lost, int) or not 1 <= options.max_lost <= 1000:
         raise OptionError(f"max_lost={options.max_lost!r}: use 1 to 1,000")
+    _check_together(options)
+
+
+def _check_together(options: Options) -> None:
+    if options.mode is Mode.AT_MOST_ONCE and options.max_attempts > 1:
+        raise OptionError("mode='at_most_once' with a retry: a task that runs at most once cannot be tried again")
+    if options.then and options.replaces:
+        raise OptionError(
+            f"on_duplicate='{options.on_duplicate.name.lower()}' with then=…: the task that waits keeps those that "
+            "follow it; use 'refuse' or 'keep'"
+        )
+
+
+def _check_key(name: str, key: object) -> None:
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= UNIQUE_MAX and key.isprintable()):
+        raise OptionError(f"{name}={key!r}: use 1 to {UNIQUE_MAX} printable characters")
 
 
 def _check_span(name: str, span: object) -> None:

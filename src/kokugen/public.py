@@ -6,6 +6,7 @@ from kokugen.async_scheduler import AsyncScheduler
 from kokugen.dispatcher.processes import Processes
 from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.interval import After, Every
@@ -31,6 +32,7 @@ __all__ = [
     "Every",
     "FunctionRegistry",
     "KokugenError",
+    "Limit",
     "Middleware",
     "Mode",
     "Occurrence",

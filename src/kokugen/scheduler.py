@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -17,11 +17,13 @@ from kokugen.errors import KokugenError, NoEntryError, OptionError, UnknownOutco
 from kokugen.filters import PAGE, task_query
 from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
+from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, StoreHealth
 from kokugen.schedules.recurring import Recurring
@@ -54,6 +56,7 @@ class Scheduler(Recurring):
         repository: DurableRepository | None = None,
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
+        queue_limits: Mapping[str, Limit | None] | None = None,
         namespace: str = "default",
         workers: int = WORKERS,
         async_workers: int = ASYNC_WORKERS,
@@ -73,6 +76,7 @@ class Scheduler(Recurring):
             repository=repository,
             middleware=middleware,
             queues=queues,
+            queue_limits=queue_limits,
             namespace=namespace,
             workers=workers,
             async_workers=async_workers,
@@ -214,6 +218,10 @@ class Scheduler(Recurring):
     def nodes(self) -> list[NodeInfo]:
         """Return the nodes that work, or worked, on the store, newest first."""
         return _answer(self.repository.nodes(), "listing")
+
+    def limits(self) -> list[GateStatus]:
+        """Return the limits that are declared or at work in the store: who has their places, and how many wait."""
+        return _answer(self._front.limits(), "reading limits")
 
     def wait(self, task_id: str, timeout: timedelta | None = None) -> TaskInfo:
         """Block until a task is over and return it. Raises NoEntryError, WaitTimeoutError."""

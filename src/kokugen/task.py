@@ -69,6 +69,20 @@ class Mode(IntEnum):
     """It never runs again: a run that was cut off is Failed with reason `lost`."""
 
 
+class OnDuplicate(IntEnum):
+    """What becomes of a task whose unique key is taken."""
+
+    REFUSE = 0
+    """It is refused (the default)."""
+    KEEP = 1
+    """The one that is there stands for it, as it is."""
+    REPLACE = 2
+    """The waiting one takes its arguments, options and time: debounce."""
+    PRESERVE = 3
+    """The waiting one takes its arguments and options, and keeps its own time: throttle."""
+
+
+OnDuplicateName = Literal["refuse", "keep", "replace", "preserve"]
 ModeName = Literal["at_least_once", "at_most_once"]
 
 
@@ -130,6 +144,8 @@ class TaskParam(Struct, frozen=True, kw_only=True):
     max_lost: int | None = None
     then: Then | tuple[Then, ...] | None = None
     on: str | None = None
+    limit_key: str | None = None
+    on_duplicate: OnDuplicateName | None = None
 
 
 class TaskInfo(Struct, frozen=True, kw_only=True):
@@ -182,6 +198,10 @@ class TaskInfo(Struct, frozen=True, kw_only=True):
     """The name of the schedule that it is of, as long as there is one."""
     nominal: datetime | None = None
     """Which of the times of its schedule it is."""
+    limit_key: str | None = None
+    """Which other tasks it has a limit in common with."""
+    gate: str | None = None
+    """The limit that it has to pass next (`key:…`, `work:…`, `queue:…`), where it has any and waits for it."""
 
     @property
     def on(self) -> str | None:

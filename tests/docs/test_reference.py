@@ -17,6 +17,7 @@ from kokugen.options import DeclaredOptions, Options
 from kokugen.registry.commands import CommandRegistry
 from kokugen.repository.rows import CancelResult
 from kokugen.schedule_options import ScheduleOptions
+from kokugen.task import Mode, OnDuplicate
 from tests.docs.markdown import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -89,8 +90,8 @@ def test_every_option_is_there_with_its_default() -> None:
     }
     named = {name: told[name][1].strip("`").strip('"') for name in defaults}
     assert named == {
-        name: value.name.lower() if name == "mode" else str(int(value)) if name == "priority" else as_told(value)
-        for name, value in defaults.items()
+        name: value.name.lower() if isinstance(value, Mode | OnDuplicate) else as_told(value)
+        for name, value in (defaults | {"priority": int(defaults["priority"])}).items()
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 import pytest
 
-from kokugen import AsyncScheduler, FunctionRegistry, Retry, Scheduler, TaskParam, TaskState, current_run
+from kokugen import AsyncScheduler, FunctionRegistry, Retry, Scheduler, TaskParam, TaskState, Then, current_run
 from kokugen.dispatcher.processes import Processes
 from kokugen.errors import CodecError, OptionError, SealError, TaskFailedError
 from kokugen.middleware.base import Middleware
@@ -22,6 +22,7 @@ from kokugen.middleware.keys import Keys
 from kokugen.middleware.payloads import Binding, Payloads
 from kokugen.middleware.sign import SignMiddleware
 from kokugen.recurrence import Cron
+from kokugen.task import OnDuplicateName
 from kokugen.task_storage.single_node import SingleNodeTaskStorage
 from kokugen.testing import Stage, assert_scheduled
 from tests.task_storage.seed_repository import SeedRepository
@@ -199,6 +200,32 @@ def test_a_task_of_a_transaction_and_a_completion_in_one_are_sealed(seal: Seal, 
             Scheduler(repository=scheduler.repository, middleware=[seal(OTHER)]).result(task.id, SOON)
         complete_result = json.loads(scheduler.get(task.id).result or "")
         assert complete_result != f"completed {CANARY}"
+
+
+def test_sealed_tasks_take_turns_at_their_limit_and_follow_one_another(seal: Seal, store: Store) -> None:
+    with Scheduler(store.url, works=works, middleware=[seal(OLD)]) as scheduler:
+        of_ann = pay.options(limit_key="ann", then=Then(refund.options(limit_key="ann"), ("Ann", 2)))
+        tasks = [scheduler.after(SOON, of_ann, "Ann", amount=number) for number in range(3)]
+        chained = [one for task in tasks for one in scheduler.tasks(chain=task.id)]
+        assert [one.limit_key for one in chained] == ["ann"] * 6
+        for one in chained:
+            assert scheduler.wait(one.id, WITHIN).state is TaskState.DONE
+    assert sorted(called, key=str) == [("Ann", 0), ("Ann", 1), ("Ann", 2), *[("refund", "Ann", 2)] * 3]
+
+
+@pytest.mark.parametrize("chosen", ["replace", "preserve"])
+def test_what_is_sealed_for_one_task_never_replaces_what_is_for_another(
+    seal: Seal, store: Store, chosen: OnDuplicateName
+) -> None:
+    later = timedelta(days=1)
+    with Scheduler(store.url, works=works, middleware=[seal(OLD)]) as scheduler:
+        first = scheduler.after(later, pay.options(unique="ann"), "Ann")
+        with pytest.raises(OptionError, match="sealed is for one task"):
+            scheduler.after(later, pay.options(unique="ann", on_duplicate=chosen), "Bob")
+        kept = scheduler.after(later, pay.options(unique="ann", on_duplicate="keep"), "Bob")
+        assert kept.id == first.id
+        scheduler.reschedule(first.id, first.scheduled_time - later)
+        assert first.result(WITHIN) == "paid Ann"
 
 
 def test_without_a_guard_nothing_is_different(store: Store) -> None:

@@ -33,7 +33,7 @@ def test_many_nodes_that_start_together_make_one_store(postgres: str, url: str) 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(PostgresRepository.open, repositories))
     for one in repositories:
-        assert ask(one.health()).schema_version == 6
+        assert ask(one.health()).schema_version == 7
         one.close()
     facts = query(postgres, f"SELECT count(DISTINCT value) FROM {schema_of(url)}.meta WHERE key = 'cluster_id'")
     assert facts[0][0] == 1
@@ -45,7 +45,7 @@ def test_a_store_tells_its_version_and_one_that_is_not_there_is_not_made_by_a_lo
     repository = PostgresRepository(url)
     repository.open()
     repository.close()
-    assert stored_version(url) == 6
+    assert stored_version(url) == 7
 
 
 def test_two_schemas_of_one_database_are_two_stores(postgres: str, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_store_of_a_newer_kokugen_is_refused_unless_it_says_that_it_is_compati
     query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '99' WHERE key = 'schema_version'")
     repository.open()
     repository.close()
-    query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '7' WHERE key = 'min_compatible'")
+    query(postgres, f"UPDATE {schema_of(url)}.meta SET value = '9' WHERE key = 'min_compatible'")
     with pytest.raises(SchemaVersionError, match="use a newer kokugen"):
         repository.open()
 

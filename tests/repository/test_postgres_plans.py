@@ -72,7 +72,7 @@ PAST = {"done": WAITING + ENDED // 2, "cancelled": 0, "failed": 0, "most": BATCH
 
 STATEMENTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "claim of nothing": ("claim", {**CLAIMING, "now": EARLY}),
-    "add": ("add", {"rows": json.dumps(NEW)}),
+    "add": ("add", {"rows": json.dumps(NEW), "line_up": 0}),
     "holders": ("holders", {"rows": json.dumps([[task_id(n), "key"] for n in range(BATCH)])}),
     "claim of nothing in queues": ("claim", {**CLAIMING, "now": EARLY, "queues": ["default", "a", "b"]}),
     "claim": ("claim", {**CLAIMING, "now": LATE}),

@@ -100,7 +100,7 @@ INSERT INTO {{schema}}.ledger (first, last, count, at, gen, namespace, schedule_
 SELECT n, n, 1, 0, 1, 'default', 's' || n / 2, 'made' FROM generate_series(1, {TASKS}) n;
 """
 ROW = ["s7", "n7", None, "", "", "", "queue_one", 1, 2, 1, 5, 9, 9, *[None] * 5, 0, 0, 0, 0, 0, None, 0, None, 0]
-NEW_TASK = ["new", "work", 1, 1, "{}", "default", -1, 0, 1, 3, *[None] * 6, "s7", 10**9, "queue_one", True]
+NEW_TASK = ["new", "work", 1, 1, "{}", "default", -1, 0, 1, 3, *[None] * 8, "s7", 10**9, "queue_one", True]
 ENTRY = ["s7", 1, 10**9, 10**9, 1, "made", None, None, 1]
 CHANGE = [ROW, 1, False, 10**9, [NEW_TASK], [ENTRY], None]
 ASKED: dict[str, tuple[str, Mapping[str, Any]]] = {

@@ -24,6 +24,8 @@ LOOKED_UP = {
     "attempt": "(namespace=? AND task_id=? AND fence=?)",
     "audit": "audit_task (namespace=? AND task_id=? AND at=?)",
     "ledger": "ledger_schedule (namespace=? AND schedule_id=? AND last=?)",
+    "limit_bucket": "(namespace=? AND name=?)",
+    "limit_rule": "(namespace=? AND name=?)",
     "node": "(node_id=?)",
     "occurrence_end": "occurrence_end_schedule (namespace=? AND schedule_id=? AND nominal=?)",
     "schedule": "(namespace=? AND id=?)",

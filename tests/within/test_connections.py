@@ -284,7 +284,11 @@ def test_a_schema_of_the_users_own_stands_in_nobodys_way(postgres_store: str) ->
 def test_a_role_with_the_rights_of_the_manual_may_schedule(postgres_store: str) -> None:
     schema = postgres_store.partition("schema=")[2]
     notes(postgres_store, "DO $$ BEGIN CREATE ROLE shop LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
-    for right in (f"USAGE ON SCHEMA {schema}", f"SELECT ON {schema}.meta", f"SELECT, INSERT ON {schema}.task"):
+    for right in (
+        f"USAGE ON SCHEMA {schema}",
+        f"SELECT ON {schema}.meta, {schema}.limit_rule",
+        f"SELECT, INSERT ON {schema}.task",
+    ):
         notes(postgres_store, f"GRANT {right} TO shop")
     with psycopg.connect(server_of(postgres_store)) as link:
         link.execute("SET ROLE shop")

@@ -24,10 +24,10 @@ SELECT 'default', 'id-' || n, 1, 1, 'retry', 1 FROM generate_series(1, {tasks}) 
 UPDATE {schema}.task SET state = 1, claim = 'c', owner = 'o' WHERE id = 'id-77';
 """
 FAILED = ["id-77", "c", 4, "failed", None, 0, 1, None, None, "an error", None]
-NEW = ["new", "w", 1, 1, "{}", "default", -1, 0, 1, 3, None, None, None, None, None, None]
+NEW = ["new", "w", 1, 1, "{}", "default", -1, 0, 1, 3, *[None] * 7]
 COMMON: dict[str, Any] = {"ns": "default", "now": None}
 ASKED: dict[str, dict[str, Any]] = {
-    "add": {"rows": json.dumps([NEW])},
+    "add": {"rows": json.dumps([NEW]), "line_up": 0},
     "holders": {"rows": json.dumps([["id-77", "a key"]])},
     "finish": {"rows": json.dumps([FAILED]), "kept": 100},
     "lock": {"id": "id-77"},
@@ -48,5 +48,8 @@ def test_no_table_is_read_whole_on_a_users_connection(analyzed: bool, postgres_s
         for name, values in ASKED.items():
             statement = pyformat(load(name, schema))
             plan = link.execute(f"EXPLAIN (COSTS OFF) {statement}".encode(), COMMON | values).fetchall()
-            assert [line for (line,) in plan if "Seq Scan on" in line] == [], name
+            whole = [
+                line for (line,) in plan if "Seq Scan on" in line and "limit_rule" not in line
+            ]  # all are asked for
+            assert whole == [], name
         link.rollback()

@@ -51,6 +51,10 @@ COMMANDS = {
         "Say what all schedules will run, as things are. Days on which clocks change are marked.",
     ),
     "calendar": ("kokugen.cli.calendar", "Draw what all schedules, or those with these NAMEs, will run when."),
+    "limits": (
+        "kokugen.cli.limits",
+        "List limits: of works, queues and keys, how many tasks have passed them and are not over, and how many wait.",
+    ),
     "nodes": ("kokugen.cli.nodes", "List the processes that run work on the store, and what they run."),
     "prune": ("kokugen.cli.upkeep", "Delete tasks that ended long ago, with their history."),
     "backup": ("kokugen.cli.backup", "Copy the SQLite store into the new file FILE, while workers run."),

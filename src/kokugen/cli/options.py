@@ -14,11 +14,12 @@ import click
 from kokugen.cli import times
 from kokugen.errors import OptionError
 from kokugen.retry import ATTEMPTS_MAX, DELAY_MAX, Retry
-from kokugen.task import Mode, Priority, replace
+from kokugen.task import Mode, OnDuplicate, Priority, replace
 
 F = TypeVar("F", bound=Callable[..., Any])
 PRIORITIES = [level.name.lower() for level in Priority]
 MODES = [mode.name.lower().replace("_", "-") for mode in Mode]
+DUPLICATES = [one.name.lower() for one in OnDuplicate]
 NOUN = "retry_"
 DELAYS = ("initial", "delay_max")
 FACTORS = (1, 1000)
@@ -34,6 +35,12 @@ def task_options(command: F) -> F:
                 "--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due."
             ),
             click.option("--unique", metavar="KEY", help="Refuse it while another task with this key is not over."),
+            click.option(
+                "--on-duplicate",
+                type=click.Choice(DUPLICATES, case_sensitive=False),
+                help="What becomes of it where the key is taken.",
+            ),
+            click.option("--limit-key", metavar="KEY", help="Have a limit in common with the tasks of this key."),
             click.option("--tag", "tags", multiple=True, metavar="NAME", help="A tag to find it by. Repeat it."),
             click.option("--id", metavar="ID", help="Its id: the same id again changes nothing."),
             click.option(

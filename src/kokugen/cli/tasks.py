@@ -11,6 +11,7 @@ import click
 from kokugen.cli import completion, console, filters, store, times
 from kokugen.cli.timeline import timeline
 from kokugen.cli.view import attempt_view, facts, task_view
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.task import TaskInfo, TaskState
 
 HEAD = ("ID", "STATE", "DUE", "WORK", "QUEUE", "TRIES", "NOTE")
@@ -73,6 +74,8 @@ def row(info: TaskInfo, base: Any) -> tuple[str, ...]:
 
 def note(info: TaskInfo) -> str:
     """Return the one thing that is unusual about a task."""
+    if info.hold == LIMIT_HOLD and info.gate:
+        return f"waits for the limit {info.gate}"
     if info.hold:
         return f"on hold: {info.hold}"
     if info.cancel_requested and info.state is TaskState.WORKING:

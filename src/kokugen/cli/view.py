@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from kokugen.cli import times
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.task import Attempt, Progress, TaskInfo
 
 
@@ -60,7 +61,8 @@ def facts(info: TaskInfo, base: datetime) -> Iterator[tuple[str, str]]:
 
 def unusual(info: TaskInfo) -> Iterator[tuple[str, str | None]]:
     """Yield the facts that most tasks do not have."""
-    yield "on hold", info.hold
+    yield ("waits for", f"the limit {info.gate}") if info.gate and info.hold == LIMIT_HOLD else ("on hold", info.hold)
+    yield "limit key", info.limit_key
     yield "tags", ", ".join(info.tags)
     yield "unique", info.unique
     yield "follows", info.follows

@@ -137,6 +137,8 @@ class Engine:
         self._claims.hints.open(self._loop)
         self._endings.open(self._loop)
         await self.storage.start()
+        for service in self._services:
+            await service.prepare()
         unlisten = self.storage.repository.listen(self.hint)
         for dispatcher in self._dispatchers:
             dispatcher.start(self.deliver)

@@ -1,4 +1,4 @@
-"""What may go on beside the engine's own loops: the materialiser of schedules, and what declares them."""
+"""What may go on beside the engine's own loops: deciding about schedules, declaring them, and keeping limits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Protocol
 
 class Service(Protocol):
     """What goes on beside the engine's own loops, for as long as it runs."""
+
+    async def prepare(self) -> None:
+        """Do what has to be done before anything is claimed. Raises RepositoryError."""
+        ...
 
     async def run(self) -> None:
         """Go on until it is cancelled. Does not raise."""

@@ -67,7 +67,7 @@ class Work(Generic[P, R]):
     def options(self, **changes: Unpack[OptionChanges]) -> Self:
         """Return this work with some options changed, to schedule with. Raises OptionError."""
         bound = copy.copy(self)
-        bound.declared = self.declared.merged(**changes)
+        bound.declared = self.declared.changed(**changes)
         return bound
 
     def named(self, work_id: str) -> Self:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from kokugen.reply import Reply
+from kokugen.repository.limit_rows import Admission, GateStatus, LimitRule
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -312,6 +313,32 @@ class ScheduleRepository(Protocol):
 
     def forget_occurrences(self, before_us: int, limit: int) -> Reply[int]:
         """Delete up to `limit` ledger rows, and ends, that are wholly before then; return how many."""
+        ...
+
+
+@runtime_checkable
+class LimitRepository(Protocol):
+    """Limits beside the tasks: an ability of its own (see `kokugen.repository.limit_rows`).
+
+    A task that is added, or waits again, stops at the first of its gates, on hold, before any claim can see it. Whoever
+    has passed a gate and is not over has one of its slots; there are never more of them than the rule says, whatever
+    else happens at the same time. Among those that wait at a gate and are due the higher priority passes first, then
+    the earlier due time, then the id. What ends, comes or changes through this repository lets others pass at once.
+    """
+
+    def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
+        """Have these rules and, of the `known` names, no others. Tasks that wait or run already count from now on."""
+        ...
+
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        """Let through who has become due, or does so within this time, and may pass; `everywhere`: all others, too.
+
+        Those that it is too late to start are Cancelled, reason `expired`.
+        """
+        ...
+
+    def gates(self) -> Reply[list[GateStatus]]:
+        """Return the gates that are declared, at which a task waits, or whose slots a task has, in order of names."""
         ...
 
 

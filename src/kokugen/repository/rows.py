@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 from msgspec import Struct, structs
 
 from kokugen.codec import with_argument
-from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, Priority, TaskState
+from kokugen.task import MAX_LOST_DEFAULT, QUEUE_DEFAULT, Mode, OnDuplicate, Priority, TaskState
 
 ATTEMPTS_KEPT = 100
 """How many attempts, the latest, a store remembers of one task."""
@@ -40,6 +40,10 @@ class NewTask(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """JSON object of what this task alone has (`kokugen.options.StoredOptions`), or None."""
     zone: str | None = None
     local_time: str | None = None
+    limit_key: str | None = None
+    """Tasks with the same key have a limit in common."""
+    on_duplicate: int = OnDuplicate.REFUSE
+    """What becomes of it where a live task of the same work and queue has its unique key. It is not stored."""
 
 
 CHAIN_HOLD = "chain"
@@ -79,6 +83,8 @@ class AddResult(IntEnum):
     """A task with this id is there already: the earlier, unanswered call won. Nothing was changed."""
     DUPLICATE = 2
     """Another live task has the unique key: nothing was added."""
+    REPLACED = 3
+    """The waiting task that has the unique key took what was asked for; a running one would have given its key away."""
 
 
 class Added(Struct, frozen=True, array_like=True, gc=False):

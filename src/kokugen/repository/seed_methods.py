@@ -114,6 +114,7 @@ class SeedMethods(ABC):
             tags=msgspec.json.encode(info.tags).decode() if info.tags else None,
             zone=info.zone,
             local_time=info.local_time,
+            limit_key=info.limit_key,
         )
 
     def get_updated_since(self, since: datetime) -> Reply[list[TaskInfo]]:
@@ -188,6 +189,7 @@ def _check_options(info: TaskInfo) -> None:
             tags=info.tags,
             unique=info.unique,
             max_lost=info.max_lost,
+            limit_key=info.limit_key,
         )
     except (KokugenError, ValueError) as error:
         raise InvalidEntryError(f"the task cannot be stored: {error}") from None

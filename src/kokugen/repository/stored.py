@@ -9,11 +9,16 @@ import msgspec
 from msgspec import Struct
 
 from kokugen.clock import from_us, instant
+from kokugen.repository.limit_rows import key_of
 from kokugen.repository.rows import Link, linked_param
 from kokugen.repository.seed_methods import readable_param
 from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskState, read_progress
 
 ATTEMPT_TIMES = ("claimed_at", "started_at", "finished_at")
+
+
+GATE = "CASE WHEN {t}gate = '' THEN coalesce({t}limit_key, {t}limit_work, {t}limit_queue) ELSE {t}gate END"
+"""The gate that a task has to pass next, also where it is not due and stands in no line yet."""
 
 
 class TaskRow(Struct, array_like=True):
@@ -59,6 +64,8 @@ class TaskRow(Struct, array_like=True):
     schedule: str | None
     """The name of the schedule, while there is one."""
     nominal: int | None
+    limit_key: str | None
+    gate: str | None
 
     @property
     def link(self) -> Link | None:
@@ -107,6 +114,8 @@ def info_of(row: TaskRow, namespace: str) -> TaskInfo:
         schedule_id=row.schedule_id,
         schedule=row.schedule,
         nominal=_when(row.nominal),
+        limit_key=key_of(row.limit_key),
+        gate=row.gate,
     )
 
 

@@ -63,6 +63,9 @@ class Declarations:
             raise OptionError(f"a schedule {draft.name!r} is declared already: give one of them another name")
         self._declared[draft.name] = (draft, isinstance(when, timedelta))
 
+    async def prepare(self) -> None:
+        """Do nothing: claims need not wait for it."""
+
     async def run(self) -> None:
         """Put what the code declares into the store, and look after it until it is cancelled."""
         for draft, counts_on in list(self._declared.values()):

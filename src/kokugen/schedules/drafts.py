@@ -196,6 +196,7 @@ def template_of(task: NewTask) -> Template:
         start_within_us=None if deadline is None else deadline - task.due_at,
         tags=task.tags,
         options=task.options,
+        limit_key=task.limit_key,
     )
 
 

@@ -82,6 +82,9 @@ class Materialiser:
 
     # -- On the loop
 
+    async def prepare(self) -> None:
+        """Do nothing: claims need not wait for it."""
+
     async def run(self) -> None:
         """Go on until it is cancelled; a store that does not answer is tried again."""
         self._loop = asyncio.get_running_loop()

@@ -64,6 +64,7 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_within_us: int | None = None
     tags: str | None = None
     options: str | None = None
+    limit_key: str | None = None
 
     def task(
         self, task_id: str, *, schedule_id: str, nominal: int, due_at: int, overlap: str | None, reports: bool
@@ -83,6 +84,7 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
             start_deadline=None if self.start_within_us is None else due_at + self.start_within_us,
             tags=self.tags,
             options=told(self.options, serial=overlap is not None, reports=reports),
+            limit_key=self.limit_key,
             schedule_id=schedule_id,
             nominal=nominal,
             overlap=overlap,

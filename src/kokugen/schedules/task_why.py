@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from kokugen.offers import Offers, lacking
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.repository.rows import CHAIN_HOLD, NOT_REACHED
 from kokugen.repository.schedule_rows import OVERLAP_HOLD
 from kokugen.task import TaskInfo, TaskState
@@ -42,7 +43,9 @@ def _state(info: TaskInfo, now: datetime, offers: list[Offers] | None) -> str:
 
 def _waits(info: TaskInfo, now: datetime, offers: list[Offers] | None) -> str:
     due = info.due_at or info.scheduled_time
-    if info.hold is not None:
+    if info.hold == LIMIT_HOLD and due <= now:
+        return f"is due since {_at(due)}, and waits for its turn at the limit {info.gate}"
+    if info.hold is not None and info.hold != LIMIT_HOLD:
         return f"waits, on hold: {_HOLDS.get(info.hold, info.hold)}"
     if due > now:
         return f"waits: it is due at {_at(due)}"

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from kokugen.clock import from_us
 from kokugen.offers import Offers, lacking
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
 from kokugen.schedules.definitions import Definition
 from kokugen.schedules.info import is_over, next_of
@@ -76,6 +77,8 @@ def _waits(task: OccurrenceTask, row: ScheduleRow, running: list[OccurrenceTask]
     if task.hold == OVERLAP_HOLD:
         what = "runs" if running else "is not over"
         return f"{name}, because an earlier one {what} (overlap {Overlap(row.overlap).value})."
+    if task.hold == LIMIT_HOLD:
+        return f"{name} for its turn at a limit of its key, its work or its queue."
     if task.hold is not None:
         return f"{name}: it is on hold ({task.hold})."
     return f"{name} for a worker: {lack}."

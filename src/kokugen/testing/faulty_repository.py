@@ -16,7 +16,8 @@ from typing import TypeVar, cast
 from kokugen.errors import RepositoryUnavailableError, UnknownOutcomeError
 from kokugen.reply import Reply
 from kokugen.repository.joining import Joined, join
-from kokugen.repository.protocol import DurableRepository, ScheduleRepository
+from kokugen.repository.limit_rows import Admission, GateStatus, LimitRule
+from kokugen.repository.protocol import DurableRepository, LimitRepository, ScheduleRepository
 from kokugen.repository.rows import (
     Added,
     Beaten,
@@ -226,6 +227,19 @@ class FaultyRepository:
     @property
     def _schedules(self) -> ScheduleRepository:
         return cast("ScheduleRepository", self._inner)
+
+    @property
+    def _limits(self) -> LimitRepository:
+        return cast("LimitRepository", self._inner)
+
+    def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
+        return self._ask("declare_limits", lambda: self._limits.declare_limits(known, rules))
+
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._ask("admit", lambda: self._limits.admit(ahead_us, everywhere=everywhere))
+
+    def gates(self) -> Reply[list[GateStatus]]:
+        return self._ask("gates", self._limits.gates)
 
     def change_schedules(self, changes: Sequence[ScheduleChange]) -> Reply[list[Changed]]:
         return self._ask("change_schedules", lambda: self._schedules.change_schedules(changes))

@@ -17,7 +17,7 @@ from typing import ClassVar
 import pytest
 
 from kokugen.clock import Clock
-from kokugen.repository.protocol import DurableRepository, ScheduleRepository
+from kokugen.repository.protocol import DurableRepository, LimitRepository, ScheduleRepository
 from kokugen.testing.clock import ManualClock
 from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
@@ -29,10 +29,13 @@ from kokugen.testing.suite.finishing import FinishingCases
 from kokugen.testing.suite.hearing import HearingCases
 from kokugen.testing.suite.keeping import KeepingCases
 from kokugen.testing.suite.lab import Lab
+from kokugen.testing.suite.limiting import LimitingCases, LimitLab
+from kokugen.testing.suite.limits_beside import LimitsBesideCases
 from kokugen.testing.suite.marking import MarkingCases
 from kokugen.testing.suite.operating import OperatingCases
 from kokugen.testing.suite.overlapping import OverlappingCases
 from kokugen.testing.suite.querying import QueryingCases
+from kokugen.testing.suite.replacing import ReplacingCases
 from kokugen.testing.suite.revising import RevisingCases
 from kokugen.testing.suite.schedule_lab import ScheduleLab
 from kokugen.testing.suite.scheduling import SchedulingCases
@@ -58,6 +61,9 @@ class RepositorySuite(
     AccountingCases,
     OverlappingCases,
     HearingCases,
+    LimitingCases,
+    LimitsBesideCases,
+    ReplacingCases,
 ):
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 
@@ -96,8 +102,23 @@ class RepositorySuite(
         return ScheduleLab(lab, lab.repo)
 
     @pytest.fixture
+    def gated(self, clock: ManualClock, lab: Lab) -> LimitLab:
+        """Return the bench for limits, which are an ability of their own."""
+        if not isinstance(lab.repo, LimitRepository):
+            pytest.skip("this repository keeps no limits")
+        bench = LimitLab(clock, lambda name: lab.repo if name == "default" else lab.open_store(name))
+        bench.open_store = lab.open_store
+        return bench
+
+    @pytest.fixture
     def kept(self, lab: Lab) -> Lab:
         """Return the bench, for cases about what outlives an instance."""
         if not self.keeps:
             pytest.skip("keeps = False: nothing outlives an instance of this repository")
         return lab
+
+    @pytest.fixture
+    def gated_kept(self, gated: LimitLab, kept: Lab) -> LimitLab:
+        """Return the bench for limits, for cases with several instances."""
+        assert kept.clock is gated.clock
+        return gated

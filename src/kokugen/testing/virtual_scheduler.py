@@ -6,7 +6,7 @@ Made and entered inside `run_virtual`. It has the real engine, and runs it and a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from kokugen.engine.hooks import Hooks, RunEvent, logger
 from kokugen.errors import SchedulerStateError, WaitTimeoutError
 from kokugen.front import Front
 from kokugen.handle import AsyncTaskHandle
+from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, work_chain
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.reply import Reply
@@ -57,6 +58,7 @@ class VirtualScheduler(AsyncScheduler):
         works: WorkRegistry | None = None,
         middleware: Sequence[Middleware] = (),
         queues: Sequence[str] = (QUEUE_DEFAULT,),
+        queue_limits: Mapping[str, Limit | None] | None = None,
         workers: int = 100,
         places: Sequence[Place] = (),
         settings: Settings | None = None,
@@ -67,6 +69,7 @@ class VirtualScheduler(AsyncScheduler):
             works=works,
             middleware=middleware,
             queues=queues,
+            queue_limits=queue_limits,
             places=places,
             settings=settings or CALM,
         )

@@ -7,9 +7,11 @@ tasks and their indexes, `heap` which of them is due.
 
 from __future__ import annotations
 
-from kokugen.errors import NoEntryError
+from kokugen.errors import NoEntryError, NotUpdatableStateError
 from kokugen.reply import Reply
+from kokugen.repository.limit_rows import BY_ID_TRIED
 from kokugen.repository.memory.claims import MemoryClaims
+from kokugen.repository.memory.limits import MemoryLimits
 from kokugen.repository.memory.operations import MemoryOperations
 from kokugen.repository.memory.queries import MemoryQueries
 from kokugen.repository.memory.record import Record
@@ -20,7 +22,7 @@ from kokugen.task import TaskState
 _OUTCOMES = {TaskState.INITIALIZED: "released", TaskState.CANCELLED: "cancelled", TaskState.FAILED: "failed"}
 
 
-class MemoryRepository(MemoryClaims, MemoryQueries, MemoryOperations, MemorySchedules, SeedMethods):
+class MemoryRepository(MemoryClaims, MemoryQueries, MemoryOperations, MemorySchedules, MemoryLimits, SeedMethods):
     """Tasks of one namespace in this process's memory. Any thread may call it, and no call waits for I/O."""
 
     def _transition(
@@ -31,9 +33,13 @@ class MemoryRepository(MemoryClaims, MemoryQueries, MemoryOperations, MemorySche
             if record is None:
                 return Reply.failed(NoEntryError(task_id))
             before = TaskState(record.state)
+            passed: list[int] = []
             if before in old:
+                if new == TaskState.WORKING and record.gate is not None:
+                    return Reply.failed(NotUpdatableStateError(task_id, before, BY_ID_TRIED))
                 self._change_state(record, TaskState(new), reason)
-        self._hint([record.due_at] if before in old and new == TaskState.INITIALIZED else [])
+                passed = self._pass_gates(self._clock.wall_us())
+        self._hint(passed + ([record.due_at] if before in old and new == TaskState.INITIALIZED else []))
         return Reply.of(before)
 
     def _change_state(self, record: Record, new: TaskState, reason: str | None) -> None:

@@ -39,9 +39,6 @@ from kokugen.repository.rows import (
 )
 from kokugen.task import Mode, TaskState, replace
 
-EXPIRE_MAX = 100
-"""How many tasks past their start deadline one claim ends."""
-
 _WAITING = TaskState.INITIALIZED.value
 _WORKING = TaskState.WORKING.value
 _CANCELLED = TaskState.CANCELLED.value
@@ -54,9 +51,10 @@ class MemoryClaims(MemoryStore):
         with self._lock:
             now = self._clock.wall_us()
             answers = list(self._table.add_all(tasks, now))
+            passed = self._pass_gates(now)
         if self._hints:
             pairs = zip(tasks, answers, strict=True)
-            self._hint([task.due_at for task, answer in pairs if answer.result == AddResult.ADDED])
+            self._hint(passed + [task.due_at for task, answer in pairs if answer.result == AddResult.ADDED])
         return Reply.of(answers)
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
@@ -80,18 +78,14 @@ class MemoryClaims(MemoryStore):
         more = len(tasks) >= wanted
         return Reply.of(ClaimAnswer(claim=request.nonce, tasks=tasks, next_due=next_due, more=more, now=now))
 
-    def _expire(self, now: int) -> None:
-        for record in self._table.too_late(now, EXPIRE_MAX):
-            record.reason = "expired"
-            self._table.end(record, _CANCELLED, now)
-
     def finish(self, rows: Sequence[Finish]) -> Reply[list[Finished]]:
         if any(row.state == _WORKING for row in rows):
             return Reply.failed(InvalidEntryError("a run cannot end as Working: name the state after it"))
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._finish(row, now) for row in rows]
-        self._hint([row.due_at or now for row in rows if may_wait(row)])
+            passed = self._pass_gates(now)
+        self._hint(passed + [row.due_at or now for row in rows if may_wait(row)])
         self._tell_end()
         return Reply.of(answers)
 
@@ -158,6 +152,7 @@ class MemoryClaims(MemoryStore):
                     self._table.lose(record, now)
                     recovered.append(Recovered(record.id, TaskState(record.state)))
                     due.append(record.due_at)
+            due += self._pass_gates(now)
         self._hint(due)
         return Reply.of(recovered)
 
@@ -173,6 +168,8 @@ class MemoryClaims(MemoryStore):
             now = self._clock.wall_us()
             asked = sorted(enumerate(request.ids), key=lambda pair: -self._table.depth(pair[1]))
             answers = {place: self._cancel(task_id, request, now) for place, task_id in asked}
+            passed = self._pass_gates(now)
+        self._hint(passed)
         self._tell_end()
         return Reply.of([answers[place] for place in range(len(asked))])
 
@@ -202,8 +199,10 @@ class MemoryClaims(MemoryStore):
                 return Reply.failed(refusal)
             hold = self._table.hold_after_release(record) if revision.release else revision.hold or record.hold
             asked = replace(record.asked, **_changes(revision))
-            self._table.change(record, asked, revision.due_at, hold, self._clock.wall_us())
+            now = self._clock.wall_us()
+            self._table.change(record, asked, revision.due_at, hold, now)
             rev, due = record.rev, record.due_at
+            self._pass_gates(now)
         self._hint([due])
         return Reply.of(rev)
 

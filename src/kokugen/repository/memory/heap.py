@@ -148,6 +148,10 @@ class WaitingTasks:
                 found.append(lane)
         return found
 
+    def named(self) -> list[tuple[tuple[str, str], Lane]]:
+        """Return all lanes with their names."""
+        return list(self._lanes.items())
+
     def take(self, lanes: Iterable[Lane]) -> Iterator[str]:
         """Take out the due tasks of lanes that were ripened: higher priority, then earlier due time, then id."""
         heads: list[tuple[Entry, int, Lane]] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.repository.memory.record import Record
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, REPLACED, OccurrenceEnd, Overlap, ScheduledTask
 from kokugen.task import TaskState, replace
@@ -65,7 +66,7 @@ class Occurrences:
             held[record.id] = record
             return
         held.pop(record.id, None)
-        if record.hold is None:
+        if record.hold in {None, LIMIT_HOLD}:
             assert self._active.setdefault(task.schedule_id, record.id) == record.id, "one of a schedule is active"
         elif self._active.get(task.schedule_id) == record.id:
             del self._active[task.schedule_id]

@@ -26,6 +26,7 @@ class MemoryOperations(MemoryStore):
             now = self._clock.wall_us()
             due = now if due_at is None else due_at
             revived = [task_id for task_id in task_ids if self._revive(task_id, due, now)]
+            self._pass_gates(now)
         self._hint([due] if revived else [])
         return Reply.of(revived)
 
@@ -84,6 +85,7 @@ class MemoryOperations(MemoryStore):
             left = [record for record in working if record.owner == node_id]
             for record in left:
                 self._table.lose(record, now)
+            self._pass_gates(now)
         self._hint([record.due_at for record in left])
         return Reply.of(None)
 

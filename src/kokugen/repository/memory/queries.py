@@ -58,7 +58,7 @@ class MemoryQueries(MemoryStore):
                 url=URL,
                 backend="memory",
                 version=f"Python {platform.python_version()}",
-                schema_version=2,
+                schema_version=3,
                 durable=False,
                 counts=counts,
                 held=len(waiting) - len(due),

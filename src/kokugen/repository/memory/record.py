@@ -14,6 +14,8 @@ from kokugen.repository.schedule_rows import ScheduledTask, ScheduleRow
 from kokugen.repository.seed_methods import readable_param
 from kokugen.task import Attempt, Mode, Priority, TaskInfo, TaskQuery, TaskState, read_progress
 
+NO_GATES = (None, None, None)
+
 
 class Record(Struct, gc=False):
     """One task. It refers to nothing that refers back, so the garbage collector need not know it."""
@@ -44,6 +46,10 @@ class Record(Struct, gc=False):
     finished_at: int | None = None
     given: str | None = None
     progress: str | None = None
+    gates: tuple[str | None, str | None, str | None] = NO_GATES
+    """The gates of its key, its work and its queue."""
+    gate: str | None = None
+    """The one that it has to pass next."""
 
     @property
     def link(self) -> Link | None:
@@ -52,6 +58,11 @@ class Record(Struct, gc=False):
         if not isinstance(asked, ChainedTask):
             return None
         return Link(asked.chain, asked.follows, asked.follows_arg, self.given)
+
+    @property
+    def limited(self) -> bool:
+        """Return whether it has any gates."""
+        return self.gates is not NO_GATES and self.gates != NO_GATES
 
 
 def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]) -> TaskInfo:
@@ -98,6 +109,8 @@ def info_of(record: Record, namespace: str, schedules: Mapping[str, ScheduleRow]
         schedule_id=None if of is None else of.schedule_id,
         schedule=None if schedule is None else schedule.name,
         nominal=None if of is None else from_us(of.nominal),
+        limit_key=asked.limit_key,
+        gate=record.gate,
     )
 
 

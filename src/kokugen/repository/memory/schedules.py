@@ -34,6 +34,7 @@ class MemorySchedules(MemoryStore):
         with self._lock:
             now = self._clock.wall_us()
             answers = [self._change(change, now) for change in changes]
+            self._pass_gates(now)
         due = [task.due_at for change in changes for task in change.tasks]
         self._hint([*due, *(0 for change in changes if change.drop_from is not None)])
         return Reply.of(answers)
@@ -81,6 +82,7 @@ class MemorySchedules(MemoryStore):
             occurrences = self._table.occurrences
             overdue = list(occurrences.overdue(until_us))[:limit]
             changed = sum(occurrences.settle(one, now, self._ask_to_stop) for one in overdue)
+            self._pass_gates(now)
         for due_us in (0, STOP_ASKED) if changed else ():
             self._hint([due_us])
         return Reply.of(changed)

@@ -7,12 +7,15 @@ from threading import Lock
 
 from kokugen.clock import Clock, SystemClock
 from kokugen.ids import IdSource, system_random
+from kokugen.repository.limit_rows import AHEAD_US
 from kokugen.repository.memory.schedule_table import ScheduleTable
 from kokugen.repository.memory.table import TaskTable
 from kokugen.repository.protocol import ENDED
-from kokugen.task import NAMESPACE_DEFAULT, NodeInfo
+from kokugen.task import NAMESPACE_DEFAULT, NodeInfo, TaskState
 
 URL = "memory://"
+EXPIRE_MAX = 100
+"""How many tasks past their start deadline one look ends."""
 
 
 class MemoryStore:
@@ -60,6 +63,15 @@ class MemoryStore:
         """Tell the listeners that tasks may have ended. As `_hint`."""
         for hint in self._hints:
             hint(ENDED)
+
+    def _expire(self, now: int) -> None:
+        for record in self._table.too_late(now, EXPIRE_MAX):
+            record.reason = "expired"
+            self._table.end(record, TaskState.CANCELLED, now)
+
+    def _pass_gates(self, now: int) -> list[int]:
+        """Let tasks pass their limits where anything changed; return when those are due, for a hint. With the lock."""
+        return [now] if self._table.gates.settle(now + AHEAD_US, now) else []
 
     def _hint(self, due: Collection[int]) -> None:
         """Tell the listeners of tasks that wait now. Call it without the lock: a listener may call back."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from kokugen.repository.limit_rows import LIMIT_HOLD
 from kokugen.repository.memory.chains import Chains
+from kokugen.repository.memory.gates import Gates
 from kokugen.repository.memory.heap import LazyHeap, WaitingTasks
 from kokugen.repository.memory.occurrences import Occurrences
 from kokugen.repository.memory.record import Record, attempt_of
@@ -23,7 +25,7 @@ from kokugen.repository.rows import (
     follows,
 )
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, ScheduledTask
-from kokugen.task import Attempt, Mode, TaskState, replace
+from kokugen.task import Attempt, Mode, OnDuplicate, TaskState, replace
 from kokugen.then import ON_DONE, ON_FAILED
 
 _WAITING = TaskState.INITIALIZED.value
@@ -32,10 +34,29 @@ ENDS = {TaskState.DONE.value: ON_DONE, TaskState.FAILED.value: ON_FAILED}
 """After which ends another may follow, as the bits that it is asked with."""
 
 
+_CONTENT = ("param", "rank", "mode", "max_attempts", "max_lost", "tags", "options")
+_TIME = ("scheduled_time", "zone", "local_time")
+
+
+def _may_replace(holder: Record, task: NewTask) -> bool:
+    same = (holder.asked.work_id, holder.asked.queue) == (task.work_id, task.queue)
+    return same and task.on_duplicate >= OnDuplicate.REPLACE
+
+
 class TaskTable:
     """All tasks of one namespace. `by_state` has the ended ones in the order in which they ended."""
 
-    __slots__ = ("_chains", "_deadlines", "_history", "_unique", "by_state", "occurrences", "records", "waiting")
+    __slots__ = (
+        "_chains",
+        "_deadlines",
+        "_history",
+        "_unique",
+        "by_state",
+        "gates",
+        "occurrences",
+        "records",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -46,6 +67,7 @@ class TaskTable:
         self._history: dict[str, list[Attempt]] = {}
         self._chains = Chains()
         self.occurrences = Occurrences(self._release, self.end)
+        self.gates = Gates(self.records, self._pass)
 
     def add_all(self, tasks: Iterable[NewTask], now: int) -> Iterator[Added]:
         """Take new tasks in; those that follow come with the first of their chain, or not at all."""
@@ -63,16 +85,41 @@ class TaskTable:
             return Added(task.id, AddResult.EXISTED)
         if task.unique_key is not None:
             holder = self._unique.setdefault(task.unique_key, task.id)
-            if holder != task.id:
-                return Added(holder, AddResult.DUPLICATE)
+            if holder != task.id and not self._gives_way(self.records[holder], task):
+                return self._superseded(self.records[holder], task, now)
+            self._unique[task.unique_key] = task.id
         hold = None
         if isinstance(task, ChainedTask):
             self._chains.add(task)
             hold = task.hold
         record = Record(task.id, task, task.due_at, task.start_deadline, now, now, hold=hold)
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
+        self.gates.came(record)
         self._enrol(record, now)
         return Added(task.id, AddResult.ADDED)
+
+    def _gives_way(self, holder: Record, task: NewTask) -> bool:
+        """Have a running task give its unique key to one that is to replace what waits; return whether it does."""
+        if not _may_replace(holder, task) or holder.state != _WORKING:
+            return False
+        holder.asked = replace(holder.asked, unique_key=None)
+        return True
+
+    def _superseded(self, holder: Record, task: NewTask, now: int) -> Added:
+        """Have the waiting task with the unique key take what is asked for, if that is to be."""
+        if not _may_replace(holder, task):
+            return Added(holder.id, AddResult.DUPLICATE)
+        names = _CONTENT if task.on_duplicate == OnDuplicate.PRESERVE else _CONTENT + _TIME
+        asked = replace(holder.asked, **{name: getattr(task, name) for name in names})
+        due_at = holder.due_at if task.on_duplicate == OnDuplicate.PRESERVE else task.due_at
+        hold = None if holder.hold == "undecodable" else holder.hold
+        self.change(holder, asked, due_at, hold, now)
+        if task.on_duplicate == OnDuplicate.REPLACE:
+            self._deadlines.drop(holder.id)
+            holder.start_deadline = task.start_deadline
+            if holder.start_deadline is not None and holder.hold in {None, LIMIT_HOLD}:
+                self._deadlines.push(holder.start_deadline, 0, holder.id)
+        return Added(holder.id, AddResult.REPLACED)
 
     def add_occurrence(self, task: ScheduledTask, now: int) -> None:
         """Take in a task of a schedule, unless it is there; on hold where it may not run beside others."""
@@ -82,6 +129,7 @@ class TaskTable:
         record = Record(task.id, task, task.due_at, task.start_deadline, now, now, hold=hold)
         self.records[task.id] = self.by_state[_WAITING][task.id] = record
         self.occurrences.came(record)
+        self.gates.came(record)
         self._enrol(record, now)
 
     def take_back(self, record: Record) -> None:
@@ -91,6 +139,13 @@ class TaskTable:
 
     def _release(self, record: Record, now: int) -> None:
         self.change(record, record.asked, None, None, now)
+
+    def _pass(self, record: Record, gate: str | None, start: int | None, now: int) -> None:
+        """Move a task on that passed a gate, to the next one, or to where claims find it."""
+        self.gates.passed(record, gate)
+        record.due_at = max(record.due_at, start or record.due_at)
+        self.touch(record, now)
+        self._enrol(record, now)
 
     def start(self, record: Record, owner: str, claim: str, now: int) -> None:
         """Make a waiting task Working (T2). One that `waiting.take` did not take out is withdrawn first."""
@@ -110,6 +165,8 @@ class TaskTable:
         self._set_due(record, due_at)
         if record.asked.unique_key is not None:
             self._unique[record.asked.unique_key] = record.id
+        if record.limited:
+            self.gates.stop(record)
         self._enrol(record, now)
         self._tell_wait(record)
 
@@ -122,6 +179,7 @@ class TaskTable:
         if record.asked.unique_key is not None:
             del self._unique[record.asked.unique_key]
         self._move(record, state, now)
+        self.gates.left(record)
         for follower in self._followers(record):
             if follower.state == _WAITING and follower.hold == CHAIN_HOLD:
                 self._let_follow(follower, record, now)
@@ -131,8 +189,11 @@ class TaskTable:
     def change(self, record: Record, asked: NewTask, due_at: int | None, hold: str | None, now: int) -> None:
         """Change a waiting task (T11)."""
         self.withdraw(record)
+        moved = due_at is not None and due_at > record.due_at
         record.asked, record.hold = asked, hold
         self._set_due(record, due_at)
+        if record.limited and (moved or (hold is None) != (record.gate is None) or hold not in {None, LIMIT_HOLD}):
+            self.gates.stop(record)
         self.touch(record, now)
         self._enrol(record, now)
         self._tell_wait(record)
@@ -159,18 +220,28 @@ class TaskTable:
                 follower.reason = None
                 self.revive(follower, follower.due_at, now)
 
+    def adopt_gates(self, record: Record, ruled: Collection[str], now: int) -> None:
+        """Have a task stop at the gates that have rules now, and count a run there."""
+        if not self.gates.adopt(record, ruled) or record.state != _WAITING:
+            return
+        self.withdraw(record)
+        self.gates.stop(record)
+        self._enrol(record, now)
+
     def remove(self, record: Record) -> None:
         """Forget a task that is over (T14)."""
         if isinstance(record.asked, ChainedTask):
             self._chains.remove(record.asked)
         del self.records[record.id], self.by_state[record.state][record.id]
         self._history.pop(record.id, None)
+        self.gates.left(record)
         if isinstance(record.asked, ScheduledTask):
             self.occurrences.went(record)
 
     def withdraw(self, record: Record) -> None:
         """Take a waiting task out of what may be claimed."""
         self.waiting.drop((record.asked.queue, record.asked.work_id), record.id)
+        self.gates.withdraw(record)
         self._deadlines.drop(record.id)
 
     def put_back(self, record: Record, now: int) -> None:
@@ -259,9 +330,13 @@ class TaskTable:
             self.occurrences.waits(record)
 
     def _enrol(self, record: Record, now: int) -> None:
-        if record.hold is not None:
+        if record.hold == LIMIT_HOLD:
+            self.gates.enrol(record, now)
+        elif record.hold is not None:
             return
-        self.put_back(record, now)
+        else:
+            self.put_back(record, now)
+        self._deadlines.drop(record.id)
         if record.start_deadline is not None:
             self._deadlines.push(record.start_deadline, 0, record.id)
 

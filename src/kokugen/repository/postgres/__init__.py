@@ -17,6 +17,7 @@ from kokugen.errors import KokugenError
 from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
 from kokugen.repository.joining import Joined
+from kokugen.repository.limit_rows import Admission, GateStatus, LimitRule
 from kokugen.repository.postgres import actions
 from kokugen.repository.postgres.address import Address, parse
 from kokugen.repository.postgres.drift import Drift
@@ -306,6 +307,17 @@ class PostgresRepository(SeedMethods):
 
     def schedule_audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
         return self._ask(actions.SCHEDULE_AUDIT, name, limit)
+
+    # -- Limits
+
+    def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
+        return self._ask(actions.DECLARE_LIMITS, known, rules)
+
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._ask(actions.ADMIT, ahead_us, everywhere)
+
+    def gates(self) -> Reply[list[GateStatus]]:
+        return self._ask(actions.GATES)
 
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None

@@ -5,7 +5,7 @@ A lane has its own order: calls of one lane do not wait for those of another.
 
 from __future__ import annotations
 
-from kokugen.repository.postgres import changes, reading, runs, schedules, tasks
+from kokugen.repository.postgres import changes, limits, reading, runs, schedules, tasks
 from kokugen.repository.postgres.lane import Action
 
 ADD = Action(
@@ -49,6 +49,10 @@ COUNT = Action(run=reading.count, what="counting tasks", lane="read", reads=True
 ATTEMPTS = Action(run=reading.attempts, what="reading a history", lane="look", reads=True)
 HEALTH = Action(run=reading.health, what="reading the store's health", lane="read", reads=True)
 MODIFIED_SINCE = Action(run=reading.modified_since, what="reading updates", lane="read", reads=True)
+
+DECLARE_LIMITS = Action(run=limits.declare, what="declaring limits", lane="plan", repeatable=True)
+ADMIT = Action(run=limits.admit, what="letting tasks pass their limits", lane="plan", repeatable=True)
+GATES = Action(run=limits.gates, what="reading limits", lane="look", reads=True)
 
 CHANGE_SCHEDULES = Action(
     run=schedules.change,

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from kokugen.errors import NoEntryError, NotUpdatableStateError, StaleRevisionError
+from kokugen.repository.limit_rows import BY_ID_TRIED
 from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
+from kokugen.repository.postgres.limits import admit_after
 from kokugen.repository.rows import CancelAnswer, CancelRequest, CancelResult, Retention, Revision
 from kokugen.repository.seed_methods import BY_ID_OWNER
 from kokugen.task import NodeInfo, TaskState
@@ -23,6 +25,7 @@ async def cancel(scope: Scope, request: CancelRequest) -> list[CancelAnswer]:
     asked = {"ids": list(request.ids), "force": request.force, "reason": request.reason, "by": request.by}
     rows, _ = await scope.session.row("cancel", scope.names | asked)
     old = {row[0]: row[1:] for row in msgspec.json.decode(rows, type=list[list[Any]])}
+    await admit_after(scope, request.ids)
     answers: dict[str, CancelAnswer] = {}
     return [_cancelled(task_id, old.get(task_id), request.force, answers) for task_id in request.ids]
 
@@ -57,6 +60,7 @@ async def revise(scope: Scope, task_id: str, revision: Revision) -> int:
         raise NotUpdatableStateError(task_id, TaskState(state), "changed")
     if revision.rev is not None and revision.rev != rev:
         raise StaleRevisionError(task_id, rev, revision.rev)
+    await admit_after(scope, [task_id])
     return int(rev) + 1
 
 
@@ -68,13 +72,19 @@ async def transition(
     row = await scope.session.row("transition", scope.names | asked)
     if row is None:
         raise NoEntryError(task_id)
-    return TaskState(row[0])
+    state, waits = TaskState(row[0]), row[1]
+    if waits and new is TaskState.WORKING and state in old:
+        raise NotUpdatableStateError(task_id, state, BY_ID_TRIED)
+    await admit_after(scope, [task_id])
+    return state
 
 
-async def revive(scope: Scope, ids: Sequence[str], due_at: int | None, by: str | None) -> list[str]:
+async def revive(scope: Scope, asked: Sequence[str], due_at: int | None, by: str | None) -> list[str]:
     """Make ended tasks wait again."""
-    revived, _ = await scope.session.row("revive", scope.names | {"ids": list(ids), "due": due_at, "by": by})
-    return msgspec.json.decode(revived, type=list[str])
+    revived, _ = await scope.session.row("revive", scope.names | {"ids": list(asked), "due": due_at, "by": by})
+    ids = msgspec.json.decode(revived, type=list[str])
+    await admit_after(scope, ids)
+    return ids
 
 
 async def prune(scope: Scope, retention: Retention) -> int:

@@ -27,8 +27,10 @@ from kokugen.task import TaskState
 
 T = TypeVar("T")
 
-ROWS = re.compile(r":rows\b(::jsonb)?")
+ROWS = re.compile(r":(rows?)\b(::jsonb)?")
 FINISHES = 3
+NEVER_US = -(2**62)
+"""Tasks of a user's transaction stand in no line of a limit before its commit; the next look has them do so."""
 GUEST = "within"
 """What a notification from a user's transaction is signed with: no process is named so, thus all of them hear it."""
 
@@ -107,7 +109,7 @@ class AsyncGuest:
 @cache
 def load(name: str, schema: str) -> Statement:
     """Return a statement whose rows are bound as text: on a user's connection a codec may be set for JSON."""
-    return compiled(ROWS.sub(":rows::text::jsonb", source(name)), schema)
+    return compiled(ROWS.sub(r":\1::text::jsonb", source(name)), schema)
 
 
 def guest_of(connection: object, url: str, host: Callable[[], Host]) -> Guest | AsyncGuest:
@@ -135,7 +137,7 @@ def _looked_at(host: Host, connection: object, steps: Steps[T]) -> Steps[T]:
 
 def add(host: Host, tasks: Sequence[NewTask]) -> Steps[list[Added]]:
     """Add tasks, and have the commit wake the nodes where one of them is due soon."""
-    answers = yield from adding(host.names, tasks)
+    answers = (yield from adding(host.names | {"line_up": NEVER_US}, tasks)).answers
     pairs = zip(tasks, answers, strict=True)
     due_us = min((task.due_at for task, one in pairs if one.result is AddResult.ADDED), default=None)
     if due_us is not None and due_us < host.clock.wall_us() + SOON_US:
@@ -150,7 +152,7 @@ def _notification(host: Host, due_us: int) -> Ask:
 def finish(host: Host, row: Finish) -> Steps[Finished]:
     """Write how a run ends, once. Where someone has its row locked, such as a beat, wait for that and look again."""
     for _ in range(FINISHES):
-        (written,) = yield Ask("finish", finish_names(host.names, [row]))
+        written, _ = yield Ask("finish", finish_names(host.names, [row]))
         if written:
             if may_wait(row):
                 yield _notification(host, row.due_at or 0)

@@ -46,6 +46,8 @@ class Scope(Struct, frozen=True):
     clock: Clock
     drift: Drift
     unsettled: Unsettled
+    admitted: Callable[[], object]
+    """Tell, here and elsewhere, that limits let tasks go."""
 
     @property
     def names(self) -> dict[str, Any]:

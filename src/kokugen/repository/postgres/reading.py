@@ -11,14 +11,14 @@ from kokugen.clock import to_us
 from kokugen.repository.postgres.lane import Scope
 from kokugen.repository.postgres.statement import compiled
 from kokugen.repository.rows import StoreHealth
-from kokugen.repository.stored import TaskRow, attempt_of, info_of
+from kokugen.repository.stored import GATE, TaskRow, attempt_of, info_of
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 PAGE_MAX = 1000
 
 
 _SCHEDULE = "(SELECT s.name FROM kokugen.schedule s WHERE s.namespace = t.namespace AND s.id = t.schedule_id)"
-_TOLD = {name: f"t.{name}" for name in TaskRow.__struct_fields__} | {"schedule": _SCHEDULE}
+_TOLD = {name: f"t.{name}" for name in TaskRow.__struct_fields__} | {"schedule": _SCHEDULE, "gate": GATE.format(t="t.")}
 _ROW = f"json_build_array({', '.join(_TOLD.values())})"
 
 

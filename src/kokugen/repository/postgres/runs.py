@@ -13,6 +13,7 @@ from msgspec import structs
 from kokugen.errors import InvalidEntryError, RepositoryUnavailableError
 from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
+from kokugen.repository.postgres.limits import admit_after
 from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered, Report
 from kokugen.task import TaskState
 
@@ -42,22 +43,27 @@ async def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished | Reposi
     if any(row.state == TaskState.WORKING for row in rows):
         raise InvalidEntryError("a run cannot end as Working: name the state after it")
     fates: dict[tuple[str, str], int] = {}
+    waiting = False
     left = {(row.id, row.claim): row for row in reversed(rows)}  # of two answers of one run the first counts
     for pause_s in PAUSES_S:
         await asyncio.sleep(pause_s)
-        fates |= await _offer(scope, left)
+        offered, waiting = await _offer(scope, left)
+        fates |= offered
         left = {key: row for key, row in left.items() if fates[key] == Fate.UNDER_WAY}
         if not left:
             break
+    if waiting or any(row.state == TaskState.INITIALIZED for row in rows):  # these have to line up again
+        await admit_after(scope, [row.id for row in rows])
     return [_finished(fates[row.id, row.claim]) for row in rows]
 
 
-async def _offer(scope: Scope, rows: dict[tuple[str, str], Finish]) -> dict[tuple[str, str], int]:
-    (written,) = await scope.session.row("finish", finish_names(scope.names, rows.values()))
+async def _offer(scope: Scope, rows: dict[tuple[str, str], Finish]) -> tuple[dict[tuple[str, str], int], bool]:
+    """Return what became of outcomes, and whether any task waits for a limit."""
+    written, waiting = await scope.session.row("finish", finish_names(scope.names, rows.values()))
     if written == len(rows):
-        return dict.fromkeys(rows, Fate.WRITTEN)
+        return dict.fromkeys(rows, Fate.WRITTEN), waiting
     (fates,) = await scope.session.row("outcomes", scope.names | {"rows": encode(list(rows))})
-    return dict(zip(rows, msgspec.json.decode(fates), strict=True))
+    return dict(zip(rows, msgspec.json.decode(fates), strict=True)), waiting
 
 
 def finish_names(names: dict[str, Any], rows: Iterable[Finish]) -> dict[str, Any]:
@@ -145,7 +151,9 @@ async def watch(scope: Scope, node_id: str) -> list[Observed]:
 async def recover(scope: Scope, observed: Sequence[Observed]) -> list[Recovered]:
     """Take runs from their owners where they are still as observed."""
     (recovered,) = await scope.session.row("recover", scope.names | {"rows": encode(observed)})
-    return msgspec.json.decode(recovered, type=list[Recovered])
+    answers = msgspec.json.decode(recovered, type=list[Recovered])
+    await admit_after(scope, [one.id for one in answers])
+    return answers
 
 
 async def retire(scope: Scope, node_id: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from kokugen.repository.postgres.adding import encode
 from kokugen.repository.postgres.lane import Scope
+from kokugen.repository.postgres.limits import admit_after
 from kokugen.repository.postgres.statement import compiled
 from kokugen.repository.schedule_rows import (
     LEDGER_MAX,
@@ -40,6 +41,7 @@ async def change(scope: Scope, changes: Sequence[ScheduleChange]) -> list[Change
     asked = encode([changes[place] for place in order])
     (answered,) = await scope.session.row("change_schedules", scope.names | {"changes": asked})
     answers = dict(zip(order, msgspec.json.decode(answered, type=list[Changed]), strict=True))
+    await admit_after(scope, [task.id for change in changes for task in change.tasks])
     return [answers[place] for place in range(len(changes))]
 
 

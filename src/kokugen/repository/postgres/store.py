@@ -73,6 +73,7 @@ class Store:
             clock=self._clock,
             drift=self._drift,
             unsettled=self._unsettled,
+            admitted=self._admitted,
         )
 
     # -- From any thread
@@ -99,6 +100,11 @@ class Store:
     def tell(self, due_us: int) -> None:
         """Tell other processes that tasks due then have come."""
         self._hints.tell(self._background.loop, self._pools["work"], due_us)
+
+    def _admitted(self) -> None:
+        if not self._closed:
+            self._hints.hear(0)
+            self.tell(0)
 
     def listen(self) -> None:
         """Hear from other processes from now on, where connections can be listened on."""

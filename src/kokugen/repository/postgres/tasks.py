@@ -10,16 +10,24 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kokugen.repository.postgres.adding import adding
+from kokugen.repository.limit_rows import AHEAD_US
+from kokugen.repository.postgres.adding import Steps, Taken, adding
 from kokugen.repository.postgres.lane import Scope
-from kokugen.repository.rows import Added, ClaimAnswer, Claimed, ClaimRequest, NewTask, linked
+from kokugen.repository.postgres.limits import admit_added
+from kokugen.repository.rows import Added, AddResult, ClaimAnswer, Claimed, ClaimRequest, NewTask, linked
 
 # -- T1
 
 
 async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
     """Add tasks in one statement, or in several where an id comes again."""
-    steps = adding(scope.names, tasks)
+    taken = await _carried_out(scope, adding(scope.names | {"line_up": AHEAD_US}, tasks))
+    if taken.gated or any(answer.result is AddResult.REPLACED for answer in taken.answers):
+        await admit_added(scope, tasks, taken.answers)
+    return taken.answers
+
+
+async def _carried_out(scope: Scope, steps: Steps[Taken]) -> Taken:
     try:
         ask = next(steps)
         while True:
@@ -27,8 +35,8 @@ async def add(scope: Scope, tasks: Sequence[NewTask]) -> list[Added]:
                 await asyncio.sleep(ask.pause_s)
             ask = steps.send(await scope.session.row(ask.name, ask.values))
     except StopIteration as end:
-        answers: list[Added] = end.value
-        return answers
+        taken: Taken = end.value
+        return taken
 
 
 # -- T2

@@ -22,6 +22,7 @@ from kokugen.ids import IdSource, system_random
 from kokugen.reply import Reply
 from kokugen.repository.ends import Ends
 from kokugen.repository.joining import Joined
+from kokugen.repository.limit_rows import Admission, GateStatus, LimitRule
 from kokugen.repository.protocol import AWAITED, ENDED, STOP_ASKED
 from kokugen.repository.rows import (
     Added,
@@ -52,7 +53,7 @@ from kokugen.repository.schedule_rows import (
     ScheduleRow,
 )
 from kokugen.repository.seed_methods import SeedMethods
-from kokugen.repository.sqlite import changes, decisions, operations, reading, runs, schedules, tasks
+from kokugen.repository.sqlite import changes, decisions, limits, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
 from kokugen.repository.sqlite.connection import explain, file_identity, newest_version, open_store, stored_version
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
@@ -165,7 +166,8 @@ class SQLiteRepository(SeedMethods):
             self._readers.looks.open(Line(self._library, self._path))
             self._file = file_identity(self._path)
             where = (self._library, self._path, self._namespace, self._clock)
-            return Writer(*where, waits=partial(self._on_wait, self._bell), changed=self._on_change)
+            waits = partial(self._on_wait, self._bell)
+            return Writer(*where, waits=waits, changed=self._on_change, admitted=self._on_admission)
         except FAULTS as error:
             raise explain(error, self._path) from error
 
@@ -221,6 +223,10 @@ class SQLiteRepository(SeedMethods):
     def _on_change(self) -> None:
         self._hint(0)
 
+    def _on_admission(self) -> None:
+        self._hint(0)
+        self._bell.ring(0)
+
     def _hint(self, due_us: int) -> None:
         if self._writer is None:  # it is being closed, and nobody is to open it again for a hint
             return
@@ -259,7 +265,7 @@ class SQLiteRepository(SeedMethods):
     def add(self, tasks_: Sequence[NewTask]) -> Reply[list[Added]]:
         if not tasks_:
             return Reply.of([])
-        return self._submit(tasks.add, rows=list(tasks_), due_us=min(task.due_at for task in tasks_))
+        return self._submit(limits.add, rows=list(tasks_), due_us=min(task.due_at for task in tasks_))
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
         return self._submit(tasks.claim, request)
@@ -381,6 +387,17 @@ class SQLiteRepository(SeedMethods):
 
     def schedule_audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
         return self._read(schedules.audit, self._namespace, name, limit)
+
+    # -- Limits
+
+    def declare_limits(self, known: Sequence[str], rules: Sequence[LimitRule]) -> Reply[None]:
+        return self._submit(limits.declare, known, rules)
+
+    def admit(self, ahead_us: int, *, everywhere: bool = False) -> Reply[Admission]:
+        return self._submit(limits.admit, ahead_us, everywhere)
+
+    def gates(self) -> Reply[list[GateStatus]]:
+        return self._read(limits.status, self._namespace)
 
     def _transition(
         self, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None

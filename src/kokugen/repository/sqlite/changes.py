@@ -10,6 +10,7 @@ import msgspec
 from kokugen.errors import NoEntryError, NotUpdatableStateError, StaleRevisionError
 from kokugen.repository.rows import CHAIN_HOLD, CancelAnswer, CancelRequest, CancelResult, Revision
 from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.limits import admit_after
 from kokugen.repository.sqlite.runs import REMEMBER
 from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
 from kokugen.task import TaskState
@@ -25,7 +26,7 @@ _TELL_FORCED = REMEMBER.format(
 _RELEASED = (
     ", hold = iif(overlap IS NOT NULL AND EXISTS (SELECT 1 FROM task a WHERE a.namespace = task.namespace"
     " AND a.schedule_id = task.schedule_id AND a.overlap IS NOT NULL AND a.id <> task.id"
-    " AND (a.state = 1 OR (a.state = 0 AND a.hold IS NULL))), 'overlap', NULL)"
+    " AND (a.state = 1 OR (a.state = 0 AND (a.hold IS NULL OR a.hold = 'limit')))), 'overlap', NULL)"
 )
 """An occurrence that may not run beside another waits for its turn still."""
 
@@ -41,6 +42,7 @@ def cancel(scope: Scope, request: CancelRequest) -> list[CancelAnswer]:
     waiting = {task_id: place for place, task_id in enumerate(_following(scope, request.ids))}
     places = sorted(range(len(request.ids)), key=lambda place: waiting.get(request.ids[place], len(waiting)))
     answers = {place: _cancel(scope, request, request.ids[place]) for place in places}
+    admit_after(scope, request.ids)
     return [answers[place] for place in range(len(request.ids))]
 
 
@@ -97,6 +99,7 @@ def revise(scope: Scope, task_id: str, revision: Revision) -> int:
         f"UPDATE task SET rev = rev + 1, modified_at = :now{columns} WHERE namespace = :ns AND id = :id", names
     )
     _revise_body(scope, task_id, revision)
+    admit_after(scope, [task_id])
     if revision.by is not None:
         audit(scope, revision.by, "revise", task_id, encode(sorted(changes)))
     return int(row[3]) + 1

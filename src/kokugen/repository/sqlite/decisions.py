@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from kokugen.repository.schedule_rows import Changed, LedgerRow, ScheduleChange, ScheduleRow, extends
-from kokugen.repository.sqlite import schedules
+from kokugen.repository.sqlite import limits, schedules
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.schedules import add_tasks, append, array_of
 from kokugen.repository.sqlite.tasks import Scope, encode
@@ -44,7 +44,7 @@ _RELEASE = (
     " SELECT (SELECT t.id FROM task t WHERE t.namespace = :ns AND t.schedule_id = j.value AND t.overlap IS NOT NULL"
     " AND t.state = 0 AND t.hold = 'overlap' ORDER BY t.due_at, t.id LIMIT 1) FROM json_each(:ids) AS j"
     " WHERE NOT EXISTS (SELECT 1 FROM task a WHERE a.namespace = :ns AND a.schedule_id = j.value"
-    " AND a.overlap IS NOT NULL AND (a.state = 1 OR (a.state = 0 AND a.hold IS NULL))))"
+    " AND a.overlap IS NOT NULL AND (a.state = 1 OR (a.state = 0 AND (a.hold IS NULL OR a.hold = 'limit')))))"
 )
 _LATEST = (
     f"SELECT json_group_array(json_array(seq, {array_of(LedgerRow)})) FROM json_each(:ids) AS j CROSS JOIN ledger"
@@ -84,6 +84,7 @@ def _decide(scope: Scope, changes: list[ScheduleChange]) -> set[str]:
         add_tasks(scope, tasks)
     if any(task.overlap for task in tasks):
         scope.db.execute(_RELEASE, {"ns": scope.namespace, "now": scope.now, "ids": encode(ids)})
+    limits.admit_after(scope, [task.id for task in tasks])
     if any(one_.ledger for one_ in applied):
         _write_ledgers(scope, ids, applied)
     return set(ids)

@@ -16,7 +16,7 @@ from kokugen.clock import Clock
 from kokugen.errors import TransactionError
 from kokugen.repository.joining import Kind, kinds, named
 from kokugen.repository.rows import Added, AddResult, Finish, Finished, NewTask, may_wait
-from kokugen.repository.sqlite import runs, tasks
+from kokugen.repository.sqlite import limits, runs
 from kokugen.repository.sqlite.borrowed import BorrowedApsw, BorrowedStandard
 from kokugen.repository.sqlite.connection import file_identity
 from kokugen.repository.sqlite.library import Apsw, Connection, Standard
@@ -50,7 +50,7 @@ class Guest:
     def add(self, tasks_: Sequence[NewTask]) -> list[Added]:
         host = self._host()
         scope = self._scope(host)
-        answers = tasks.add(scope, tasks_)
+        answers = limits.add(scope, tasks_)
         pairs = zip(tasks_, answers, strict=True)
         due_us = min((task.due_at for task, one in pairs if one.result is AddResult.ADDED), default=None)
         if due_us is not None and due_us < scope.now + SOON_US:

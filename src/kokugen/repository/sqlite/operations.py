@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kokugen.errors import NoEntryError
+from kokugen.errors import NoEntryError, NotUpdatableStateError
+from kokugen.repository.limit_rows import BY_ID_TRIED
 from kokugen.repository.rows import Observed, Retention
 from kokugen.repository.seed_methods import BY_ID_OWNER
 from kokugen.repository.sqlite.changes import audit
 from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.limits import admit_after
 from kokugen.repository.sqlite.runs import recover
 from kokugen.repository.sqlite.tasks import Scope, encode
 from kokugen.task import NodeInfo, TaskState
@@ -30,7 +32,9 @@ _FORGET_NODES = "DELETE FROM node WHERE seen_at < ? AND node_id NOT IN (SELECT o
 
 def revive(scope: Scope, ids: Sequence[str], due_at: int | None, by: str | None) -> list[str]:
     """Make ended tasks wait again, one by one."""
-    return [task_id for task_id in ids if _revive(scope, task_id, due_at, by)]
+    revived = [task_id for task_id in ids if _revive(scope, task_id, due_at, by)]
+    admit_after(scope, revived)
+    return revived
 
 
 def _revive(scope: Scope, task_id: str, due_at: int | None, by: str | None) -> bool:
@@ -93,12 +97,16 @@ def transition(
     scope: Scope, task_id: str, old: frozenset[TaskState], new: TaskState, reason: str | None, nonce: str
 ) -> TaskState:
     """Change a state by id if it is one of `old`; return the one before. Raises NoEntryError."""
-    sql = "SELECT state FROM task WHERE namespace = ? AND id = ?"
-    state = one(scope.db, sql, (scope.namespace, task_id))
-    if state is None:
+    sql = "SELECT json_array(state, gate) FROM task WHERE namespace = ? AND id = ?"
+    found = one(scope.db, sql, (scope.namespace, task_id))
+    if found is None:
         raise NoEntryError(task_id)
+    state, gate = msgspec.json.decode(found)
     if TaskState(state) in old:
+        if new is TaskState.WORKING and gate is not None:
+            raise NotUpdatableStateError(task_id, TaskState(state), BY_ID_TRIED)
         _set_state(scope, task_id, TaskState(state), new, reason, nonce)
+        admit_after(scope, [task_id])
     return TaskState(state)
 
 

@@ -12,7 +12,7 @@ from kokugen.repository.rows import StoreHealth
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import encode
-from kokugen.repository.stored import ATTEMPT_TIMES, TaskRow, attempt_of, info_of
+from kokugen.repository.stored import ATTEMPT_TIMES, GATE, TaskRow, attempt_of, info_of
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 PAGE_MAX = 1000
@@ -23,7 +23,7 @@ def _body(name: str) -> str:
 
 
 _SCHEDULE = "(SELECT s.name FROM schedule s WHERE s.namespace = t.namespace AND s.id = t.schedule_id)"
-_TOLD = {name: _body(name) for name in ("param", "result")} | {"schedule": _SCHEDULE}
+_TOLD = {name: _body(name) for name in ("param", "result")} | {"schedule": _SCHEDULE, "gate": GATE.format(t="")}
 _ROW = f"json_array({', '.join(_TOLD.get(name, name) for name in TaskRow.__struct_fields__)})"
 
 

@@ -13,6 +13,7 @@ import msgspec
 from kokugen.errors import InvalidEntryError
 from kokugen.repository.rows import ATTEMPTS_KEPT, Beaten, Finish, Finished, Lease, Observed, Recovered, Report, is_told
 from kokugen.repository.sqlite.connection import one
+from kokugen.repository.sqlite.limits import admit_after
 from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
 from kokugen.task import TaskState
 
@@ -69,7 +70,9 @@ _FINISH_BODIES = (
 
 def finish(scope: Scope, rows: Sequence[Finish]) -> list[Finished]:
     """Write outcomes; read again only where some did not apply. Raises InvalidEntryError."""
-    return [Finished.APPLIED] * len(rows) if end(scope, rows) == len(rows) else _look_again(scope, rows)
+    written = end(scope, rows)
+    admit_after(scope, [row.id for row in rows])
+    return [Finished.APPLIED] * len(rows) if written == len(rows) else _look_again(scope, rows)
 
 
 def end(scope: Scope, rows: Sequence[Finish]) -> int:
@@ -158,4 +161,5 @@ def recover(scope: Scope, observed: Sequence[Observed]) -> list[Recovered]:
     recovered = msgspec.json.decode(one(scope.db, _RECOVERED, names), type=list[Recovered])
     scope.db.execute(_TELL_LOST, names)
     scope.db.execute(_RECOVER, names)
+    admit_after(scope, [one_.id for one_ in recovered])
     return recovered

@@ -25,6 +25,7 @@ from kokugen.repository.schedule_rows import (
     ScheduleRow,
     extends,
 )
+from kokugen.repository.sqlite import limits
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
 from kokugen.repository.sqlite.tasks import BODY_MAX, Scope, encode
@@ -70,9 +71,10 @@ _DROP_BODIES = (
     "DELETE FROM task_param WHERE namespace = :ns AND id IN (SELECT id FROM task WHERE namespace = :ns"
     " AND schedule_id = :id AND nominal >= :since AND state = 0 AND schedule_id IS NOT NULL)"
 )
+_OWN = tuple(name for name in ScheduledTask.__struct_fields__ if name not in {"limit_key", "on_duplicate"})
 _ADD = (
-    f"INSERT INTO task (namespace, {_columns(ScheduledTask)}, hold, created_at, modified_at)"
-    f" SELECT :ns, {_values(ScheduledTask)},"
+    f"INSERT INTO task (namespace, {', '.join(_OWN)}, hold, created_at, modified_at)"
+    f" SELECT :ns, {', '.join(f'value->>{ScheduledTask.__struct_fields__.index(name)}' for name in _OWN)},"
     f" iif(value->>{ScheduledTask.__struct_fields__.index('overlap')} IS NULL, NULL, 'overlap'), :now, :now"
     " FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING"
 ).replace(
@@ -127,6 +129,7 @@ def _change(scope: Scope, change: ScheduleChange) -> Changed:
     if row.delay is not None:
         for sql in (_ASK_TO_REPORT, _AWAIT_END):
             scope.db.execute(sql, {"ns": scope.namespace, "id": row.id})
+    limits.admit_after(scope, [task.id for task in change.tasks])
     if change.ledger:
         _write_ledger(scope, row.id, change.ledger)
     if change.audit is not None:
@@ -160,6 +163,7 @@ def _drop(scope: Scope, schedule_id: str, since: int) -> int:
 def add_tasks(scope: Scope, tasks: Sequence[ScheduledTask]) -> None:
     """Add tasks of schedules, on hold unless they may overlap."""
     scope.db.execute(_ADD, {"ns": scope.namespace, "now": scope.now, "rows": encode(tasks)})
+    limits.gate(scope, [(task.id, task.limit_key) for task in tasks])
     bodies = [(task.id, task.param) for task in tasks if len(task.param) > BODY_MAX]
     if bodies:
         scope.db.execute(_ADD_BODIES, {"ns": scope.namespace, "rows": encode(bodies)})
@@ -186,7 +190,8 @@ def append(scope: Scope, rows: Sequence[LedgerRow]) -> None:
 
 _HELD = "namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 0 AND hold = 'overlap'"
 _ACTIVE = (
-    "namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND (state = 1 OR (state = 0 AND hold IS NULL))"
+    "namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL"
+    " AND (state = 1 OR (state = 0 AND (hold IS NULL OR hold = 'limit')))"
 )
 _RELEASE = (
     "UPDATE task SET hold = NULL, modified_at = :now, rev = rev + 1 WHERE namespace = :ns AND id = ("
@@ -212,8 +217,9 @@ _ASK_TO_STOP = (
     f" AND {_REPLACING}"
 )
 _END_WAITING = (
-    "UPDATE task SET state = 3, reason = 'overlap', finished_at = :now, modified_at = :now, rev = rev + 1"
-    " WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 0 AND hold IS NULL"
+    "UPDATE task SET state = 3, reason = 'overlap', hold = NULL, finished_at = :now, modified_at = :now, rev = rev + 1"
+    " WHERE namespace = :ns AND schedule_id = :id AND overlap IS NOT NULL AND state = 0"
+    " AND (hold IS NULL OR hold = 'limit')"
     f" AND {_REPLACING}"
 )
 

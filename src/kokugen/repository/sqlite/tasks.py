@@ -24,7 +24,7 @@ from kokugen.repository.rows import (
 )
 from kokugen.repository.sqlite.connection import one
 from kokugen.repository.sqlite.library import Connection
-from kokugen.task import Mode, Priority
+from kokugen.task import Mode, OnDuplicate, Priority, TaskState
 
 BODY_MAX = 1024
 EXPIRED_MAX = 100
@@ -37,6 +37,8 @@ class Scope(Struct, frozen=True):
     db: Connection
     namespace: str
     now: int
+    news: list[int] = []
+    """Is told which tasks (their rows) limits let go that were due by then, for claims to look."""
 
 
 def encode(value: object) -> str:
@@ -46,11 +48,12 @@ def encode(value: object) -> str:
 
 # -- T1
 
-_FIELDS = ChainedTask.__struct_fields__
+_TAKEN = ChainedTask.__struct_fields__
+_FIELDS = tuple(name for name in _TAKEN if name not in {"limit_key", "on_duplicate"})
 """The columns of a new task; one that is in no chain tells the first of them alone."""
 _ADD = (
     f"INSERT INTO task (namespace, {', '.join(_FIELDS)}, created_at, modified_at)"
-    f" SELECT :ns, {', '.join(f'value->>{n}' for n in range(len(_FIELDS)))}, :now, :now"
+    f" SELECT :ns, {', '.join(f'value->>{_TAKEN.index(name)}' for name in _FIELDS)}, :now, :now"
     " FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING"
 ).replace(
     f"value->>{_FIELDS.index('param')},",
@@ -99,7 +102,36 @@ def _add_one(scope: Scope, task: NewTask) -> Added:
         return Added(task.id, AddResult.EXISTED)
     holder = _holder(scope, task.unique_key) if task.unique_key is not None else None
     assert holder is not None, "a task that collides with none is added"
+    if task.on_duplicate >= OnDuplicate.REPLACE:
+        return _supersede(scope, task, holder)
     return Added(holder, AddResult.DUPLICATE)
+
+
+_RELATIVE = "FROM task WHERE namespace = :ns AND id = :id AND work_id = :work_id AND queue = :queue"
+_CONTENT = ("param", "rank", "mode", "max_attempts", "max_lost", "tags", "options")
+_TIME = ("due_at", "scheduled_time", "start_deadline", "zone", "local_time")
+_TAKE_OVER = (
+    "UPDATE task SET {columns}, hold = nullif(hold, 'undecodable'), rev = rev + 1, modified_at = :now"
+    " WHERE namespace = :ns AND id = :id"
+)
+
+
+def _supersede(scope: Scope, task: NewTask, holder: str) -> Added:
+    """Have the waiting task with the unique key take what is asked for; a running one gives its key to a new task."""
+    names = {"ns": scope.namespace, "now": scope.now, **msgspec.structs.asdict(task), "id": holder}
+    state = one(scope.db, f"SELECT state {_RELATIVE}", names)
+    if state is None:
+        return Added(holder, AddResult.DUPLICATE)
+    if state == TaskState.WORKING:
+        scope.db.execute("UPDATE task SET unique_key = NULL WHERE namespace = :ns AND id = :id", names)
+        return _add_one(scope, task)
+    taken = _CONTENT if task.on_duplicate == OnDuplicate.PRESERVE else _CONTENT + _TIME
+    names["param"] = task.param if len(task.param) <= BODY_MAX else None
+    scope.db.execute(_TAKE_OVER.format(columns=", ".join(f"{name} = :{name}" for name in taken)), names)
+    scope.db.execute("DELETE FROM task_param WHERE namespace = :ns AND id = :id", names)
+    if names["param"] is None:
+        scope.db.execute("INSERT INTO task_param VALUES (:ns, :id, :body)", names | {"body": task.param})
+    return Added(holder, AddResult.REPLACED)
 
 
 def _add_bodies(scope: Scope, tasks: Sequence[NewTask]) -> None:
@@ -227,6 +259,17 @@ def _trim(found: list[Claimed], request: ClaimRequest) -> list[Claimed]:
         lost_left -= task.lost > 0
         taken.append(task)
     return taken
+
+
+ANY_LEFT = (
+    "SELECT EXISTS (SELECT 1 FROM json_each(:rows) CROSS JOIN task ON task.rowid = value"
+    " WHERE state = 0 AND hold IS NULL)"
+)
+
+
+def any_left(db: Connection, rows: Sequence[int]) -> bool:
+    """Return whether any of these tasks waits for a claim, or all were claimed in this transaction already."""
+    return bool(one(db, ANY_LEFT, {"rows": encode(rows)}))
 
 
 def held(scope: Scope, node_id: str, nonce: str) -> ClaimAnswer:

@@ -26,7 +26,7 @@ from kokugen.reply import Reply, resolve_all
 from kokugen.repository.sqlite.connection import explain, one
 from kokugen.repository.sqlite.library import FAULTS, REFUSALS, Connection, Library
 from kokugen.repository.sqlite.line import Line
-from kokugen.repository.sqlite.tasks import Scope
+from kokugen.repository.sqlite.tasks import Scope, any_left
 
 logger = logging.getLogger("kokugen")
 
@@ -64,12 +64,15 @@ class Writer:
         *,
         waits: Callable[[int], object],
         changed: Callable[[], object],
+        admitted: Callable[[], object] = lambda: None,
     ) -> None:
         self._path = path
         self._namespace = namespace
         self._clock = clock
         self._waits = waits
         self._changed = changed
+        self._admitted = admitted
+        self._news: list[int] = []
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._urgent: deque[Operation] = deque()
         self._line = Line(library, path)
@@ -103,6 +106,9 @@ class Writer:
             if batch:
                 resolve_all(self._committed(batch))
                 self._hint(batch)
+                if self._news:
+                    self._news.clear()
+                    self._tell(self._admitted)
         self._line.close()
         self._ended = True
         self._refuse_rest()
@@ -206,6 +212,8 @@ class Writer:
             while shared and (late := self._late(batch)):
                 batch += late
                 answers += self._run(late)
+            if self._news and not any_left(self._db, self._news):
+                self._news.clear()
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer, and the thread goes on
             self._undo()
@@ -215,7 +223,7 @@ class Writer:
         return answers
 
     def _run(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
-        scope = Scope(self._db, self._namespace, self._clock.wall_us())
+        scope = Scope(self._db, self._namespace, self._clock.wall_us(), self._news)
         answers: list[tuple[Reply[Any], Any]] = []
         for _, neighbours in groupby(batch, key=_merge_key):
             group = list(neighbours)

@@ -1,4 +1,5 @@
--- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written.
+-- T3, T4, T5, T9, T10. Writes how runs ended where the claim is still the row's, and answers how many were written, and
+-- whether anyone stands in line for a limit, or may do so now.
 -- Rows that someone holds locked are skipped, never waited for: the caller looks at them again.
 WITH clock AS MATERIALIZED (
   SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
@@ -32,7 +33,7 @@ WITH clock AS MATERIALIZED (
          finished_at = CASE WHEN m.after >= 2 THEN (SELECT now FROM clock) END
     FROM mine m
    WHERE t.ctid = m.place
-  RETURNING t.id
+  RETURNING t.id, t.chain, CASE WHEN t.overlap IS NOT NULL THEN t.schedule_id END AS schedule
 ), told AS (
   INSERT INTO kokugen.attempt AS a (
     namespace, task_id, fence, attempt, outcome, node, claimed_at, started_at, finished_at, error)
@@ -50,4 +51,7 @@ WITH clock AS MATERIALIZED (
          WHERE a.namespace = :ns AND a.task_id = m.id AND a.fence <= m.fence - :kept::bigint OFFSET 0) AS old
       WHERE m.told))
 )
-SELECT count(*) FROM written
+SELECT count(*),
+       kokugen.is_anyone_in_line(:ns) OR CASE WHEN count(chain) + count(schedule) > 0 THEN
+         kokugen.has_gates_behind(:ns, array_agg(chain), array_agg(schedule)) ELSE false END
+  FROM written

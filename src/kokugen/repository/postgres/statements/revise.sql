@@ -19,7 +19,7 @@ WITH clock AS MATERIALIZED (
                      WHEN t.overlap IS NOT NULL AND EXISTS (
                        SELECT FROM kokugen.task a
                         WHERE a.namespace = :ns AND a.schedule_id = t.schedule_id AND a.overlap IS NOT NULL
-                          AND (a.state = 1 OR a.state = 0 AND a.hold IS NULL) AND a.id <> t.id) THEN 'overlap' END
+                          AND (a.state = 1 OR a.state = 0 AND (a.hold IS NULL OR a.hold = 'limit')) AND a.id <> t.id) THEN 'overlap' END
     FROM old o
    WHERE t.namespace = :ns AND t.id = :id AND o.fits
 ), noted AS (

@@ -22,7 +22,7 @@ WITH clock AS MATERIALIZED (
    WHERE a.nth = 1 AND a.nth_lone = 1 AND NOT EXISTS (
      SELECT FROM kokugen.task t
       WHERE t.namespace = :ns AND t.schedule_id = a.lone AND t.overlap IS NOT NULL
-        AND (t.state = 1 OR t.state = 0 AND t.hold IS NULL)
+        AND (t.state = 1 OR t.state = 0 AND (t.hold IS NULL OR t.hold = 'limit'))
      OFFSET 0) AND NOT EXISTS (
      SELECT FROM kokugen.task t
       WHERE t.namespace = :ns AND t.unique_key = a.unique_key AND t.state IN (0, 1) AND t.unique_key IS NOT NULL

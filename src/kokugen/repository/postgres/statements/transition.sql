@@ -2,7 +2,7 @@
 WITH clock AS MATERIALIZED (
   SELECT coalesce(:now::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now
 ), old AS MATERIALIZED (
-  SELECT t.state, t.owner, t.fence, t.attempt, t.claimed_at, t.started_at, t.state = ANY (:old::smallint[]) AS fits,
+  SELECT t.state, t.gate, t.owner, t.fence, t.attempt, t.claimed_at, t.started_at, t.state = ANY (:old::smallint[]) AND NOT (:new::smallint = 1 AND t.gate IS NOT NULL) AS fits,
          CASE WHEN :new::smallint = 0 AND t.cancel_requested THEN 3 ELSE :new END AS after
     FROM kokugen.task t
    WHERE t.namespace = :ns::text AND t.id = :id::text FOR UPDATE
@@ -27,4 +27,4 @@ WITH clock AS MATERIALIZED (
    WHERE o.fits AND o.state = 1 AND o.after IN (0, 3, 4)
   ON CONFLICT (namespace, task_id, fence) DO NOTHING
 )
-SELECT state FROM old
+SELECT state, gate IS NOT NULL AS waits FROM old
