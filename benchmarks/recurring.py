@@ -17,14 +17,14 @@ from benchmarks.trials import Kind, subject
 from kokugen.clock import SystemClock, from_us
 from kokugen.codec import encode_params
 from kokugen.ids import IdSource, system_random
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Act, Draft, create, row_of
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import Policy, Template
 from kokugen.recurrence.spec import dump_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import Overlap, ScheduleChange
+from kokugen.schedules.definitions import Definitions
+from kokugen.schedules.edits import Act, Draft, create, row_of
+from kokugen.schedules.policy import Policy, Template
 from kokugen.task import Params
 
 BATCH = 1000

@@ -17,7 +17,7 @@ from benchmarks.recurring import Plan, Schedules, repeating
 from benchmarks.trials import Kind, Store, place_of
 from kokugen.clock import from_us
 from kokugen.recurrence import Cron
-from kokugen.recurrence.policy import Policy
+from kokugen.schedules.policy import Policy
 
 ASKS = "How many milliseconds does deciding about 31,000,000 missed times take, of which the latest then runs?"
 SIZES = {Scale.FULL: (365, 5), Scale.QUICK: (365, 3), Scale.TINY: (1, 1)}

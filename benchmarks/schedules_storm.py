@@ -19,8 +19,8 @@ from benchmarks.subject import Kokugen
 from benchmarks.trials import Kind, Store, drain, place_of, run_all
 from kokugen.clock import from_us
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import Catchup, Policy
 from kokugen.repository.schedule_rows import Overlap
+from kokugen.schedules.policy import Catchup, Policy
 
 ASKS = "How many tasks a second are run while schedules catch up with an outage, and is a limited rate kept?"
 SIZES = {Scale.FULL: (100_000, 3, 10), Scale.QUICK: (20_000, 1, 5), Scale.TINY: (200, 1, 1)}

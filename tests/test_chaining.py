@@ -111,6 +111,23 @@ def test_why_a_task_waits_or_was_cancelled_is_said_of_what_follows(scheduler: Sc
     assert f"It follows task {task.id}, which ended otherwise, or was cancelled." in scheduler.why(following)
 
 
+def test_the_tasks_of_a_schedule_are_followed_by_none_and_the_refusal_says_what_to_do(scheduler: Scheduler) -> None:
+    @scheduler.work
+    def note() -> None:
+        """Do nothing."""
+
+    @scheduler.work(then=Then(note))
+    def step() -> None:
+        """Do nothing."""
+
+    with pytest.raises(OptionError, match=r"let 'step' schedule the chain when it runs, or leave it out here with opt"):
+        scheduler.every("@daily", step)
+    assert scheduler.schedules() == []
+    scheduler.every("@daily", step.options(then=()))
+    assert [one.name for one in scheduler.schedules()] == ["step"]
+    assert scheduler.count(chain=scheduler.trigger("step")) == 0
+
+
 def test_many_tasks_are_followed_each_by_its_own(scheduler: Scheduler) -> None:
     @scheduler.work
     def note(what: int) -> int:

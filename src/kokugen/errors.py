@@ -114,7 +114,10 @@ class UnknownCalendarError(TriggerError, LookupError):
     """A trigger names a calendar that it was not given: `bind` it to one of this name first."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"there is no calendar {name!r} here: give it with trigger.bind({{{name!r}: calendar}})")
+        super().__init__(
+            f"there is no calendar {name!r} here: give it with scheduler.add_calendar({name!r}, …) or trigger.bind(…), "
+            "and to `kokugen` with --app MODULE:SCHEDULER"
+        )
         self.name = name
 
 

@@ -8,14 +8,14 @@ from kokugen.errors import KokugenError
 from kokugen.handle import AsyncTaskHandle, TaskHandle
 from kokugen.middleware.base import Middleware
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.info import ScheduleInfo
 from kokugen.recurrence.interval import After, Every
-from kokugen.recurrence.occurrences import Occurrence
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
 from kokugen.retry import Retry
 from kokugen.run import Cancel, RetryAfter, Run, Snooze, current_run
 from kokugen.scheduler import Scheduler
+from kokugen.schedules.info import ScheduleInfo
+from kokugen.schedules.occurrences import Occurrence
 from kokugen.settings import Settings
 from kokugen.task import Mode, Params, Priority, TaskInfo, TaskParam, TaskState
 from kokugen.then import Then

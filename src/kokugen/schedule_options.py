@@ -14,8 +14,16 @@ OverlapName = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
 YEARS = range(1970, 9000)
 SPAN_MAX = timedelta(days=366 * 10)
 NAME_MAX = 200
+CATCHUP_MAX = 10_000
 RATE_MAX = 1e6
 RUNS_MAX = 2**53
+IMPORTED = "import:"
+"""How the owner of what was imported begins; code that declares a schedule of this name takes it over."""
+
+
+def is_imported(owner: str | None) -> bool:
+    """Return whether this is the owner of what was imported."""
+    return owner is not None and owner.startswith(IMPORTED)
 
 
 class ScheduleChanges(TypedDict, total=False):
@@ -30,6 +38,7 @@ class ScheduleChanges(TypedDict, total=False):
     catchup: CatchupName
     window: timedelta
     misfire: timedelta
+    catchup_max: int | None
     rate: float | None
     overlap: OverlapName
     failures_max: int | None
@@ -41,9 +50,9 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     `name` is what it is known by (its work's id, unless told), `owner` who declares it. Times count from `start` on,
     or from when it is made, until `end`, both included, and for `max_runs` tasks. `jitter` lets each start later by a
     part of it that is the schedule's own, before the next time. `catchup` says which of the times run that passed
-    more than `misfire` ago while no node looked; none does that passed more than `window` ago, and `rate` is how many
-    tasks a second catching up makes. `overlap` is what becomes of a time at which an earlier run is not over. After
-    `failures_max` failed runs in a row it is paused.
+    more than `misfire` ago while no node looked; none does that passed more than `window` ago. Of all at most
+    `catchup_max` do, the latest, and `rate` is how many tasks a second catching up makes. `overlap` is what becomes of
+    a time at which an earlier run is not over. After `failures_max` failed runs in a row it is paused.
     """
 
     name: str | None = None
@@ -55,6 +64,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
     catchup: CatchupName = "one"
     window: timedelta = timedelta(days=1)
     misfire: timedelta = timedelta(minutes=1)
+    catchup_max: int | None = None
     rate: float | None = None
     overlap: OverlapName = "queue_one"
     failures_max: int | None = None
@@ -70,6 +80,7 @@ class ScheduleOptions(Struct, frozen=True, kw_only=True):
         _check_choice("catchup", self.catchup, get_args(CatchupName))
         _check_choice("overlap", self.overlap, get_args(OverlapName))
         _check_number("max_runs", self.max_runs, int, RUNS_MAX)
+        _check_number("catchup_max", self.catchup_max, int, CATCHUP_MAX)
         _check_number("failures_max", self.failures_max, int, RUNS_MAX)
         _check_number("rate", self.rate, (int, float), RATE_MAX)
         if self.start is not None and self.end is not None and self.end < self.start:
@@ -100,4 +111,5 @@ def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def _check_number(what: str, value: Any, kind: Any, most: float) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not 0 < value <= most):
-        raise OptionError(f"{what}={value!r}: use a number above 0, or None")
+        bound = f" and up to {most:,.0f}" if most < RUNS_MAX else ""
+        raise OptionError(f"{what}={value!r}: use a number above 0{bound}, or None")

@@ -285,6 +285,8 @@ class NodeInfo(Struct, frozen=True, kw_only=True):
     stopped_at: int | None = None
     tzdata: str = ""
     """Which time zone rules it uses (`kokugen.zones.tz_version`)."""
+    offers: str = ""
+    """What it runs, as JSON (`kokugen.offers.Offers`); empty where it does not say."""
 
 
 def replace(value: Any, **changes: Any) -> Any:

@@ -20,6 +20,7 @@ def asked(*command: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.once
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_is_answered_with_one_line(question: str) -> None:

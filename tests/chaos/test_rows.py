@@ -22,6 +22,7 @@ BROKEN = Findings(count=3, tasks=5, verdicts=[Verdict(Kind.LOST, "a: gone")], re
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGSTOP and SIGKILL are of POSIX")
+@pytest.mark.once
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_no_promise_is_broken_by(row: Row, tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from kokugen.cli.hours import changes, midnight, parts
 from kokugen.cli.views import DayView, HoursView, MonthView, View
 from kokugen.clock import to_us
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.definitions import Definition
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import Policy, Template
-from kokugen.recurrence.preview import Schedule, Tally, tally
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import ScheduleRow
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.policy import Policy, Template
+from kokugen.schedules.preview import Schedule, Tally, tally
 from kokugen.zones import load_zone
 from tests.cli.conftest import CommandLine
 

@@ -64,6 +64,12 @@ class TestBash:
         assert tab(kokugen, path, "list", "--tag", "") == ["xmas"]
         assert tab(kokugen, path, "list", "--queue", "m") == ["mail"]
 
+    def test_it_completes_the_names_of_schedules(self, kokugen: CommandLine, path: str) -> None:
+        for name in ("report-tokyo", "report-osaka", "tidy"):
+            kokugen.done("every", "@daily", "report", "--name", name)
+        for command in ("pause", "remove", "edit", "ledger", "calendar"):
+            assert tab(kokugen, path, command, "report-") == ["report-osaka", "report-tokyo"]
+
     def test_it_completes_in_the_namespace_that_is_named(self, kokugen: CommandLine, path: str, add: Add) -> None:
         add(id="here")
         kokugen.done("schedule", "remind", "--in", "5m", "--id", "there", "--namespace", "shop")

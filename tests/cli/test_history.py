@@ -10,8 +10,8 @@ from kokugen.cli import drawing
 from kokugen.cli.history import MARKS, History, days_of, mark_of
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.occurrences import Occurrence
 from kokugen.recurrence.trigger import Trigger
+from kokugen.schedules.occurrences import Occurrence
 from kokugen.zones import load_zone
 
 from .conftest import CommandLine

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kokugen import Scheduler
+from kokugen import FunctionRegistry, Scheduler
 from kokugen.cli import main
+from kokugen.repository.locate import stored_version
 from tests.importers.stores import make_store
+from tests.servers.stores import query, store_url
 
 from .conftest import CommandLine
 
@@ -100,6 +104,117 @@ def test_a_dry_run_compares_with_the_store_that_is_there(kokugen: CommandLine, c
     shown = kokugen.done("import", "crontab", str(crontab), "--tz", "UTC", "--dry-run")
     assert "3 schedules: 1 made, 1 changed, 1 as it was" in shown
     assert kokugen.json("schedules") == before
+
+
+def test_what_is_gone_from_the_source_is_told_and_removed_where_that_is_asked_for(
+    kokugen: CommandLine, crontab: Path, scheduler: Scheduler
+) -> None:
+    words = ("import", "crontab", str(crontab), "--tz", "UTC")
+    kokugen.done(*words)
+    crontab.write_text("*/5 * * * * /bin/true\n", encoding="utf-8")
+    assert re.search(r"gone +cron\.echo\.\w+  \(no longer in the source\)", kokugen.done(*words))
+    assert len(scheduler.schedules()) == 2, "told, and left as it is"
+    tried = kokugen.done(*words, "--dry-run", "--remove-gone")
+    assert "dry run, nothing was changed: 1 schedule: 0 made, 0 changed, 1 as it was; 0 left out; 1 removed" in tried
+    assert len(scheduler.schedules()) == 2
+    told = kokugen.json(*words, "--remove-gone", "--by", "ann")["gone"]
+    assert [(one["result"], one["name"].split(".")[1]) for one in told] == [("removed", "echo")]
+    (left,) = scheduler.schedules()
+    assert left.name.startswith("cron.true")
+    newest = scheduler.schedule_audit(told[0]["name"])[0]
+    assert (newest.what, newest.who, newest.why) == ("remove", "ann", "no longer in the source")
+
+
+def test_a_source_knows_nothing_of_what_others_made(kokugen: CommandLine, crontab: Path, scheduler: Scheduler) -> None:
+    other = crontab.with_name("other")
+    other.write_text("1 1 * * * /bin/date\n", encoding="utf-8")
+    kokugen.done("import", "crontab", str(crontab), str(other), "--tz", "UTC")
+    kokugen.done("every", "@daily", "report")
+    crontab.write_text("", encoding="utf-8")
+    shown = kokugen.done("import", "crontab", str(crontab), "--tz", "UTC", "--remove-gone")
+    assert "0 schedules: 0 made, 0 changed, 0 as it was; 0 left out; 2 removed" in shown
+    assert {one.owner for one in scheduler.schedules()} == {"import:crontab:other", None}
+
+
+def test_sources_of_one_kind_are_told_apart_by_a_name(kokugen: CommandLine, tmp_path: Path) -> None:
+    beat = written(tmp_path / "beat.json", {"a": {"task": "shop.send", "schedule": 60}})
+    other = written(tmp_path / "other.json", {"b": {"task": "shop.send", "schedule": 60}})
+    kokugen.done("import", "celery", beat, "--source", "shop")
+    assert "gone" not in kokugen.done("import", "celery", other, "--source", "office")
+    assert "gone       a" in kokugen.done("import", "celery", other, "--source", "shop")
+
+
+def test_what_is_left_out_now_is_not_gone(kokugen: CommandLine, tmp_path: Path, scheduler: Scheduler) -> None:
+    entry = {"task": "shop.send", "schedule": 60}
+    beat = written(tmp_path / "beat.json", {"a": entry})
+    kokugen.done("import", "celery", beat)
+    written(tmp_path / "beat.json", {"a": {**entry, "schedule": "<solar: sunrise>"}})
+    result = kokugen("import", "celery", beat, "--remove-gone")
+    assert ("left out   entry 'a'" in result.stdout, "removed" in result.stdout) == (True, False)
+    assert [one.name for one in scheduler.schedules()] == ["a"]
+
+
+def test_what_belongs_to_someone_stays_theirs(kokugen: CommandLine, tmp_path: Path, scheduler: Scheduler) -> None:
+    works = FunctionRegistry()
+
+    @works.work
+    def send() -> None: ...
+
+    scheduler.every(timedelta(hours=1), send.options(name="a", owner="billing"))
+    beat = written(tmp_path / "beat.json", {"a": {"task": "shop.send", "schedule": 60}})
+    kokugen.done("import", "celery", beat)
+    assert [one.owner for one in scheduler.schedules()] == ["billing"]
+    written(tmp_path / "beat.json", {})
+    kokugen.done("import", "celery", beat, "--remove-gone")
+    assert [one.owner for one in scheduler.schedules()] == ["billing"]
+
+
+def older(path: Path) -> None:
+    """Set the store back to what the first kokugen made."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+
+
+@pytest.mark.parametrize("state", ["none", "empty", "older", "current"])
+@pytest.mark.parametrize("named", ["--url", "--app"])
+def test_a_dry_run_changes_no_byte_and_makes_no_file(
+    kokugen: CommandLine, crontab: Path, shop: Path, state: str, named: str
+) -> None:
+    path = kokugen.path if named == "--url" else shop / "shop.db"
+    if state in {"older", "current"}:
+        kokugen.done("migrate", "--url", f"sqlite:///{path}")
+    if state == "older":
+        older(path)
+    if state == "empty":
+        path.touch()
+    before = {one: one.read_bytes() for one in shop.iterdir() if one.is_file()}
+    words = ["crontab", str(crontab)] if named == "--url" else ["celery", "beat.json", "--app", "shop_jobs:scheduler"]
+    result = kokugen("import", *words, "--dry-run")
+    after = {one: one.read_bytes() for one in shop.iterdir() if one.is_file()}
+    assert after == before
+    if state == "older":
+        assert "a dry run changes nothing, so run `kokugen migrate` first" in result.stderr
+    assert (result.exit_code == 2) is (state == "older")
+
+
+@pytest.mark.parametrize("named", ["--url", "--app"])
+def test_a_dry_run_makes_no_store_on_a_server_and_brings_none_up_to_date(
+    kokugen: CommandLine, shop: Path, postgres: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = store_url(postgres, shop)
+    schema = url.rpartition("schema=")[2]
+    code = f"from kokugen import Scheduler\nscheduler = Scheduler({url!r})\n"
+    (shop / "server_jobs.py").write_text(code, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "server_jobs", raising=False)
+    target = (named, url if named == "--url" else "server_jobs:scheduler")
+    words = ("import", "celery", written(shop / "none.json", {}), *target, "--dry-run")
+    assert "dry run, nothing was changed" in kokugen.done(*words)
+    assert stored_version(url) is None
+    kokugen.done("migrate", "--url", url)
+    query(postgres, f"UPDATE {schema}.meta SET value = '1' WHERE key = 'schema_version'")
+    assert "a dry run changes nothing, so run `kokugen migrate` first" in kokugen.refused(*words)
+    assert stored_version(url) == 1
+    query(postgres, f"DROP SCHEMA {schema} CASCADE")
 
 
 def test_json_has_everything(kokugen: CommandLine, crontab: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_node_with_times_of_no_year_is_listed_without_them(
     import apsw
 
     db = apsw.Connection(str(kokugen.path))
-    sql = "INSERT INTO node VALUES ('n', 'far', 'h', '', 1, '', 0, '1', ?, ?, NULL, '')"
+    sql = "INSERT INTO node VALUES ('n', 'far', 'h', '', 1, '', 0, '1', ?, ?, NULL, '', '')"
     db.execute(sql, (us, us))
     db.close()
     assert "unreadable" in kokugen.done("nodes")

@@ -22,6 +22,9 @@ def yields() -> Iterator[int]:
     yield 1
 
 
+OFFERS = '{"namespace":"default","queues":["default"],"works":[%s]}'
+
+
 class Unlisted:
     """A registry that has a `load` and nothing else."""
 
@@ -66,6 +69,28 @@ def test_work_that_comes_to_be_known_is_run_from_then_on(registry: type[Unlisted
         works.works["late"] = good
         await later(2)
         assert lab.state(task_id) is TaskState.DONE
+        await node.stop()
+
+    virtually(main)
+
+
+def test_a_node_offers_the_work_that_it_can_load_by_now() -> None:
+    async def main(lab: Lab) -> None:
+        works = Listed()
+        node = await lab.node(works=works)
+        works.works["late"] = None
+        assert node.engine.storage.offers() == OFFERS % '"good"'
+        works.works["late"] = good
+        assert node.engine.storage.offers() == OFFERS % '"good","late"'
+        await node.stop()
+
+    virtually(main)
+
+
+def test_a_node_does_not_say_which_work_it_knows_where_its_registry_does_not() -> None:
+    async def main(lab: Lab) -> None:
+        node = await lab.node(works=Unlisted())
+        assert '"works":null' in node.engine.storage.offers()
         await node.stop()
 
     virtually(main)

@@ -212,6 +212,11 @@ def stop(pid: int) -> None:
         await_until(lambda: stat.read_text(encoding="ascii").rpartition(")")[2].split()[0] == "T", "the stop")
 
 
+def wall_us() -> int:
+    """Now, in microseconds."""
+    return SystemClock().wall_us()
+
+
 def soon(delay_s: float = 0.0) -> datetime:
     """Now, or a little later."""
     return datetime.now(UTC) + timedelta(seconds=delay_s)

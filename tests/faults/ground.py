@@ -132,12 +132,13 @@ class PostgresGround:
             query(self._server, statement.format(schema=self.schema))
 
     def testimony(self) -> list[Step]:
-        return [Step(*row) for row in self._rows(STEPS)]
+        return [Step(*row) for row in self.rows(STEPS)]
 
     def history(self) -> dict[str, list[Attempt]]:
-        return _history(self._rows(ATTEMPTS))
+        return _history(self.rows(ATTEMPTS))
 
-    def _rows(self, sql: str) -> list[Any]:
+    def rows(self, sql: str) -> list[Any]:
+        """Return what a statement of the checker's own answers with; `{schema}` stands before each table."""
         return query(self._server, sql.format(schema=f"{self.schema}."))
 
     def is_held_up(self) -> bool:

@@ -21,13 +21,13 @@ from kokugen.clock import SystemClock
 from kokugen.codec import Reader, decode_params, decode_value, encode_params, split_params, with_argument
 from kokugen.errors import KokugenError, OptionError, TriggerError
 from kokugen.recurrence import RRule, load_calendar, load_spec, read_icalendar
-from kokugen.recurrence.definitions import Definition, Definitions
-from kokugen.recurrence.policy import Catchup, Policy, Template
 from kokugen.recurrence.spec import dump_calendar, dump_spec
 from kokugen.recurrence.tab import load_tab
 from kokugen.repository.locate import mask, open_repository, stored_version
 from kokugen.repository.postgres.address import parse as parse_address
 from kokugen.repository.schedule_rows import ScheduleRow
+from kokugen.schedules.definitions import Definition, Definitions
+from kokugen.schedules.policy import Catchup, Policy, Template
 from kokugen.task import Params
 from tests.fuzz.mutation import STEPS_MAX, TEXTS, damaged, fuzz
 from tests.fuzz.steps import TooManyStepsError, within_steps

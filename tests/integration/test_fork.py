@@ -6,9 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from multiprocessing import Pipe
 from pathlib import Path
 from threading import Event
+from traceback import format_exc
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from kokugen.repository.rows import CancelResult
 
 WITHIN = timedelta(seconds=20)
 NOW = timedelta(0)
+LATER = timedelta(days=1)
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows"),
@@ -26,12 +30,14 @@ pytestmark = [
 
 
 def in_a_child(make: Callable[[], Any]) -> Any:
-    """Return what `make` returns in a forked child, where it may take twenty seconds."""
+    """Return what `make` returns in a forked child, or how it failed there."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.write(writer, json.dumps(make()).encode())
+        except BaseException:
+            os.write(writer, json.dumps(format_exc()).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -39,6 +45,9 @@ def in_a_child(make: Callable[[], Any]) -> Any:
         text = answer.read()
     os.waitpid(child, 0)
     return json.loads(text)
+
+
+def _remind(text: str) -> None: ...
 
 
 @pytest.fixture
@@ -90,3 +99,54 @@ def test_a_child_runs_work_with_workers_and_a_store_of_its_own(scheduler: Schedu
         assert ran_in == child != os.getpid()
         scheduler.start()
         assert scheduler.after(NOW, whose).result(WITHIN) == os.getpid()
+
+
+@pytest.mark.parametrize(("scheme", "forks"), [("sqlite", 25), ("sqlite+sqlite3", 5)])
+def test_a_child_finds_no_lock_of_what_its_parent_writes(tmp_path: Path, scheme: str, forks: int) -> None:
+    scheduler = Scheduler(f"{scheme}:///{tmp_path / 'tasks.db'}")
+    remind = scheduler.work(id="remind")(_remind)
+    stop = Event()
+
+    def write_on() -> int:
+        written = 0
+        while not stop.is_set():
+            scheduler.after(LATER, remind, "the parent's")
+            written += 1
+        return written
+
+    with ThreadPoolExecutor(2) as beside:
+        writers = [beside.submit(write_on) for _ in range(2)]
+        try:
+            theirs = [in_a_child(lambda: scheduler.after(LATER, remind, "a child's").id) for _ in range(forks)]
+        finally:
+            stop.set()
+        written = sum(writer.result() for writer in writers)
+    assert [scheduler.get(task_id).param.args for task_id in theirs] == [("a child's",)] * forks
+    assert scheduler.count() == written + forks
+    scheduler.close()
+
+
+def test_what_a_child_writes_outlives_that_its_parent_closes_the_store(tmp_path: Path) -> None:
+    scheduler = Scheduler(f"sqlite:///{tmp_path / 'tasks.db'}")
+    remind = scheduler.work(id="remind")(_remind)
+    scheduler.after(LATER, remind, "before")
+    (hear_child, tell_parent), (hear_parent, tell_child) = Pipe(), Pipe()
+
+    def write() -> str:
+        scheduler.after(LATER, remind, "both have it open")
+        tell_parent.send("opened")
+        hear_parent.recv()
+        return scheduler.after(LATER, remind, "the parent closed it").id
+
+    def close() -> None:
+        hear_child.recv()
+        scheduler.close()
+        tell_child.send("closed")
+
+    with ThreadPoolExecutor(1) as beside:
+        closing = beside.submit(close)
+        theirs = in_a_child(write)
+        closing.result()
+    assert scheduler.get(theirs).work_id == "remind"
+    assert scheduler.count() == 3
+    scheduler.close()

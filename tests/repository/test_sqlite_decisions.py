@@ -10,14 +10,14 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from kokugen.recurrence.decision import Decision
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import Catchup, Policy, Template
 from kokugen.repository.schedule_rows import Changed, Overlap, ScheduleChange, ScheduleRow
 from kokugen.repository.sqlite import decisions, schedules
 from kokugen.repository.sqlite.connection import connect, migrate
 from kokugen.repository.sqlite.library import Apsw, Connection
 from kokugen.repository.sqlite.tasks import Scope
+from kokugen.schedules.decision import Decision
+from kokugen.schedules.policy import Catchup, Policy, Template
 
 MINUTE_US = 60_000_000
 TRIGGER = Every(timedelta(minutes=1))

@@ -90,7 +90,10 @@ def test_what_is_past_its_start_deadline_is_found_by_index(db: Connection) -> No
 def test_the_tasks_that_are_working_are_listed_without_a_walk_through_all(tmp_path: Path) -> None:
     repository = SQLiteRepository(tmp_path / "tasks.db")
     repository.open()
-    reader = repository._readers.lists._db
+    line = repository._readers.lists._line
+    assert line is not None
+    with line as reader:
+        pass
     assert isinstance(reader, apsw.Connection)
     asked: list[str] = []
 

@@ -23,7 +23,6 @@ from kokugen.engine.lane import Party
 from kokugen.engine.timer import Timer
 from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
-from kokugen.recurrence.materialiser import Materialiser
 from kokugen.reply import Reply
 from kokugen.repository.memory import claims as memory_claims
 from kokugen.repository.memory.claims import MemoryClaims
@@ -45,6 +44,7 @@ from kokugen.repository.rows import (
 )
 from kokugen.repository.schedule_rows import Changed, ScheduleChange
 from kokugen.run import Run
+from kokugen.schedules.materialiser import Materialiser
 from kokugen.task import NodeInfo, TaskState, replace
 from kokugen.task_storage.leasing import Asked, LeasedTasks
 from kokugen.task_storage.sightings import Sightings

@@ -20,7 +20,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import CLOCKS, EVERY_SQLITE, RACES, TROUBLE_S, TROUBLES, Deed, plan_of
 from tests.simulation.play import play, shrunk
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.once]
 
 SEEDS = int(os.environ.get("KOKUGEN_SEEDS", "200"))
 BLOCK = 25

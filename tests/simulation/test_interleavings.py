@@ -14,7 +14,7 @@ from kokugen.repository.rows import Observed, Recovered
 from tests.simulation.interleavings import BrokenOrderError, Explorer
 from tests.simulation.mutants import MUTANTS
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.once]
 
 STATES = int(os.environ.get("KOKUGEN_STATES", "50000"))
 UNDER_WAY = ("a: claims", "a: claim arrives", "a: claim is answered", "a: calls again")

@@ -8,6 +8,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.play import play
 
 
+@pytest.mark.once
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_rule_is_caught(name: str) -> None:

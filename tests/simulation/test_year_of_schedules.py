@@ -9,18 +9,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from random import Random
 
+import pytest
+
 from kokugen.ids import IdSource
-from kokugen.recurrence.book import Book
 from kokugen.recurrence.calendar_interval import CalendarInterval
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.materialiser import Materialiser
 from kokugen.recurrence.spec import dump_spec, load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.schedule_rows import Ledger, LedgerQuery, Reason, ScheduleQuery, ScheduleRow
+from kokugen.schedules.book import Book
+from kokugen.schedules.definitions import Definitions
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.materialiser import Materialiser
 from kokugen.settings import Settings
 from kokugen.task import TaskState
 from kokugen.testing import VirtualClock, run_virtual
@@ -154,6 +156,7 @@ def check(row: ScheduleRow, ledger: Ledger, now: int) -> Counter[str]:
     return told
 
 
+@pytest.mark.once
 def test_a_year_of_a_thousand_schedules_is_accounted_for() -> None:
     told: Counter[str] = Counter()
 

@@ -10,12 +10,7 @@ import msgspec
 
 from kokugen.clock import SECOND_US
 from kokugen.ids import IdSource, occurrence_id
-from kokugen.recurrence.book import Book
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.materialiser import Materialiser
-from kokugen.recurrence.policy import Catchup, Policy, Template
 from kokugen.recurrence.spec import dump_spec
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import (
@@ -27,6 +22,11 @@ from kokugen.repository.schedule_rows import (
     ScheduleQuery,
     ScheduleRow,
 )
+from kokugen.schedules.book import Book
+from kokugen.schedules.definitions import Definitions
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.materialiser import Materialiser
+from kokugen.schedules.policy import Catchup, Policy, Template
 from kokugen.task import TaskState, replace
 from tests.simulation.works import param_of
 

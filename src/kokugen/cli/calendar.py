@@ -9,24 +9,25 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from kokugen.cli import console, drawing, store, times
+from kokugen.cli import completion, console, drawing, store, times
 
 if TYPE_CHECKING:
     from kokugen import Scheduler
     from kokugen.cli.hours import Part
     from kokugen.cli.views import View
-    from kokugen.recurrence.preview import Tally
+    from kokugen.schedules.preview import Tally
 
 DAYS, DAYS_MAX = 7, 62
 
 
 @click.command("calendar")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=completion.schedules)
 @click.option("--from", "from_", metavar="DATE", help="The first day, such as 2026-12-24; else today.")
 @click.option("--days", type=click.IntRange(1, DAYS_MAX), metavar="N", help=f"How many days; else {DAYS}.")
 @click.option("--month", is_flag=True, help="Instead: the month of that day, a week a line.")
 @click.option("--day", is_flag=True, help="Instead: that day, a schedule a line.")
 @click.option("--zone", metavar="ZONE", default="UTC", show_default=True, help="Whose days and hours.")
+@store.app_option
 @store.json_option
 @store.url_option
 def calendar_command(

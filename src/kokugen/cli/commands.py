@@ -28,6 +28,7 @@ COMMANDS = {
     "revive": ("kokugen.cli.changes", "Make ended tasks wait again, by id or all that a filter finds."),
     "release": ("kokugen.cli.release", "Let tasks on hold wait for a worker again, by id or all that a filter finds."),
     "every": ("kokugen.cli.every", "Schedule a task of the work WORK_ID at every time of WHEN."),
+    "edit": ("kokugen.cli.edit", "Change the schedule NAME from now on: what is said, and nothing else of it."),
     "import": ("kokugen.cli.imports", "Make schedules of what cron, APScheduler 3 or celery beat runs."),
     "schedules": ("kokugen.cli.schedules", "List schedules, with when each comes next."),
     "pause": ("kokugen.cli.schedules", "Pause the schedule NAME: make no task of it until it is resumed."),
@@ -37,6 +38,9 @@ COMMANDS = {
         "kokugen.cli.schedules",
         "Run those times of the schedule NAME that did not run, one after the other.",
     ),
+    "remove": ("kokugen.cli.audit", "Remove the schedule NAME. Its ledger stays, and a rollback brings it back."),
+    "rollback": ("kokugen.cli.audit", "Undo the last edit, or the removal, of the schedule NAME."),
+    "audit": ("kokugen.cli.audit", "List the changes of the schedule NAME: who, when, why, and what was changed."),
     "ledger": ("kokugen.cli.ledger", "Say of every time of the schedule NAME whether it ran, and if not, why."),
     "why": (
         "kokugen.cli.ledger",

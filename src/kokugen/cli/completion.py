@@ -17,7 +17,7 @@ from kokugen.errors import KokugenError
 from kokugen.task import TaskInfo, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_KOKUGEN_COMPLETE"
@@ -44,11 +44,16 @@ def completion_command(shell: str) -> None:
 
 def offered(names: Callable[[TaskInfo], tuple[str, ...]]) -> Complete:
     """Return what offers a name, or several, of each task of the store."""
+    return completing(lambda context: (name for info in tasks(context) for name in names(info)))
+
+
+def completing(names: Callable[[click.Context], Iterable[str]]) -> Complete:
+    """Return what offers those of some names that begin with what was typed."""
 
     def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             with context.scope(cleanup=False):
-                seen = {name for info in tasks(context) for name in names(info) if name.startswith(incomplete)}
+                seen = {name for name in names(context) if name.startswith(incomplete)}
         except (KokugenError, click.ClickException, OSError):
             return []
         return [CompletionItem(name) for name in islice(sorted(seen), OFFERED)]
@@ -64,6 +69,18 @@ def tasks(context: click.Context) -> Iterator[TaskInfo]:
         yield from scheduler.tasks(limit=LOOKED_AT)
 
 
+def schedule_names(context: click.Context) -> Iterator[str]:
+    """Yield the names of the schedules of the store, those too that cannot be read here."""
+    from kokugen.cli import store
+    from kokugen.repository.protocol import ScheduleRepository
+    from kokugen.repository.schedule_rows import ScheduleQuery
+
+    with store.opened(context.params.get("url")) as scheduler:
+        if isinstance(repository := scheduler.repository, ScheduleRepository):
+            yield from (row.name for row in repository.schedules(ScheduleQuery(limit=LOOKED_AT)).result())
+
+
+schedules = completing(schedule_names)
 ids = offered(lambda info: (info.id,))
 works = offered(lambda info: (info.work_id,))
 queues = offered(lambda info: (info.queue,))

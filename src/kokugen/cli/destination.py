@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 from kokugen.cli import store
 from kokugen.cli.application import find_scheduler
-from kokugen.errors import KokugenError
-from kokugen.repository.locate import stored_version
-from kokugen.task import Params
+from kokugen.errors import KokugenError, SchemaVersionError
+from kokugen.repository.versions import VersionedRepository
+from kokugen.task import Params, TaskParam
 
 if TYPE_CHECKING:
     from kokugen import AsyncScheduler, Scheduler
-    from kokugen.importers.found import Found
-    from kokugen.recurrence.info import PutSchedule
     from kokugen.registry.protocol import WorkRegistry
+    from kokugen.repository.protocol import DurableRepository
+    from kokugen.retry import Retry
     from kokugen.schedules.drafts import NewSchedule
+    from kokugen.schedules.info import PutSchedule, ScheduleInfo
 
 
 class Destination:
@@ -31,42 +32,64 @@ class Destination:
         self._scheduler = scheduler
         self._works = works
 
-    def refusal(self, found: Found) -> str | None:
-        """Say why the application cannot run what was found; None where it can, or none was named."""
+    def refusal(self, param: TaskParam) -> str | None:
+        """Say why the application cannot run such tasks; None where it can, or none was named."""
         from kokugen.registry.work import as_work
 
         if self._works is None:
             return None
-        work_id, params = found.param.work_id, Params.of(found.param.param)
-        loaded = self._works.load(work_id)
+        params, loaded = Params.of(param.param), self._works.load(param.work_id)
         if loaded is None:
-            return f"the application declares no work {work_id!r}"
+            return f"the application declares no work {param.work_id!r}"
         try:
-            as_work(work_id, loaded).encode(params.args, params.kwargs)
+            as_work(param.work_id, loaded).encode(params.args, params.kwargs)
         except KokugenError as error:
             return str(error)
         return None
 
-    def put(self, schedules: Sequence[NewSchedule], *, by: str, dry_run: bool) -> list[PutSchedule]:
+    def retry_of(self, work_id: str) -> Retry | None:
+        """Return the retry that the application declares for a work."""
+        loaded = None if self._works is None else self._works.load(work_id)
+        declared: Retry | None = getattr(getattr(loaded, "declared", None), "retry", None)
+        return declared
+
+    def put(
+        self, schedules: Sequence[NewSchedule], *, by: str, why: str | None = None, dry_run: bool = False
+    ) -> list[PutSchedule]:
         """Store schedules, or say what would become of them."""
         from kokugen import AsyncScheduler
 
         if isinstance(self._scheduler, AsyncScheduler):
-            return asyncio.run(self._scheduler.put_schedules(schedules, by=by, dry_run=dry_run))
-        return self._scheduler.put_schedules(schedules, by=by, dry_run=dry_run)
+            return asyncio.run(self._scheduler.put_schedules(schedules, by=by, why=why, dry_run=dry_run))
+        return self._scheduler.put_schedules(schedules, by=by, why=why, dry_run=dry_run)
+
+    def owned(self, owner: str) -> list[ScheduleInfo]:
+        """Return the schedules of an owner."""
+        from kokugen import AsyncScheduler
+
+        if isinstance(self._scheduler, AsyncScheduler):
+            return asyncio.run(self._scheduler.schedules(owner=owner))
+        return self._scheduler.schedules(owner=owner)
+
+    def remove(self, name: str, *, by: str, why: str) -> ScheduleInfo:
+        """Remove a schedule."""
+        from kokugen import AsyncScheduler
+
+        if isinstance(self._scheduler, AsyncScheduler):
+            return asyncio.run(self._scheduler.remove(name, by=by, why=why))
+        return self._scheduler.remove(name, by=by, why=why)
 
 
 @contextmanager
-def opened(url: str | None, app: str | None, dry_run: bool) -> Iterator[Destination]:
+def opened(url: str | None, app: str | None, *, dry_run: bool = False) -> Iterator[Destination]:
     """Open the store of a URL or of an application; a dry run makes none, and goes on in memory where there is none."""
     if app is None:
-        with in_memory(None) if dry_run and not is_there(url) else store.opened(url, make=True) as scheduler:
+        with store.opened(url, make=True) if not dry_run or is_there(url) else in_memory(None) as scheduler:
             yield Destination(scheduler)
         return
     store.refuse_named()
     application = find_scheduler(app)
-    path = store.file_of(application.url)
-    if dry_run and path is not None and not path.exists():
+    if dry_run and not is_usable(application.repository):
         with in_memory(application.works) as scheduler:
             yield Destination(scheduler, application.works)
         return
@@ -84,11 +107,23 @@ def in_memory(works: WorkRegistry | None) -> closing[Scheduler]:
 
 
 def is_there(url: str | None) -> bool:
-    """Return whether there is a store at a URL."""
-    if not url:
-        return False
-    path = store.file_of(url)
-    return path.exists() if path is not None else stored_version(url) is not None
+    """Return whether there is a store at a URL that a dry run can look at. Raises SchemaVersionError."""
+    from kokugen import Scheduler
+
+    return bool(url) and is_usable(Scheduler(store.usable(url)).repository)
+
+
+def is_usable(repository: DurableRepository) -> bool:
+    """Return whether there is a store that a dry run can look at, and leave as it is. Raises SchemaVersionError."""
+    if not isinstance(repository, VersionedRepository):
+        return True
+    schema = repository.schema()
+    if schema.stored is not None and schema.stored < schema.newest:
+        raise SchemaVersionError(
+            f"{repository.url} has schema {schema.stored}, and to look at it would bring it to {schema.newest}: a dry "
+            "run changes nothing, so run `kokugen migrate` first"
+        )
+    return schema.stored is not None
 
 
 def close(application: Scheduler | AsyncScheduler) -> None:

@@ -18,8 +18,8 @@ from kokugen.cli.drawing import ASCII, FAINT, PLAIN, Ink, Line, Piece, Signs, sh
 from kokugen.cli.hours import Part, parts
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.occurrences import Occurrence
     from kokugen.recurrence.trigger import Trigger
+    from kokugen.schedules.occurrences import Occurrence
 
 DAYS_MAX = 62
 LATE = timedelta(seconds=10)

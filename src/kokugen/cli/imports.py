@@ -29,19 +29,22 @@ def import_command(context: click.Context) -> None:
     """Make schedules of what cron, APScheduler 3 or celery beat runs.
 
     Nothing is run, and the source is not changed. What cannot be carried over is listed, with the reason; then the
-    exit code is 1. The same import again changes nothing.
+    exit code is 1. The same import again changes nothing. What an earlier import of the source made, and is no longer
+    there, is told, and removed where that is asked for.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 def import_options(command: F) -> F:
-    """Add what all sources have: --dry-run, --paused, --by, --app, --json, --url."""
+    """Add what all sources have: --dry-run, --paused, --remove-gone, --source, --by, --app, --json, --url."""
     for option in (
         store.url_option,
         store.json_option,
         click.option("--app", metavar="MODULE:SCHEDULER", help="Take what its code declares, and its store."),
         click.option("--by", metavar="NAME", default=OPERATOR, help="Who does it; it stays in the audit."),
+        click.option("--source", metavar="NAME", help="What to call the source, where there are several of a kind."),
+        click.option("--remove-gone", is_flag=True, help="Remove what an earlier import made, and is no longer there."),
         click.option("--paused", is_flag=True, help="Pause what is new, until someone resumes it."),
         click.option("--dry-run", is_flag=True, help="Say what would be made, and when it comes; change nothing."),
     ):

@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, drawing, store, times
+from kokugen.cli import completion, console, drawing, store, times
 
 if TYPE_CHECKING:
     from kokugen.cli.history import History
-    from kokugen.recurrence.occurrences import Occurrence
+    from kokugen.schedules.occurrences import Occurrence
 
 HEAD = ("TIME", "OUTCOME", "COUNT", "LATE", "NOTE")
 
 
 @click.command("ledger")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--since", metavar="SPAN", default="1d", show_default=True, help="How far back: 90m, 2d.")
 @click.option("--from", "from_", metavar="TIME", help="From then on, with an offset, instead of --since.")
 @click.option("--to", metavar="TIME", help="Until then, with an offset; else until now, and what is made already.")
 @click.option("--draw", is_flag=True, help="Draw it: a day a line, and in each hour the worst that happened.")
 @click.option("--zone", metavar="ZONE", help="With --draw: whose days and hours, such as Europe/Berlin; else UTC.")
+@store.app_option
 @store.json_option
 @store.url_option
 def ledger_command(
@@ -97,7 +98,8 @@ def note(one: Occurrence) -> str:
 
 
 @click.command("why")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
+@store.app_option
 @store.json_option
 @store.url_option
 def why_command(name: str, url: str | None, as_json: bool) -> None:

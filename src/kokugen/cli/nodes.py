@@ -12,12 +12,12 @@ import msgspec
 
 from kokugen.cli import console, store, times
 from kokugen.clock import instant
+from kokugen.offers import SILENT_US
 from kokugen.task import NodeInfo, TaskInfo, TaskState
 
 HEAD = ("NODE", "STATE", "SEEN", "UP SINCE", "VERSION", "RUNS")
 UNREADABLE = "unreadable"
-SILENT_AFTER = timedelta(minutes=1)
-"""Six beats as they are by default: a node that was not seen for so long is stopped, suspended, or cut off."""
+SILENT_AFTER = timedelta(microseconds=SILENT_US)
 
 
 @click.command("nodes")
@@ -59,7 +59,8 @@ def view(node: NodeInfo, runs: Counter[str], base: datetime) -> dict[str, Any]:
     """Return a node as plain JSON values."""
     instants = {"started_at": node.started_at, "seen_at": node.seen_at, "stopped_at": node.stopped_at}
     told = {name: when.isoformat() if (when := instant(us)) else None for name, us in instants.items()}
-    return {**msgspec.to_builtins(node), **told, "state": state_of(node, base), "runs": dict(runs)}
+    offers = msgspec.json.decode(node.offers) if node.offers else None
+    return {**msgspec.to_builtins(node), **told, "offers": offers, "state": state_of(node, base), "runs": dict(runs)}
 
 
 def row(node: NodeInfo, runs: Counter[str], base: datetime) -> tuple[str, ...]:

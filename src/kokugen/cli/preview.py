@@ -11,10 +11,10 @@ import click
 from msgspec import Struct
 
 from kokugen.cli import console, store, times
-from kokugen.cli.every import change_options, schedule_options, trigger_of
+from kokugen.cli.every import change_options, clock_options, clocks_of, other_trigger, schedule_options
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.preview import Upcoming
+    from kokugen.schedules.preview import Upcoming
 
 DAY = timedelta(days=1)
 ADDED, REMOVED = "+", "-"
@@ -37,8 +37,9 @@ class Shown(Struct, frozen=True):
 @click.option("--zone", metavar="ZONE", help="In whose time it is shown, such as Europe/Berlin; else UTC.")
 @click.option("--diff", "name", metavar="NAME", help="Instead: what a change of this schedule would add and remove.")
 @click.option("--when", metavar="WHEN", help="The change: another cron expression, or span of time.")
-@click.option("--tz", metavar="ZONE", help="With --when: the zone of a cron expression.")
+@clock_options
 @change_options
+@store.app_option
 @store.json_option
 @store.url_option
 def preview_command(
@@ -50,7 +51,6 @@ def preview_command(
     zone: str | None,
     name: str | None,
     when: str | None,
-    tz: str | None,
     **given: Any,
 ) -> None:
     """Say what all schedules will run, as things are. Days on which clocks change are marked.
@@ -64,23 +64,25 @@ def preview_command(
     end = start + DAY if to is None else times.parse_time(to, None, "--to")
     if end <= start:
         raise click.UsageError(f"--to must be later than {times.stamp(start)}, where the preview begins")
-    changes = schedule_options(given)
-    check_change(name, when, tz, changes)
+    changes, clocks = schedule_options(given), clocks_of(given)
+    check_change(name, when, clocks, changes)
     with store.opened(url) as scheduler:
         if name is None:
             say_upcoming(scheduler.preview(start, end, limit=limit + 1), shown, limit)
             return
-        trigger = None if when is None else trigger_of(when, tz)
-        before, after = scheduler.preview_edit(name, trigger, start, end, limit=limit, **changes)
-    say_difference(before, after, shown)
+        trigger = None
+        if when is not None:
+            trigger = other_trigger(scheduler.schedule_of(name).trigger, when, name, clocks)
+        old, new = scheduler.preview_edit(name, trigger, start, end, limit=limit, **changes)
+    say_difference(old, new, shown)
 
 
-def check_change(name: str | None, when: str | None, tz: str | None, changes: dict[str, Any]) -> None:
+def check_change(name: str | None, when: str | None, clocks: dict[str, str], changes: dict[str, Any]) -> None:
     """Refuse a schedule without a change, and a change without a schedule. Raises UsageError."""
     if (name is not None) is not (when is not None or bool(changes)):
         raise click.UsageError("--diff NAME and a change of it, such as --when WHEN, belong together")
-    if tz is not None and when is None:
-        raise click.UsageError("--tz is the zone of --when: give --when too")
+    if clocks and when is None:
+        raise click.UsageError(f"--{min(clocks)} is of a cron expression: give --when too")
 
 
 def say_upcoming(found: Sequence[Upcoming], shown: Shown, limit: int) -> None:

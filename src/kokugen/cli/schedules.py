@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kokugen.cli import console, store, times
-from kokugen.cli.every import OPERATOR, say_schedule, view
+from kokugen.cli import completion, console, store, times
+from kokugen.cli.every import by_and_why, by_option, say_schedule, view
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.info import ScheduleInfo
+    from kokugen.schedules.info import ScheduleInfo
 
-F = TypeVar("F", bound=Callable[..., Any])
 HEAD = ("NAME", "NEXT", "WORK", "WHEN", "RUNS", "NOTE")
-
-
-def by_option(command: F) -> F:
-    """Add --by."""
-    return click.option("--by", metavar="NAME", default=OPERATOR, help="Who does it; it stays in the audit.")(command)
 
 
 @click.command("schedules")
 @click.option("--owner", metavar="NAME", help="Only those that this owner declares.")
 @click.option("--paused", is_flag=True, help="Only those that are paused.")
+@store.app_option
 @store.json_option
 @store.url_option
 def schedules_command(url: str | None, as_json: bool, owner: str | None, paused: bool) -> None:
@@ -63,11 +57,12 @@ def note(info: ScheduleInfo) -> str:
 
 
 @click.command("pause")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--until", metavar="TIME", help="When it goes on by itself, with an offset; else when it is resumed.")
 @click.option("--for", "for_", metavar="SPAN", help="For how long: 90s, 1h30m, 2d.")
 @click.option("--note", metavar="TEXT", help="Why; it is shown with the schedule.")
 @by_option
+@store.app_option
 @store.json_option
 @store.url_option
 def pause_command(
@@ -85,26 +80,28 @@ def pause_command(
 
 
 @click.command("resume")
-@click.argument("name")
-@by_option
+@click.argument("name", shell_complete=completion.schedules)
+@by_and_why
+@store.app_option
 @store.json_option
 @store.url_option
-def resume_command(name: str, url: str | None, as_json: bool, by: str) -> None:
+def resume_command(name: str, url: str | None, as_json: bool, by: str, why: str | None) -> None:
     """Resume the schedule NAME. What passed during its pause does not run."""
     with store.opened(url) as scheduler:
-        info = scheduler.resume(name, by=by)
+        info = scheduler.resume(name, by=by, why=why)
     say_schedule(info, as_json)
 
 
 @click.command("trigger")
-@click.argument("name")
-@by_option
+@click.argument("name", shell_complete=completion.schedules)
+@by_and_why
+@store.app_option
 @store.json_option
 @store.url_option
-def trigger_command(name: str, url: str | None, as_json: bool, by: str) -> None:
+def trigger_command(name: str, url: str | None, as_json: bool, by: str, why: str | None) -> None:
     """Make one task of the schedule NAME now, besides its own."""
     with store.opened(url) as scheduler:
-        task_id = scheduler.trigger(name, by=by)
+        task_id = scheduler.trigger(name, by=by, why=why)
     if as_json:
         console.say_json({"id": task_id})
     else:
@@ -112,17 +109,18 @@ def trigger_command(name: str, url: str | None, as_json: bool, by: str) -> None:
 
 
 @click.command("backfill")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.schedules)
 @click.option("--from", "from_", required=True, metavar="TIME", help="The first time, with an offset.")
 @click.option("--to", required=True, metavar="TIME", help="The last time, with an offset.")
-@by_option
+@by_and_why
+@store.app_option
 @store.json_option
 @store.url_option
-def backfill_command(name: str, url: str | None, as_json: bool, from_: str, to: str, by: str) -> None:
+def backfill_command(name: str, url: str | None, as_json: bool, from_: str, to: str, by: str, why: str | None) -> None:
     """Run those times of the schedule NAME that did not run, one after the other."""
     start, end = times.parse_time(from_, None, "--from"), times.parse_time(to, None, "--to")
     with store.opened(url) as scheduler:
-        ids = scheduler.backfill(name, start, end, by=by)
+        ids = scheduler.backfill(name, start, end, by=by, why=why)
     if as_json:
         console.say_json(ids)
     else:

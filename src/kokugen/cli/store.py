@@ -16,13 +16,16 @@ from click.core import ParameterSource
 
 from kokugen.options import check_name
 from kokugen.repository.locate import mask, stored_version
+from kokugen.repository.versions import VersionedRepository
 from kokugen.task import NAMESPACE_DEFAULT
 
 if TYPE_CHECKING:
-    from kokugen import Scheduler
+    from kokugen import AsyncScheduler, Scheduler
+    from kokugen.repository.protocol import DurableRepository
 
 F = TypeVar("F", bound=Callable[..., Any])
 NAMESPACE = "kokugen.namespace"
+APP = "kokugen.app"
 
 
 def url_option(command: F) -> F:
@@ -52,6 +55,34 @@ def chosen_namespace() -> str:
     return NAMESPACE_DEFAULT if name is None else check_name("namespace", name)
 
 
+def app_option(command: F) -> F:
+    """Add --app: `opened` then opens the application's store, and knows the calendars that its schedules name."""
+    return click.option(
+        "--app",
+        metavar="MODULE:SCHEDULER",
+        expose_value=False,
+        callback=keep_app,
+        help="Its store, with the calendars that its code names.",
+    )(command)
+
+
+def keep_app(context: click.Context, _: click.Parameter, target: str | None) -> None:
+    """Keep the application with the command that runs."""
+    context.meta[APP] = target
+
+
+def chosen_app() -> Scheduler | AsyncScheduler | None:
+    """Return the application that the command line names, imported. Raises UsageError."""
+    from kokugen.cli.application import find_scheduler
+
+    context = click.get_current_context(silent=True)
+    target = None if context is None else context.meta.get(APP)
+    if target is None:
+        return None
+    refuse_named()
+    return find_scheduler(target)
+
+
 def json_option(command: F) -> F:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
@@ -62,14 +93,37 @@ def opened(url: str | None, make: bool = False) -> Iterator[Scheduler]:
     """Open the store, for a block that only schedules and looks. Raises UsageError, RepositoryError."""
     from kokugen import Scheduler
 
-    scheduler = Scheduler(usable(url), namespace=chosen_namespace())
-    if not make:
+    application = chosen_app()
+    if application is None:
+        scheduler = Scheduler(usable(url), namespace=chosen_namespace())
+    else:
+        scheduler = on_store_of(application)
+    if not make and application is None:
         refuse_missing(usable(url))
     try:
         scheduler.open()
         yield scheduler
     finally:
         scheduler.close()
+
+
+def on_store_of(application: Scheduler | AsyncScheduler) -> Scheduler:
+    """Return a scheduler of an application's store that is there, and of its calendars. Raises UsageError."""
+    from kokugen import Scheduler
+
+    repository = application.repository
+    usable(repository.url)
+    if is_unmade(repository):
+        raise missing(file_of(repository.url), repository.url)
+    scheduler = Scheduler(repository=repository)
+    for name, calendar in application.calendars.items():
+        scheduler.add_calendar(name, calendar)
+    return scheduler
+
+
+def is_unmade(repository: DurableRepository) -> bool:
+    """Return whether there is no store yet, where that can be seen without making it."""
+    return isinstance(repository, VersionedRepository) and repository.schema().stored is None
 
 
 def usable(url: str | None) -> str:
@@ -101,7 +155,12 @@ def refuse_missing(url: str) -> None:
     """Refuse a SQLite file, or a schema of a server, that is not there. Raises UsageError, RepositoryError."""
     path = file_of(url)
     if is_missing(path) if path is not None else stored_version(url) is None:
-        raise click.UsageError(f"there is no store at {path or mask(url)}: `kokugen migrate` makes one")
+        raise missing(path, url)
+
+
+def missing(path: Path | None, url: str) -> click.UsageError:
+    """Return the refusal of a store that is not there."""
+    return click.UsageError(f"there is no store at {path or mask(url)}: `kokugen migrate` makes one")
 
 
 def is_missing(path: Path) -> bool:

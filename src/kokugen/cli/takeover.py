@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from kokugen.cli import console, declaration, destination, times
 from kokugen.cli.every import view
+from kokugen.cli.ownership import GONE, Gone, gone_from, owned, owners_of
 from kokugen.clock import from_us
 from kokugen.task import replace
 
 if TYPE_CHECKING:
     from kokugen.cli.destination import Destination
     from kokugen.importers.found import Found, Reading
-    from kokugen.recurrence.info import PutSchedule, ScheduleInfo
     from kokugen.schedules.drafts import NewSchedule
+    from kokugen.schedules.info import PutSchedule, ScheduleInfo
 
 PAUSED = "imported, and not resumed yet"
 NEXT_SHOWN = 3
@@ -36,6 +37,8 @@ def carry_out(
     by: str,
     paused: bool,
     dry_run: bool,
+    source: str | None,
+    remove_gone: bool,
     works: Mapping[str, str] | None = None,
     declare: str | None = None,
 ) -> int:
@@ -45,17 +48,22 @@ def carry_out(
     check(reading.found, works or {})
     if declare not in {None, "-"} and reading.declaration is not None:
         declaration.check_target(Path(str(declare)))
-    with destination.opened(url, app, dry_run) as place:
+    with destination.opened(url, app, dry_run=dry_run) as place:
         reading = taken(reading, place)
-        asked = [new_schedule(one, paused) for one in reading.found]
+        owners = owners_of(reading, source)
+        asked = owned([new_schedule(one, paused) for one in reading.found], reading, owners, place, by)
         puts = place.put(asked, by=by, dry_run=True)
+        gone = gone_from(reading, owners, place)
         if not dry_run:
             declaration.write(reading, declare)
             puts = place.put(asked, by=by, dry_run=False)
+            for info in gone if remove_gone else ():
+                place.remove(info.name, by=by, why=GONE)
+    without = Gone(tuple(gone), removed=remove_gone)
     if as_json:
-        console.say_json(told(reading, puts))
+        console.say_json(told(reading, puts, without))
     else:
-        say(reading, puts, dry_run)
+        say(reading, puts, without, dry_run)
         declaration.say(reading, declare, dry_run)
     return LEFT_OUT if reading.left_out else 0
 
@@ -64,14 +72,12 @@ def taken(reading: Reading, place: Destination) -> Reading:
     """Return what the destination can run; the rest is left out."""
     from kokugen.importers.found import LeftOut
 
-    refusals = {one.name: place.refusal(one) for one in reading.found}
+    refusals = {one.name: place.refusal(one.param) for one in reading.found}
+    refused = (LeftOut(one.source, why, one.name) for one in reading.found if (why := refusals[one.name]) is not None)
     kept: Reading = replace(
         reading,
         found=tuple(one for one in reading.found if refusals[one.name] is None),
-        left_out=(
-            *reading.left_out,
-            *(LeftOut(one.source, str(refusals[one.name])) for one in reading.found if refusals[one.name] is not None),
-        ),
+        left_out=(*reading.left_out, *refused),
     )
     return kept
 
@@ -87,8 +93,8 @@ def new_schedule(found: Found, paused: bool) -> NewSchedule:
 # -- What is said
 
 
-def say(reading: Reading, puts: list[PutSchedule], dry_run: bool) -> None:
-    """Print the schedules, what is different, and what was left out."""
+def say(reading: Reading, puts: list[PutSchedule], gone: Gone, dry_run: bool) -> None:
+    """Print the schedules, what is different, what was left out, and what is gone."""
     for found, put in zip(reading.found, puts, strict=True):
         console.say(f"{result(put):9}  {found.name}  ({found.source})")
         console.say(f"           {put.info.trigger!r}")
@@ -96,8 +102,14 @@ def say(reading: Reading, puts: list[PutSchedule], dry_run: bool) -> None:
             console.say(f"           {line}")
     for left in reading.left_out:
         console.say(f"left out   {left.source}: {left.reason}")
+    for info in gone.schedules:
+        console.say(f"{gone.result:9}  {info.name}  ({GONE})")
     counts = [f"{sum(result(put) == kind for put in puts):,} {kind}" for kind in ("made", "changed", "as it was")]
     summary = f"{console.counted(len(puts), 'schedule')}: {', '.join(counts)}; {len(reading.left_out):,} left out"
+    if gone.schedules:
+        summary += f"; {len(gone.schedules):,} {gone.result}" + (
+            "" if gone.removed else ", which --remove-gone removes"
+        )
     console.say(f"dry run, nothing was changed: {summary}" if dry_run else summary)
 
 
@@ -132,7 +144,7 @@ def result(put: PutSchedule) -> str:
     return "made" if put.made else "changed" if put.changed else "as it was"
 
 
-def told(reading: Reading, puts: list[PutSchedule]) -> dict[str, Any]:
+def told(reading: Reading, puts: list[PutSchedule], gone: Gone) -> dict[str, Any]:
     """Return everything as plain JSON values."""
     return {
         "schedules": [
@@ -147,5 +159,6 @@ def told(reading: Reading, puts: list[PutSchedule]) -> dict[str, Any]:
             for found, put in zip(reading.found, puts, strict=True)
         ],
         "left_out": [{"source": one.source, "reason": one.reason} for one in reading.left_out],
+        "gone": [view(info) | {"result": gone.result} for info in gone.schedules],
         "declaration": reading.declaration,
     }

@@ -18,7 +18,7 @@ from kokugen.cli.drawing import FAINT, MARK, Line, Piece, Scale, Signs, fitted, 
 from kokugen.cli.hours import HOUR_S, Part, parts
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.preview import Tally
+    from kokugen.schedules.preview import Tally
 
 NAME_WIDTH = 20
 NAMES_MAX = 30

@@ -71,6 +71,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_asked, self._in_hand = asyncio.Event(), asyncio.Event()
         self._lanes = Lanes(dispatchers, registry, settings, queues=queues, places=places)
+        storage.offers = lambda: self._lanes.offers(storage.repository.namespace).text
         self._keeper = Beat(storage, self.runs, self.drop, clock=clock, settings=settings)
         self._pulse = Pulse(clock, gap_s=2 * settings.beat_s)
         self._reports = Reports(storage, clock)

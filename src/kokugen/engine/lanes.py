@@ -12,6 +12,7 @@ from kokugen.clock import SECOND_US, duration_us
 from kokugen.dispatcher.protocol import Dispatcher
 from kokugen.engine.lane import Lane, Load, Party
 from kokugen.engine.timer import Timer
+from kokugen.offers import Offers
 from kokugen.options import stored_options
 from kokugen.registry.protocol import ListedWorkRegistry, Work, WorkRegistry
 from kokugen.registry.work import as_work
@@ -43,6 +44,8 @@ class Lanes:
         self._refused: set[str] = set()
         self._listed = registry if isinstance(registry, ListedWorkRegistry) else None
         self._shared: frozenset[str] | None = None
+        self._told: frozenset[str] | None = None
+        self._known: list[str] | None = None
         self._settings = settings
         self._places = frozenset(places)
         loads = {one: Load() for one in (*dispatchers, *places)}
@@ -87,6 +90,19 @@ class Lanes:
                     work_id for work_id, work in works.items() if work is not None and self.place_of(work, (lane,))
                 )
             )
+
+    def offers(self, namespace: str) -> Offers:
+        """Return what this engine says that it runs."""
+        ids = None if self._listed is None else self._listed.work_ids()
+        if ids != self._told or self._known is None:
+            works = {work_id: self.load(work_id) for work_id in ids or ()}
+            party = tuple(self._lanes)
+            self._known = sorted(one for one, work in works.items() if work is not None and self.place_of(work, party))
+            self._told = None if None in works.values() else ids  # what cannot be loaded now may be later
+        queues = {queue for lane in self._lanes for queue in lane.queues}
+        return Offers(
+            namespace=namespace, queues=tuple(sorted(queues)), works=None if ids is None else tuple(self._known)
+        )
 
     def place_of(self, work: Work, party: Party) -> tuple[Lane, Dispatcher] | None:
         """Return the dispatcher among these lanes that runs this work, with its lane.

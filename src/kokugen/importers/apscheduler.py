@@ -21,6 +21,7 @@ from kokugen.schedule_options import ScheduleOptions
 from kokugen.task import Params, TaskParam
 
 TABLE, COLUMNS = "apscheduler_jobs", ("id", "next_run_time", "job_state")
+ORIGIN = "apscheduler"
 MISFIRE = timedelta(minutes=1)
 
 
@@ -29,13 +30,13 @@ def read_jobs(rows: Iterable[tuple[Any, ...]], works: Mapping[str, str], now: da
 
     `works` says which work a function is now, by its reference; else it is the work of the function's name.
     """
-    return reading_of(_attempted(row, works, now) for row in rows)
+    return reading_of(ORIGIN, (_attempted(row, works, now) for row in rows))
 
 
 def _attempted(row: tuple[Any, ...], works: Mapping[str, str], now: datetime) -> Found | LeftOut:
-    job_id, next_run_time, state = row
-    source = f"job {str(job_id)!r}"
-    return attempted(source, lambda: _job(source, str(job_id), _bytes(state), next_run_time is None, works, now))
+    job_id, paused, state = str(row[0]), row[1] is None, row[2]
+    source = f"job {job_id!r}"
+    return attempted(source, job_id, lambda: _job(source, job_id, _bytes(state), paused, works, now))
 
 
 def _job(source: str, job_id: str, state: bytes, paused: bool, works: Mapping[str, str], now: datetime) -> Found:
@@ -48,6 +49,7 @@ def _job(source: str, job_id: str, state: bytes, paused: bool, works: Mapping[st
         raise NotCarriedError(f"its time, {when.times[0].isoformat()}, has passed")
     return Found(
         source=source,
+        origin=ORIGIN,
         function=job["func"],
         when=when,
         param=TaskParam(work_id=work_id_of(job["func"], works), scheduled_time=now, param=_params(job)),

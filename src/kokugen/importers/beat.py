@@ -35,6 +35,7 @@ FREQUENCY = re.compile(r"<freq: (?P<number>\d+\.\d\d) (?P<unit>second|minute|hou
 HOUSEKEEPING = {"celery.backend_cleanup"}
 KNOWN_OPTIONS = {"queue", "priority", "expires"}
 PRIORITY_MAX = 255
+ORIGIN = "celery"
 
 
 def read_beat_schedule(document: dict[str, Any], works: Mapping[str, str], now: datetime, tz: str | None) -> Reading:
@@ -48,11 +49,11 @@ def read_beat_schedule(document: dict[str, Any], works: Mapping[str, str], now: 
     if not isinstance(entries, dict) or not all(isinstance(one, dict) and "task" in one for one in entries.values()):
         raise InvalidEntryError("it is no beat_schedule: an object of entries, each with a task and a schedule")
     zone = tz or "UTC"
-    return reading_of(_attempted(name, entry, works, now, zone) for name, entry in entries.items())
+    return reading_of(ORIGIN, (_attempted(name, entry, works, now, zone) for name, entry in entries.items()))
 
 
 def _attempted(name: str, entry: dict[str, Any], works: Mapping[str, str], now: datetime, tz: str) -> Found | LeftOut:
-    return attempted(f"entry {name!r}", lambda: _entry(name, entry, works, now, tz))
+    return attempted(f"entry {name!r}", name, lambda: _entry(name, entry, works, now, tz))
 
 
 def _entry(name: str, entry: dict[str, Any], works: Mapping[str, str], now: datetime, tz: str) -> Found:
@@ -66,6 +67,7 @@ def _entry(name: str, entry: dict[str, Any], works: Mapping[str, str], now: date
         notes.append(f"left out of its options: {', '.join(unknown)}")
     return Found(
         source=f"entry {name!r}",
+        origin=ORIGIN,
         function=entry["task"],
         when=_schedule(entry.get("schedule"), tz),
         param=param,

@@ -50,6 +50,11 @@ class Tab(Struct, frozen=True, kw_only=True):
         """Return what to call its commands by; None: each by what it runs."""
         return self.name if self.has_users and self.name != "crontab" else None
 
+    @property
+    def origin(self) -> str:
+        """Return what an import calls it."""
+        return f"crontab:{self.name}"
+
 
 def is_of_system(path: str) -> bool:
     """Return whether the lines of a crontab at this path name users."""
@@ -76,6 +81,7 @@ def read_crontabs(tabs: list[Tab], now: datetime, tz: str) -> Reading:
             named = _named(one, found)
             found[named.name] = named
     return Reading(
+        origins=tuple(dict.fromkeys(tab.origin for tab in tabs)),
         found=tuple(found.values()),
         left_out=tuple(left_out),
         declaration=declaration(list(commands.values())) if commands else None,
@@ -140,6 +146,7 @@ def _schedule(tab: Tab, source: str, entry: _Entry, now: datetime) -> tuple[Foun
     command = _command(tab, user, text, entry.settings)
     return Found(
         source=source,
+        origin=tab.origin,
         function=command.work_id,
         when=_trigger(fields.expression, entry.tz, command.work_id),
         param=TaskParam(

@@ -41,14 +41,14 @@ def read_dump(document: list[Any], works: Mapping[str, str], now: datetime, tz: 
     """Return the schedules of a dump. `tz` is celery's time zone, for crontabs that say none."""
     records = {(_model(one), _key(one.get("pk"))): _fields(one) for one in document if _model(one).startswith(APP)}
     tasks = [(pk, fields) for (model, pk), fields in records.items() if model == TASK]
-    return reading_of(_attempted(pk, fields, records, works, now, tz or "UTC") for pk, fields in tasks)
+    return reading_of(beat.ORIGIN, (_attempted(pk, fields, records, works, now, tz or "UTC") for pk, fields in tasks))
 
 
 def _attempted(
     pk: Any, task: dict[str, Any], records: Records, works: Mapping[str, str], now: datetime, tz: str
 ) -> Found | LeftOut:
     source = f"periodic task {task.get('name', pk)!r}"
-    return attempted(source, lambda: _task(source, task, records, works, now, tz))
+    return attempted(source, str(task.get("name")), lambda: _task(source, task, records, works, now, tz))
 
 
 def _task(
@@ -70,6 +70,7 @@ def _task(
         notes.append("its headers are left out")
     return Found(
         source=source,
+        origin=beat.ORIGIN,
         function=str(task.get("task")),
         when=_from(when, _instant(task, "start_time")),
         param=param,

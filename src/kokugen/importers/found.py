@@ -32,6 +32,8 @@ class Found(Struct, frozen=True, kw_only=True):
 
     source: str
     """Where it stands: a line, or the name of a job."""
+    origin: str
+    """What it stands in, such as a file: what is not there any more at the next import is gone."""
     function: str
     """What the source runs, by the source's name for it."""
     when: Trigger | timedelta
@@ -54,11 +56,15 @@ class LeftOut(Struct, frozen=True):
 
     source: str
     reason: str
+    name: str | None = None
+    """Of the schedule that it would be, where it has a name."""
 
 
 class Reading(Struct, frozen=True, kw_only=True):
     """What was read of a source."""
 
+    origins: tuple[str, ...]
+    """What was read, though nothing may stand in it."""
     found: tuple[Found, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     declaration: str | None = None
@@ -69,8 +75,8 @@ class NotCarriedError(KokugenError, ValueError):
     """Inside importers: one entry has no counterpart here. It is reported as left out, and the others are read."""
 
 
-def attempted(source: str, read: Callable[[], Found]) -> Found | LeftOut:
-    """Return the schedule that `read` finds, where the scheduler will take it; else why the entry is left out."""
+def attempted(source: str, name: str, read: Callable[[], Found]) -> Found | LeftOut:
+    """Return the schedule of a name that `read` finds, where the scheduler will take it; else why it is left out."""
     try:
         found = read()
         request_of(found.param, None)
@@ -78,16 +84,17 @@ def attempted(source: str, read: Callable[[], Found]) -> Found | LeftOut:
         if isinstance(found.when, Trigger):
             dump_spec(found.when)
     except KokugenError as error:
-        return LeftOut(source, str(error))
+        return LeftOut(source, str(error), name)
     except OverflowError:
-        return LeftOut(source, "it has a number, a span or a time that is out of range")
+        return LeftOut(source, "it has a number, a span or a time that is out of range", name)
     return found
 
 
-def reading_of(entries: Iterable[Found | LeftOut]) -> Reading:
+def reading_of(origin: str, entries: Iterable[Found | LeftOut]) -> Reading:
     """Return what became of all entries of a source."""
     each = list(entries)
     return Reading(
+        origins=(origin,),
         found=tuple(one for one in each if isinstance(one, Found)),
         left_out=tuple(one for one in each if isinstance(one, LeftOut)),
     )

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
+from typing import Any
 
 from kokugen.errors import TriggerError
 from kokugen.recurrence.cron_text import Parsed, parse
 from kokugen.recurrence.plain import check_name
 from kokugen.recurrence.wall import MaskedWalls, WallTrigger
+
+HASH = re.compile(r"(?<![A-Za-z0-9_])H(?![A-Za-z0-9_])")
 
 
 class Cron(WallTrigger, frozen=True, tag="cron"):
@@ -52,3 +56,8 @@ class Cron(WallTrigger, frozen=True, tag="cron"):
     @cached_property
     def _parsed(self) -> Parsed:
         return parse(self.expression, self.key)
+
+
+def cron_of(expression: str, key: str, **policy: Any) -> Cron:
+    """Return the times of an expression that is a schedule's: where it has an H, it spreads by `key`, its name."""
+    return Cron(expression, key=key if HASH.search(expression) else None, **policy)

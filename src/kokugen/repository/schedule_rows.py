@@ -67,7 +67,7 @@ class ScheduleRow(Struct, frozen=True, kw_only=True, array_like=True):
     id: str
     name: str
     owner: str | None = None
-    """Who declares it in code; None: it was made at run time."""
+    """Who declares it in code, or what it was imported from; None: it was made at run time."""
     spec: str
     """The trigger, as JSON."""
     policy: str

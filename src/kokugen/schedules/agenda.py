@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -18,22 +18,24 @@ from kokugen.clock import SECOND_US, from_us
 from kokugen.engine.engine import Engine
 from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
+from kokugen.offers import Offers, offers_of
 from kokugen.parts import Parts
-from kokugen.recurrence.book import Book, Put
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Draft, row_of
-from kokugen.recurrence.info import ScheduleInfo, info_of
-from kokugen.recurrence.materialiser import Materialiser
-from kokugen.recurrence.occurrences import Occurrence, occurrences_of
-from kokugen.recurrence.policy import Policy
-from kokugen.recurrence.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
-from kokugen.recurrence.task_why import task_why
-from kokugen.recurrence.why import why_text
+from kokugen.recurrence.calendar import Calendar
 from kokugen.reply import Reply
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
+from kokugen.schedules.book import Book, Put
 from kokugen.schedules.declarations import Declarations
+from kokugen.schedules.definitions import Definitions
 from kokugen.schedules.drafts import Drafts, NewSchedule, as_put, counting_on
+from kokugen.schedules.edits import Draft, row_of
+from kokugen.schedules.info import ScheduleInfo, info_of
+from kokugen.schedules.materialiser import Materialiser
+from kokugen.schedules.occurrences import Occurrence, occurrences_of
+from kokugen.schedules.policy import Policy
+from kokugen.schedules.preview import Schedule, Tally, Upcoming, Window, preview, preview_edit, tally
+from kokugen.schedules.task_why import task_why, waits_for_worker
+from kokugen.schedules.why import why_text
 from kokugen.task import TaskInfo
 
 logger = logging.getLogger("kokugen")
@@ -56,6 +58,11 @@ class Agenda:
         self.add_calendar = self._definitions.add_calendar
         self._materialiser: Materialiser | None = None
 
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """Return the calendars that triggers may name."""
+        return self._definitions.calendars
+
     # -- The store
 
     @property
@@ -71,15 +78,17 @@ class Agenda:
         """Return what changes and reads the store's schedules."""
         return Book(self.repository, self._definitions, clock=self._parts.clock, ids=self._parts.ids, told=self._tell)
 
-    def put(self, draft: Draft, *, counts_on: bool = False, by: str | None = None) -> Reply[Put]:
+    def put(
+        self, draft: Draft, *, counts_on: bool = False, by: str | None = None, why: str | None = None
+    ) -> Reply[Put]:
         """Put a schedule into the store; a bare period `counts_on` from when it was first put there."""
         if not counts_on or msgspec.json.decode(draft.policy, type=Policy).start_us is not None:
-            return self.book.put(draft, by=by)
+            return self.book.put(draft, by=by, why=why)
         found = self.book.rows(ScheduleQuery(names=(draft.name,)))
-        return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by))
+        return found.and_then(lambda rows: self.book.put(counting_on(draft, rows), by=by, why=why))
 
     def put_all(
-        self, asked: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+        self, asked: Sequence[NewSchedule], *, by: str | None = None, why: str | None = None, dry_run: bool = False
     ) -> Reply[list[Put]]:
         """Put schedules into the store in one go. Raises OptionError where two have one name, before it does."""
         drafts = {one.name: self.drafts.of_param(one.when, one.param, one.options) for one in asked}
@@ -89,7 +98,7 @@ class Agenda:
 
         def put(rows: dict[str, ScheduleRow]) -> Reply[list[Put]]:
             pairs = [(as_put(drafts[one.name], one, rows.get(one.name)), one.paused) for one in asked]
-            return self.book.put_all(pairs, rows, by=by, dry_run=dry_run)
+            return self.book.put_all(pairs, rows, by=by, why=why, dry_run=dry_run)
 
         return self.book.named(tuple(drafts)).and_then(put)
 
@@ -149,17 +158,25 @@ class Agenda:
         def tell(row: ScheduleRow) -> Reply[str]:
             found = self.book.ledger(row.id, now - WHY_US, now + WHY_US)
             definition = self._definitions.of(row)
-            return found.then(lambda ledger: why_text(row, definition, ledger, now))
+            return found.and_then(
+                lambda ledger: self._offers(now).then(lambda offers: why_text(row, definition, ledger, now, offers))
+            )
 
-        def tell_task(infos: list[TaskInfo]) -> str:
+        def tell_task(infos: list[TaskInfo]) -> Reply[str]:
             if not infos:
                 raise NoScheduleError(name)
-            return task_why(infos[0], from_us(now))
+            if not waits_for_worker(infos[0], from_us(now)):
+                return Reply.of(task_why(infos[0], from_us(now)))
+            return self._offers(now).then(lambda offers: task_why(infos[0], from_us(now), offers))
 
         def choose(rows: list[ScheduleRow]) -> Reply[str]:
-            return tell(rows[0]) if rows else self._parts.repository.get([name]).then(tell_task)
+            return tell(rows[0]) if rows else self._parts.repository.get([name]).and_then(tell_task)
 
         return self.book.rows(ScheduleQuery(names=(name,))).and_then(choose)
+
+    def _offers(self, now: int) -> Reply[list[Offers] | None]:
+        repository = self._parts.repository
+        return repository.nodes().then(lambda nodes: offers_of(nodes, repository.namespace, now))
 
     # -- Running
 

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from kokugen.options import OptionChanges
-from kokugen.recurrence.info import PutSchedule, ScheduleInfo
-from kokugen.recurrence.occurrences import Occurrence
-from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.schedules.drafts import NewSchedule, When
+from kokugen.schedules.info import PutSchedule, ScheduleInfo
+from kokugen.schedules.occurrences import Occurrence
+from kokugen.schedules.preview import Tally, Upcoming
 from kokugen.schedules.recurring import PAGE, Asking, EveryDecorator, page_of
 from kokugen.task import TaskParam
 
@@ -44,16 +44,27 @@ class AsyncRecurring(Asking, ABC):
         return self._ask(lambda: self._every(when, work, args, kwargs))
 
     async def put_schedule(
-        self, when: When, param: TaskParam, options: ScheduleOptions, *, by: str | None = None
+        self,
+        when: When,
+        param: TaskParam,
+        options: ScheduleOptions,
+        *,
+        by: str | None = None,
+        why: str | None = None,
     ) -> ScheduleInfo:
         """As `Scheduler.put_schedule`."""
-        return await self._ask(lambda: self._put(when, param, options, by))
+        return await self._ask(lambda: self._put(when, param, options, by, why))
 
     async def put_schedules(
-        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+        self,
+        schedules: Sequence[NewSchedule],
+        *,
+        by: str | None = None,
+        why: str | None = None,
+        dry_run: bool = False,
     ) -> list[PutSchedule]:
         """As `Scheduler.put_schedules`."""
-        return await self._ask(lambda: self._put_all(schedules, by, dry_run))
+        return await self._ask(lambda: self._put_all(schedules, by, why, dry_run))
 
     async def schedule_of(self, name: str) -> ScheduleInfo:
         """As `Scheduler.schedule_of`."""
@@ -90,9 +101,9 @@ class AsyncRecurring(Asking, ABC):
         """As `Scheduler.pause`."""
         return await self._ask(lambda: self._pause(name, until, note, by))
 
-    async def resume(self, name: str, *, by: str | None = None) -> ScheduleInfo:
+    async def resume(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
         """As `Scheduler.resume`."""
-        return await self._ask(lambda: self._told(self._agenda.book.resume(name, by=by)))
+        return await self._ask(lambda: self._told(self._agenda.book.resume(name, by=by, why=why)))
 
     async def trigger(self, name: str, *, by: str | None = None, why: str | None = None) -> str:
         """As `Scheduler.trigger`."""

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from kokugen.errors import KokugenError, NoScheduleError, OptionError, RepositoryError
 from kokugen.options import Options, check_name
-from kokugen.recurrence.book import Book, Put
-from kokugen.recurrence.edits import Draft
 from kokugen.registry.protocol import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import ScheduleQuery, ScheduleRow
+from kokugen.schedule_options import is_imported
+from kokugen.schedules.book import Book, Put
 from kokugen.schedules.drafts import Drafts, When
+from kokugen.schedules.edits import Draft
 
 logger = logging.getLogger("kokugen")
 
@@ -94,7 +95,8 @@ class Declarations:
     async def _is_taken(self, draft: Draft) -> bool:
         """Return whether the name is another service's, and say so."""
         found = await self._book().rows(ScheduleQuery(names=(draft.name,)))
-        taken = [row.owner for row in found if row.owner not in {None, CODE, draft.owner}]
+        owners = [row.owner for row in found if not is_imported(row.owner)]
+        taken = [owner for owner in owners if owner not in {None, CODE, draft.owner}]
         if taken:
             logger.error("the schedule %r is not declared: %r declares one of this name", draft.name, taken[0])
         return bool(taken)

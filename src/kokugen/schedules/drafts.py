@@ -19,10 +19,8 @@ from kokugen.errors import OptionError
 from kokugen.middleware.base import ScheduleRequest, schedule_chain
 from kokugen.options import Options, check_words
 from kokugen.parts import Parts
-from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.edits import Draft
+from kokugen.recurrence.cron import cron_of
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import Catchup, Policy, Template
 from kokugen.recurrence.spec import dump_spec, load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.registry.protocol import Work
@@ -30,6 +28,8 @@ from kokugen.reply import Reply
 from kokugen.repository.rows import NewTask
 from kokugen.repository.schedule_rows import Overlap, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.policy import Catchup, Policy, Template
 from kokugen.task import Params, TaskParam
 
 When = Trigger | timedelta | str
@@ -43,6 +43,7 @@ _POLICY_OF = {
     "catchup": "catchup",
     "window": "window_us",
     "misfire": "misfire_us",
+    "catchup_max": "catchup_max",
     "rate": "rate",
     "failures_max": "failures_max",
 }
@@ -109,9 +110,10 @@ class Drafts:
     def _drafted(self, when: When, said: ScheduleOptions, task: NewTask, owner: str | None = None) -> Draft:
         if task.unique_key is not None or task.id:
             raise OptionError("a schedule has many tasks, so that they can have no id or unique key of yours")
-        trigger = trigger_of(when, said.start or from_us(self._parts.clock.wall_us()))
+        name = said.name or task.work_id
+        trigger = trigger_of(when, said.start or from_us(self._parts.clock.wall_us()), name)
         return Draft(
-            name=said.name or task.work_id,
+            name=name,
             owner=said.owner or owner,
             spec=dump_spec(trigger),
             policy=_json(policy_of(said)),
@@ -130,7 +132,10 @@ class Drafts:
         if len(seen) != 1:
             raise OptionError(f"a middleware did not pass the schedule of {request.work_id!r} on, once")
         if seen[0].options.then:
-            raise OptionError("then=… is not for the tasks of a schedule: let its work schedule what is to follow")
+            raise OptionError(
+                f"then=… is not for the tasks of a schedule: let {seen[0].work_id!r} schedule the chain when it runs, "
+                "or leave it out here with options(then=())"
+            )
         return seen[0]
 
     def _declared_options(self, work: Work) -> Options | None:
@@ -143,7 +148,7 @@ class Drafts:
         if unknown:
             raise OptionError(f"a schedule has no option {min(unknown)!r} that may be edited")
         if when is not None:
-            draft = replace(draft, spec=dump_spec(trigger_of(when, from_us(self._parts.clock.wall_us()))))
+            draft = replace(draft, spec=dump_spec(trigger_of(when, from_us(self._parts.clock.wall_us()), draft.name)))
         said = ScheduleOptions(**changes)
         asked = policy_of(said)
         stored = msgspec.json.decode(draft.policy, type=Policy)
@@ -157,14 +162,14 @@ class Drafts:
         )
 
 
-def trigger_of(when: When, now: Any) -> Trigger:
-    """Return the trigger that `every` was given. Raises OptionError, and what a trigger raises."""
+def trigger_of(when: When, now: Any, name: str) -> Trigger:
+    """Return the trigger that `every` was given for the schedule of a name. Raises OptionError, TriggerError."""
     if isinstance(when, Trigger):
         return when
     if isinstance(when, timedelta):
         return Every(when, start=now)
     if isinstance(when, str):
-        return Cron(when)
+        return cron_of(when, name)
     raise OptionError(f"every({when!r}, …): use a trigger, a timedelta or a cron expression")
 
 
@@ -200,6 +205,7 @@ def policy_of(said: ScheduleOptions) -> Policy:
         catchup=Catchup(said.catchup),
         misfire_us=duration_us(said.misfire),
         window_us=duration_us(said.window),
+        catchup_max=said.catchup_max,
         rate=said.rate,
         jitter_us=duration_us(said.jitter),
         start_us=None if said.start is None else to_us(said.start.astimezone(UTC)),

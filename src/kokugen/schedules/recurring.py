@@ -6,7 +6,7 @@ It decides nothing: `kokugen.schedules.agenda` has the parts. `AsyncRecurring` i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
@@ -14,19 +14,19 @@ from kokugen.acceptance import check_time, check_work
 from kokugen.errors import OptionError
 from kokugen.front import Front
 from kokugen.options import OptionChanges, check_name, shortened
-from kokugen.recurrence.book import Put
 from kokugen.recurrence.calendar import Calendar
-from kokugen.recurrence.edits import Draft
-from kokugen.recurrence.info import PutSchedule, ScheduleInfo
-from kokugen.recurrence.occurrences import Occurrence
-from kokugen.recurrence.preview import Tally, Upcoming
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
 from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.schedules.agenda import Agenda
+from kokugen.schedules.book import Put
 from kokugen.schedules.drafts import NewSchedule, When
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.info import PutSchedule, ScheduleInfo
+from kokugen.schedules.occurrences import Occurrence
+from kokugen.schedules.preview import Tally, Upcoming
 from kokugen.task import TaskParam
 
 P = ParamSpec("P")
@@ -60,6 +60,11 @@ class Asking:
             raise OptionError(f"{shortened(calendar)} is no calendar: use one of kokugen.recurrence, such as Weekly(…)")
         self._agenda.add_calendar(check_name("calendar", name), calendar)
 
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """Return the calendars that triggers of schedules may name here."""
+        return self._agenda.calendars
+
     def _declaration(self, when: When, options: Any) -> Callable[[Callable[P, R]], Work[P, R]]:
         def declare(fn: Callable[P, R]) -> Work[P, R]:
             work: Any = fn if isinstance(fn, Work) else self._declared(fn)
@@ -82,16 +87,20 @@ class Asking:
             lambda put: self._agenda.info(put.row)
         )
 
-    def _put(self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None) -> Reply[ScheduleInfo]:
+    def _put(
+        self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None, why: str | None
+    ) -> Reply[ScheduleInfo]:
         draft = self._agenda.drafts.of_param(when, param, options)
-        put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by)
+        put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by, why=why)
         return put.then(lambda done: self._agenda.info(done.row))
 
-    def _put_all(self, schedules: Sequence[NewSchedule], by: str | None, dry_run: bool) -> Reply[list[PutSchedule]]:
+    def _put_all(
+        self, schedules: Sequence[NewSchedule], by: str | None, why: str | None, dry_run: bool
+    ) -> Reply[list[PutSchedule]]:
         def tell(puts: list[Put]) -> list[PutSchedule]:
             return [PutSchedule(info=self._agenda.info(put.row), made=put.created, changed=put.changed) for put in puts]
 
-        return self._agenda.put_all(schedules, by=by, dry_run=dry_run).then(tell)
+        return self._agenda.put_all(schedules, by=by, why=why, dry_run=dry_run).then(tell)
 
     def _preview_edit(
         self, name: str, when: When | None, span: tuple[datetime, datetime], limit: int, changes: dict[str, Any]
@@ -153,23 +162,34 @@ class Recurring(Asking, ABC):
         return self._await(self._every(when, work, args, kwargs), "scheduling")
 
     def put_schedule(
-        self, when: When, param: TaskParam, options: ScheduleOptions, *, by: str | None = None
+        self,
+        when: When,
+        param: TaskParam,
+        options: ScheduleOptions,
+        *,
+        by: str | None = None,
+        why: str | None = None,
     ) -> ScheduleInfo:
         """Schedule tasks in plain data at every time of a trigger; the work need not be declared here. As `every`.
 
         The time of `param` does not matter.
         """
-        return self._await(self._put(when, param, options, by), "scheduling")
+        return self._await(self._put(when, param, options, by, why), "scheduling")
 
     def put_schedules(
-        self, schedules: Sequence[NewSchedule], *, by: str | None = None, dry_run: bool = False
+        self,
+        schedules: Sequence[NewSchedule],
+        *,
+        by: str | None = None,
+        why: str | None = None,
+        dry_run: bool = False,
     ) -> list[PutSchedule]:
         """Make many schedules, or edit those of their names, in one go; all are checked before anything is changed.
 
         As `put_schedule`, in the order of the schedules; with `dry_run` nothing is changed, and it says what would be.
         Raises OptionError where two have one name.
         """
-        return self._await(self._put_all(schedules, by, dry_run), "scheduling")
+        return self._await(self._put_all(schedules, by, why, dry_run), "scheduling")
 
     def schedule_of(self, name: str) -> ScheduleInfo:
         """Return a schedule. Raises NoScheduleError."""
@@ -206,9 +226,9 @@ class Recurring(Asking, ABC):
         """Make nothing more of a schedule until it is resumed, or until then. What is due already still runs."""
         return self._await(self._pause(name, until, note, by), "pausing")
 
-    def resume(self, name: str, *, by: str | None = None) -> ScheduleInfo:
+    def resume(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
         """End a pause. What passed meanwhile does not run, and is accounted for."""
-        return self._await(self._told(self._agenda.book.resume(name, by=by)), "resuming")
+        return self._await(self._told(self._agenda.book.resume(name, by=by, why=why)), "resuming")
 
     def trigger(self, name: str, *, by: str | None = None, why: str | None = None) -> str:
         """Make one occurrence of a schedule now, besides its own; return the id of its task. It waits for its turn."""

@@ -81,6 +81,8 @@ class LeasedTasks:
         """By how much this node's wall clock is ahead of the store's, which says what is due, as far as that shows."""
         self.refused_late: Callable[[Sequence[Finish]], object] = lambda _: None
         """Is told of outcomes that could not be written at first, and were refused when they were tried again."""
+        self.offers: Callable[[], str] = str
+        """Returns what this node says that it runs, as `NodeInfo` keeps it."""
         self.completer = Completer(repository)
         self._clock = clock
         self._ids = ids
@@ -108,7 +110,7 @@ class LeasedTasks:
 
     async def start(self) -> list[Recovered]:
         """Join: write down this node, take over what dead nodes left, hold back what is not to be restored."""
-        await self._answered(self.repository.register(self.node), "joining")
+        await self._answered(self.repository.register(self._seen()), "joining")
         await self._ask_the_time()
         recovered = await self.watch(everything=not self.shared)
         await self.sync()
@@ -235,8 +237,11 @@ class LeasedTasks:
 
     async def announce(self) -> None:
         """Tell the store, for those who look at it, that this node is alive."""
-        seen = replace(self.node, seen_at=self._clock.wall_us())
-        await self._answered(self.repository.register(seen), "announcing this node")
+        await self._answered(self.repository.register(self._seen()), "announcing this node")
+
+    def _seen(self) -> NodeInfo:
+        seen: NodeInfo = replace(self.node, seen_at=self._clock.wall_us(), offers=self.offers())
+        return seen
 
     async def watch(self, known: Collection[Lease] = (), *, everything: bool = False) -> list[Recovered]:
         """Look at all runs but the known ones, and recover the lost; `everything`: all those of other nodes.

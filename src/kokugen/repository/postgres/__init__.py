@@ -23,6 +23,8 @@ from kokugen.repository.postgres.drift import Drift
 from kokugen.repository.postgres.guest import guest_of
 from kokugen.repository.postgres.hints import Hint, Hints
 from kokugen.repository.postgres.lane import Action
+from kokugen.repository.postgres.look import version_of
+from kokugen.repository.postgres.migration import newest_version
 from kokugen.repository.postgres.store import Store
 from kokugen.repository.protocol import AWAITED, ENDED, STOP_ASKED
 from kokugen.repository.rows import (
@@ -55,6 +57,7 @@ from kokugen.repository.schedule_rows import (
     ScheduleRow,
 )
 from kokugen.repository.seed_methods import SeedMethods
+from kokugen.repository.versions import Schema
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 T = TypeVar("T")
@@ -93,6 +96,9 @@ class PostgresRepository(SeedMethods):
         return self._drift.ahead_us
 
     # -- The server
+
+    def schema(self) -> Schema:
+        return Schema(version_of(self._address), newest_version())
 
     def open(self) -> None:
         self._opened()

@@ -21,7 +21,11 @@ T = TypeVar("T")
 
 def version_at(url: str) -> int | None:
     """Return the schema version of a store; None where there is none yet. Raises OptionError, RepositoryError."""
-    address = parse(url)
+    return version_of(parse(url))
+
+
+def version_of(address: Address) -> int | None:
+    """Return the schema version of a store by its address, as `version_at`."""
     return asyncio.run(_asked(address, address.timeout_s, lambda session: stored_version(session.link, address)))
 
 

@@ -32,7 +32,7 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
 async def migrate(link: Any, address: Address, cluster_id: str) -> int:
     """Bring the schema up to date and return its version. Raises RepositoryError, and what asyncpg raises."""
-    newest = _scripts()[-1][0]
+    newest = newest_version()
     if (await stored_version(link, address) or 0) < newest:
         await _upgrade(link, address, cluster_id)
     version = await stored_version(link, address) or 0
@@ -65,7 +65,7 @@ async def _upgrade(link: Any, address: Address, cluster_id: str) -> None:
         for number, name in _scripts():
             if number > version:
                 await link.execute(files(__package__).joinpath("sql", name).read_text(encoding="utf-8"))
-        reached = str(max(version, _scripts()[-1][0]))
+        reached = str(max(version, newest_version()))
         facts = {"schema_version": reached, "min_compatible": "1", "cluster_id": cluster_id}
         await link.execute(_FACTS.format(schema=address.quoted), list(facts), list(facts.values()))
         await link.execute("COMMIT")
@@ -73,6 +73,11 @@ async def _upgrade(link: Any, address: Address, cluster_id: str) -> None:
         if not link.is_closed():
             await link.execute("ROLLBACK")
         raise
+
+
+def newest_version() -> int:
+    """Return the version that this kokugen makes."""
+    return _scripts()[-1][0]
 
 
 def _scripts() -> list[tuple[int, str]]:

@@ -1,8 +1,8 @@
 """The repository in one SQLite file, shared by any number of processes of one machine.
 
-`library` has the two libraries that can open it; `connection` opens and migrates it, `writer` commits batches, `bell`
-wakes other processes; `tasks`, `runs`, `changes` and `operations` hold the writer's statements, `reading` the queries,
-which a `reader` carries out.
+`library` has the two libraries that can open it; `connection` opens and migrates it, and a `line` keeps it closed while
+the process forks. `writer` commits batches, `bell` wakes other processes; `tasks`, `runs`, `changes` and `operations`
+hold the writer's statements, `reading` the queries, which a `reader` carries out.
 """
 
 from __future__ import annotations
@@ -54,19 +54,21 @@ from kokugen.repository.schedule_rows import (
 from kokugen.repository.seed_methods import SeedMethods
 from kokugen.repository.sqlite import changes, decisions, operations, reading, runs, schedules, tasks
 from kokugen.repository.sqlite.bell import Bell
-from kokugen.repository.sqlite.connection import connect, explain, file_identity, open_store
+from kokugen.repository.sqlite.connection import explain, file_identity, newest_version, open_store, stored_version
 from kokugen.repository.sqlite.guest import SOON_US, Host, guest_of
 from kokugen.repository.sqlite.library import FAULTS, Apsw, Library, Occupancy
+from kokugen.repository.sqlite.line import Line
 from kokugen.repository.sqlite.reader import Reader
 from kokugen.repository.sqlite.tasks import Scope
 from kokugen.repository.sqlite.writer import Operation, Writer
+from kokugen.repository.versions import Schema
 from kokugen.task import Attempt, NodeInfo, TaskInfo, TaskQuery, TaskState
 
 T = TypeVar("T")
 
 _occupancy = Occupancy()
-_abandoned: list[object] = []
-"""What a parent process had open: SQLite forbids a forked child even to close its connections, so it keeps them."""
+_abandoned: list[Bell] = []
+"""What a parent process listens with: a forked child leaves it as it is."""
 
 
 def _wake(scope: Scope) -> None:
@@ -128,12 +130,15 @@ class SQLiteRepository(SeedMethods):
 
     # -- The file
 
+    def schema(self) -> Schema:
+        return Schema(stored_version(self._library, self._path), newest_version())
+
     def open(self) -> None:
         self._opened()
 
     def _opened(self) -> Writer:
         if self._pid != os.getpid():
-            _abandoned.append((self._writer, self._readers, self._bell))
+            _abandoned.append(self._bell)
             self._hints.clear()
             self._reset()
         writer = self._writer
@@ -155,8 +160,9 @@ class SQLiteRepository(SeedMethods):
 
     def _connected(self) -> Writer:
         try:
-            self._readers.lists.open(open_store(self._library, self._path, self._ids.task_id()))
-            self._readers.looks.open(connect(self._library, self._path))
+            make = partial(open_store, cluster_id=self._ids.task_id())
+            self._readers.lists.open(Line(self._library, self._path, make))
+            self._readers.looks.open(Line(self._library, self._path))
             self._file = file_identity(self._path)
             where = (self._library, self._path, self._namespace, self._clock)
             return Writer(*where, waits=partial(self._on_wait, self._bell), changed=self._on_change)

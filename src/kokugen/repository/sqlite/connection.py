@@ -160,14 +160,22 @@ def _no_room(path: Path) -> bool:
 
 def migrate(db: Connection, path: Path, cluster_id: str) -> int:
     """Bring the schema up to date, once, whoever comes first, and return its version. Raises SchemaVersionError."""
-    scripts = sorted(one.name for one in files(__package__).joinpath("sql").iterdir() if one.name.endswith(".sql"))
-    newest = int(scripts[-1][:3])
+    newest = newest_version()
     if schema_version(db) < newest:
-        _upgrade(db, scripts, newest, cluster_id)
+        _upgrade(db, _scripts(), newest, cluster_id)
     version = schema_version(db)
     if version > newest and _fact(db, "min_compatible") > newest:
         raise SchemaVersionError(f"{path} has schema {version}; this kokugen knows {newest}: use a newer kokugen")
     return version
+
+
+def newest_version() -> int:
+    """Return the version that this kokugen makes."""
+    return int(_scripts()[-1][:3])
+
+
+def _scripts() -> list[str]:
+    return sorted(one.name for one in files(__package__).joinpath("sql").iterdir() if one.name.endswith(".sql"))
 
 
 def _upgrade(db: Connection, scripts: Sequence[str], newest: int, cluster_id: str) -> None:
@@ -198,7 +206,8 @@ def stored_version(library: Library, path: Path) -> int | None:
         return None
     check_place(path)
     try:
-        db = library.connect(path, read_only=True)
+        logged = path.with_name(f"{path.name}-wal").exists()
+        db = library.connect(path, read_only=logged)  # one that only reads leaves the files behind that it needs for it
         try:
             _refuse_foreign(db, path)
             return schema_version(db) or None

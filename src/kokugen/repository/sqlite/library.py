@@ -6,6 +6,7 @@ open with both: POSIX locks belong to the process, so that the one would let go 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -179,6 +180,13 @@ class Occupancy:
     def __init__(self) -> None:
         self._lock = Lock()
         self._open: Counter[tuple[Path, str]] = Counter()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        """Begin anew: a forked child has nothing open."""
+        self._lock = Lock()
+        self._open.clear()
 
     def enter(self, path: Path, scheme: str) -> None:
         """Take note that a file is opened. Raises OptionError where it is open with the other library."""

@@ -72,7 +72,7 @@ def register(scope: Scope, node: NodeInfo) -> None:
     scope.db.execute(
         f"INSERT INTO node ({', '.join(_NODE)}) SELECT {', '.join(f'value->>{name!r}' for name in _NODE)}"
         " FROM json_each(json_array(json(:node))) WHERE true"
-        " ON CONFLICT (node_id) DO UPDATE SET seen_at = excluded.seen_at, stopped_at = NULL",
+        " ON CONFLICT (node_id) DO UPDATE SET seen_at = excluded.seen_at, stopped_at = NULL, offers = excluded.offers",
         {"node": encode(msgspec.structs.replace(node, started_at=node.started_at or scope.now, seen_at=scope.now))},
     )
 

@@ -21,10 +21,11 @@ from typing import Any
 from msgspec import Struct
 
 from kokugen.clock import Clock
-from kokugen.errors import RepositoryUnavailableError
+from kokugen.errors import KokugenError, RepositoryUnavailableError
 from kokugen.reply import Reply, resolve_all
-from kokugen.repository.sqlite.connection import check_unmoved, connect, explain, file_identity, one
-from kokugen.repository.sqlite.library import FAULTS, REFUSALS, Library
+from kokugen.repository.sqlite.connection import explain, one
+from kokugen.repository.sqlite.library import FAULTS, REFUSALS, Connection, Library
+from kokugen.repository.sqlite.line import Line
 from kokugen.repository.sqlite.tasks import Scope
 
 logger = logging.getLogger("kokugen")
@@ -71,9 +72,9 @@ class Writer:
         self._changed = changed
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()
         self._urgent: deque[Operation] = deque()
-        self._db = connect(library, path)
-        self._file = file_identity(path)
-        self._version = one(self._db, "PRAGMA data_version")
+        self._line = Line(library, path)
+        with self._line as self._db:
+            self._seen = self._version()
         self._closed = self._ended = self._last = False
         self.watching = False
         self._thread = Thread(target=self._work, name="kokugen-sqlite", daemon=True)
@@ -100,9 +101,9 @@ class Writer:
         while not self._last:
             batch = self._gather()
             if batch:
-                resolve_all(self._answers(batch))
+                resolve_all(self._committed(batch))
                 self._hint(batch)
-        self._db.close()
+        self._line.close()
         self._ended = True
         self._refuse_rest()
 
@@ -111,7 +112,8 @@ class Writer:
         try:
             first = self._queue.get(timeout=LOOK_S if self.watching else None)
         except Empty:
-            self._look()
+            with suppress(KokugenError, *FAULTS), self._line as self._db:
+                self._look()
             return []
         return self._queued(first, ROWS_MAX)
 
@@ -173,13 +175,22 @@ class Writer:
 
     def _look(self) -> None:
         """Notice that another process has committed."""
-        try:
-            version = one(self._db, "PRAGMA data_version")
-        except FAULTS:
-            return
-        if version != self._version:
-            self._version = version
+        seen = self._version()
+        if seen != self._seen:
+            self._seen = seen
             self._tell(self._changed)
+
+    def _version(self) -> tuple[Connection, int]:
+        """Return what changes as others commit, or as the file is opened again."""
+        return self._db, one(self._db, "PRAGMA data_version")
+
+    def _committed(self, batch: list[Operation]) -> list[tuple[Reply[Any], Any]]:
+        """Return the answers to operations, once they are committed or refused."""
+        try:
+            with self._line as self._db:
+                return self._answers(batch)
+        except Exception as error:  # noqa: BLE001 - it cannot be used, and whatever it is, it is the answer
+            return self._refused(batch, error)
 
     def _answers(self, batch: list[Operation], *, shared: bool = True) -> list[tuple[Reply[Any], Any]]:
         """Commit operations, and those that join them while they are carried out, and return their answers.
@@ -187,10 +198,9 @@ class Writer:
         Where that fails, each is committed alone, so that one spoils no other.
         """
         try:
-            check_unmoved(self._path, self._file)
             self._db.execute("BEGIN IMMEDIATE")
         except Exception as error:  # noqa: BLE001 - it keeps all of them waiting: one by one, each would wait for it
-            return [(operation.reply, self._told(error)) for operation in batch]
+            return self._refused(batch, error)
         try:
             answers = self._run(batch)
             while shared and (late := self._late(batch)):
@@ -216,6 +226,9 @@ class Writer:
         with suppress(*FAULTS):
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+    def _refused(self, batch: list[Operation], error: Exception) -> list[tuple[Reply[Any], Any]]:
+        return [(operation.reply, self._told(error)) for operation in batch]
 
     def _told(self, error: Exception) -> Exception:
         return explain(error, self._path) if isinstance(error, REFUSALS) else error

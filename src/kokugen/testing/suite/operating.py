@@ -179,6 +179,11 @@ class OperatingCases:
         (known,) = ask(lab.repo.nodes())
         assert (known.started_at, known.seen_at, known.stopped_at) == (started, lab.now, None)
 
+    def test_a_node_that_is_seen_again_offers_what_it_says_now(self, lab: Lab) -> None:
+        ask(lab.repo.register(replace(node(NODE), offers='{"queues":["a"]}')))
+        ask(lab.repo.register(replace(node(NODE), offers='{"queues":["b"]}')))
+        assert [one.offers for one in ask(lab.repo.nodes())] == ['{"queues":["b"]}']
+
     def test_the_newest_node_comes_first(self, lab: Lab) -> None:
         ask(lab.repo.register(node(NODE)))
         lab.pass_time()

@@ -1,1 +1,4 @@
 ALTER TABLE task ADD COLUMN progress TEXT;
+
+-- What a node says that it runs.
+ALTER TABLE node ADD COLUMN offers TEXT NOT NULL DEFAULT '';

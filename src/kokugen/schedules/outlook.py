@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kokugen.recurrence.decision import Decision, awaited
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.policy import MINUTE_US
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import ScheduleRow
+from kokugen.schedules.decision import Decision, awaited
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.policy import MINUTE_US
 from kokugen.task import replace
 
 STEP_US = MINUTE_US

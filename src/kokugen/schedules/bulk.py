@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from kokugen.ids import IdSource
-from kokugen.recurrence import edits
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.edits import Act, Draft, Unsettled
 from kokugen.reply import Reply, gather
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import Changed, ScheduleChange, ScheduleRow
+from kokugen.schedules import edits
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.edits import Act, Draft, Unsettled
 
 if TYPE_CHECKING:
-    from kokugen.recurrence.book import Book, Put
+    from kokugen.schedules.book import Book, Put
 
 
 class Planned(Struct, frozen=True):

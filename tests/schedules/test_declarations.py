@@ -185,6 +185,19 @@ def test_an_owner_adopts_what_nobody_is_said_to_own() -> None:
     play(story)
 
 
+def test_code_takes_over_what_was_imported() -> None:
+    async def story(town: Town) -> None:
+        @town.client.work
+        def work() -> None: ...
+
+        await town.client.every("@daily", work.options(name="a", owner="import:celery"))
+        town.start("a", owner=None)
+        await asyncio.sleep(1)
+        assert (await town.client.schedule_of("a")).owner == "code"
+
+    play(story)
+
+
 def test_a_schedule_that_is_put_at_run_time_stays_its_owners() -> None:
     async def story(town: Town) -> None:
         first = town.start("a", owner="shop")

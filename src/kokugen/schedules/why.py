@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from kokugen.clock import from_us
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.info import is_over, next_of
-from kokugen.recurrence.occurrences import Occurrence, occurrences_of
+from kokugen.offers import Offers, lacking
 from kokugen.repository.schedule_rows import OVERLAP_HOLD, Ledger, OccurrenceTask, Overlap, ScheduleRow
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.info import is_over, next_of
+from kokugen.schedules.occurrences import Occurrence, occurrences_of
 from kokugen.task import TaskState
 
 LATE_US = 10_000_000
@@ -27,9 +28,10 @@ _MEANS = {
 }
 
 
-def why_text(row: ScheduleRow, definition: Definition, ledger: Ledger, now: int) -> str:
-    """Return a few sentences about a schedule as it is now."""
-    said = [_state(row, definition, now), *_tasks(row, ledger, now)]
+def why_text(row: ScheduleRow, definition: Definition, ledger: Ledger, now: int, offers: list[Offers] | None) -> str:
+    """Return a few sentences about a schedule as it is now, where nodes offer this."""
+    template = definition.template
+    said = [_state(row, definition, now), *_tasks(row, ledger, now, lacking(template.work_id, template.queue, offers))]
     past = [one for one in occurrences_of(row, definition.trigger, ledger) if one.time <= from_us(now)]
     if past:
         said.append(_last(past[-1]))
@@ -58,25 +60,25 @@ def _state(row: ScheduleRow, definition: Definition, now: int) -> str:
     return f"{name} comes next at {_at(next_at)}."
 
 
-def _tasks(row: ScheduleRow, ledger: Ledger, now: int) -> list[str]:
-    """Say what runs, and what waits although it is due."""
+def _tasks(row: ScheduleRow, ledger: Ledger, now: int, lack: str) -> list[str]:
+    """Say what runs, and what waits although it is due: for a worker, which is lacking as `lack` says."""
     running = [task for task in ledger.tasks if task.state is TaskState.WORKING]
     said = [f"The one of {_at(task.nominal)} runs since {_at(task.started_at or task.due_at)}." for task in running]
     waiting = [task for task in ledger.tasks if task.state is TaskState.INITIALIZED and task.due_at <= now]
-    said += [_waits(task, row, running) for task in waiting[:3]]
+    said += [_waits(task, row, running, lack) for task in waiting[:3]]
     if len(waiting) > len(said):
         said.append(f"{len(waiting)} of its tasks are due and wait.")
     return said
 
 
-def _waits(task: OccurrenceTask, row: ScheduleRow, running: list[OccurrenceTask]) -> str:
+def _waits(task: OccurrenceTask, row: ScheduleRow, running: list[OccurrenceTask], lack: str) -> str:
     name = f"The one of {_at(task.nominal)} waits"
     if task.hold == OVERLAP_HOLD:
         what = "runs" if running else "is not over"
         return f"{name}, because an earlier one {what} (overlap {Overlap(row.overlap).value})."
     if task.hold is not None:
         return f"{name}: it is on hold ({task.hold})."
-    return f"{name} for a worker: none that serves its queue and knows its work has a free place."
+    return f"{name} for a worker: {lack}."
 
 
 def _last(last: Occurrence) -> str:

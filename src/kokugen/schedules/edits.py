@@ -15,8 +15,6 @@ from msgspec import Struct
 from kokugen.errors import LimitExceededError
 from kokugen.ids import occurrence_id
 from kokugen.options import check_by, check_words
-from kokugen.recurrence.decision import Decision
-from kokugen.recurrence.definitions import Definition
 from kokugen.repository.schedule_rows import (
     AuditRow,
     Ledger,
@@ -27,6 +25,8 @@ from kokugen.repository.schedule_rows import (
     ScheduledTask,
     ScheduleRow,
 )
+from kokugen.schedules.decision import Decision
+from kokugen.schedules.definitions import Definition
 from kokugen.task import TaskState, replace
 
 BACKFILL_MAX = 1000

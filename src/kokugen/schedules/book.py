@@ -12,11 +12,6 @@ from msgspec import Struct
 from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import NoScheduleError, ScheduleConflictError
 from kokugen.ids import IdSource
-from kokugen.recurrence import edits
-from kokugen.recurrence.bulk import Bulk, Planned
-from kokugen.recurrence.definitions import Definition, Definitions
-from kokugen.recurrence.edits import Act, Draft, Unsettled
-from kokugen.recurrence.materialiser import AHEAD_S
 from kokugen.reply import Reply, gather
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import (
@@ -29,6 +24,11 @@ from kokugen.repository.schedule_rows import (
     ScheduleQuery,
     ScheduleRow,
 )
+from kokugen.schedules import edits
+from kokugen.schedules.bulk import Bulk, Planned
+from kokugen.schedules.definitions import Definition, Definitions
+from kokugen.schedules.edits import Act, Draft, Unsettled
+from kokugen.schedules.materialiser import AHEAD_S
 from kokugen.task import replace
 
 TRIES_MAX = 50
@@ -122,6 +122,7 @@ class Book:
         rows: Mapping[str, ScheduleRow],
         *,
         by: str | None = None,
+        why: str | None = None,
         dry_run: bool = False,
     ) -> Reply[list[Put]]:
         """Put schedules of different names into the store, each as `put` does, in one go.
@@ -132,11 +133,11 @@ class Book:
         changed = [
             row for draft, _ in drafts if (row := rows.get(draft.name)) is not None and edits.differs(row, draft)
         ]
-        seen = {row.id: self._act_on(row, by, None) for row in changed}
+        seen = {row.id: self._act_on(row, by, why) for row in changed}
 
         def put(_: object) -> Reply[list[Put]]:
             acts = {schedule_id: act.peek() for schedule_id, act in seen.items()}
-            bulk = Bulk(self, self._repository, self._ids, self._act(by, None), acts)
+            bulk = Bulk(self, self._repository, self._ids, self._act(by, why), acts)
             plans = bulk.plans(drafts, rows)
             return Reply.of([_put_of(plan) for plan in plans]) if dry_run else bulk.put(plans)
 

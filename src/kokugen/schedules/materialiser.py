@@ -13,11 +13,11 @@ from typing import TypeVar
 
 from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import KokugenError, RepositoryError, UnknownOutcomeError
-from kokugen.recurrence.decision import Decision
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Act, Unsettled, fails, pause_for_failures, settled_until
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import LedgerQuery, Overlap, ScheduleChange, ScheduleRow
+from kokugen.schedules.decision import Decision
+from kokugen.schedules.definitions import Definitions
+from kokugen.schedules.edits import Act, Unsettled, fails, pause_for_failures, settled_until
 from kokugen.settings import Settings
 
 logger = logging.getLogger("kokugen")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import msgspec
@@ -12,10 +13,10 @@ from kokugen.clock import duration_us
 from kokugen.errors import InvalidEntryError
 from kokugen.recurrence.calendar import Calendar
 from kokugen.recurrence.interval import After
-from kokugen.recurrence.policy import Policy, Template
 from kokugen.recurrence.spec import load_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import ScheduleRow
+from kokugen.schedules.policy import Policy, Template
 
 KEPT_MAX = 20_000
 
@@ -48,6 +49,11 @@ class Definitions:
         self._triggers: _Known[Trigger] = _Known(lambda text: load_spec(text).bind(self._calendars))
         self._policies: _Known[Policy] = _Known(msgspec.json.Decoder(Policy).decode)
         self._templates: _Known[Template] = _Known(msgspec.json.Decoder(Template).decode)
+
+    @property
+    def calendars(self) -> Mapping[str, Calendar]:
+        """Return the calendars that triggers may name."""
+        return MappingProxyType(self._calendars)
 
     def add_calendar(self, name: str, calendar: Calendar) -> None:
         """Let triggers name a calendar, or another one from now on."""

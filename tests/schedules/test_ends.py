@@ -9,7 +9,7 @@ import pytest
 
 from kokugen.errors import OptionError, TriggerError
 from kokugen.recurrence.interval import After
-from tests.recurrence.test_schedules import DAY, HOUR, MINUTE, START, Bench, play
+from tests.schedules.test_schedules import DAY, HOUR, MINUTE, START, Bench, play
 
 SECOND = timedelta(seconds=1)
 

@@ -7,10 +7,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from kokugen.clock import from_us
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.policy import Policy
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import ScheduleRow
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.policy import Policy
 
 
 class ScheduleInfo(Struct, frozen=True, kw_only=True):
@@ -19,7 +19,7 @@ class ScheduleInfo(Struct, frozen=True, kw_only=True):
     name: str
     id: str
     owner: str | None
-    """Who declares it in code; None: it was made at run time."""
+    """Who declares it in code, or `import:…`, what it was imported from; None: it was made at run time."""
     trigger: Trigger
     policy: Policy
     work_id: str

@@ -37,6 +37,8 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How late an occurrence may be and still simply run."""
     window_us: int = DAY_US
     """How late an occurrence may be to be caught up with at all."""
+    catchup_max: int | None = None
+    """How many of them are caught up with, the latest; None: all."""
     rate: float | None = None
     """How many tasks a second catching up with all may make due; None: at once."""
     jitter_us: int = 0

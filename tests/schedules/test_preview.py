@@ -14,12 +14,14 @@ from msgspec.structs import replace
 from kokugen.clock import SECOND_US, from_us, to_us
 from kokugen.recurrence.calendar import Weekly
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.decision import Decision
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.interval import After, Every
-from kokugen.recurrence.policy import MINUTE_US, Catchup, Policy, Template
-from kokugen.recurrence.preview import (
+from kokugen.recurrence.trigger import Trigger
+from kokugen.repository.schedule_rows import Overlap, ScheduleRow
+from kokugen.schedules.decision import Decision
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.policy import MINUTE_US, Catchup, Policy, Template
+from kokugen.schedules.preview import (
     Schedule,
     Upcoming,
     Window,
@@ -30,8 +32,6 @@ from kokugen.recurrence.preview import (
     upcoming,
     zones_of,
 )
-from kokugen.recurrence.trigger import Trigger
-from kokugen.repository.schedule_rows import Overlap, ScheduleRow
 
 NOW = to_us(datetime(2030, 3, 30, 12, tzinfo=UTC))
 HOUR_US, DAY_US = 60 * MINUTE_US, 1440 * MINUTE_US

@@ -15,13 +15,13 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from kokugen.clock import from_us, to_us
-from kokugen.recurrence import edits
-from kokugen.recurrence.definitions import Definition
-from kokugen.recurrence.edits import Act, Draft, Unsettled
-from kokugen.recurrence.outlook import Made, Outlook, standing
 from kokugen.recurrence.trigger import Trigger
 from kokugen.recurrence.wall import WallTrigger
 from kokugen.repository.schedule_rows import ScheduledTask, ScheduleRow
+from kokugen.schedules import edits
+from kokugen.schedules.definitions import Definition
+from kokugen.schedules.edits import Act, Draft, Unsettled
+from kokugen.schedules.outlook import Made, Outlook, standing
 from kokugen.zones import load_zone
 
 DAY = timedelta(days=1)

@@ -14,7 +14,6 @@ from kokugen.errors import InvalidEntryError
 from kokugen.ids import occurrence_id
 from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import After, Every
-from kokugen.recurrence.policy import BATCH_MAX, Catchup, Policy, Template
 from kokugen.recurrence.trigger import Trigger
 from kokugen.recurrence.wall import WallTrigger
 from kokugen.repository.schedule_rows import (
@@ -25,6 +24,7 @@ from kokugen.repository.schedule_rows import (
     ScheduledTask,
     ScheduleRow,
 )
+from kokugen.schedules.policy import BATCH_MAX, Catchup, Policy, Template
 from kokugen.task import replace
 
 RULES_US = 86_400 * SECOND_US
@@ -173,7 +173,20 @@ class Decision:
         if policy.catchup is Catchup.ONE:
             self._coalesce(missed)
             return self._room() > 0
+        self._skip(self._before_the_latest(missed), Reason.MISSED)
         return self._make_all(missed)
+
+    def _before_the_latest(self, missed: int) -> int:
+        """Return up to when nothing is caught up with, since enough times came later."""
+        most, first = self._policy.catchup_max, missed + 1
+        if most is None:
+            return self._decided
+        for _ in range(most):
+            at = self._trigger.prev_us(first)
+            if at is None or at <= self._decided:
+                return self._decided
+            first = at
+        return first - 1
 
     def _coalesce(self, missed: int) -> None:
         latest = self._trigger.prev_us(missed + 1)

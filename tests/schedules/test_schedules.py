@@ -16,7 +16,7 @@ from kokugen.recurrence.calendar import Named, Weekly
 from kokugen.recurrence.combined import During
 from kokugen.recurrence.cron import Cron
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.occurrences import Occurrence
+from kokugen.schedules.occurrences import Occurrence
 from kokugen.testing import VirtualClock, VirtualScheduler, run_virtual
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

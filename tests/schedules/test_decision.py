@@ -15,11 +15,11 @@ from kokugen.clock import SECOND_US, to_us
 from kokugen.errors import InvalidEntryError
 from kokugen.ids import occurrence_id
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.decision import COUNTED_MAX, Decision, share_of
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.policy import BATCH_MAX, DAY_US, MINUTE_US, Catchup, Policy, Template
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.schedule_rows import LedgerRow, Overlap, Reason, ScheduleRow
+from kokugen.schedules.decision import COUNTED_MAX, Decision, share_of
+from kokugen.schedules.policy import BATCH_MAX, DAY_US, MINUTE_US, Catchup, Policy, Template
 
 START = to_us(datetime(2026, 3, 28, 12, tzinfo=UTC))
 HOUR_US = 60 * MINUTE_US
@@ -189,6 +189,28 @@ def test_catching_up_goes_no_faster_than_its_rate() -> None:
     assert [nominal for nominal, _ in second.made] == [START + 12 * MINUTE_US, START + 13 * MINUTE_US]
 
 
+def test_of_what_is_caught_up_with_the_latest_run_where_there_is_a_limit() -> None:
+    policy = Policy(catchup=Catchup.ALL, catchup_max=3)
+    decision = decide(a_row(), EACH_MINUTE, policy, 3600, 0)
+    assert told(decision) == [("missed", 60, 56 * 60, 56), ("made", 57 * 60, 60 * 60, 4)], "the last is on time"
+    assert (decision.row.runs, decision.row.skipped) == (4, 56)
+    decision.change(Template(work_id="w"))
+
+
+def test_a_limit_above_what_was_missed_leaves_nothing_out() -> None:
+    decision = decide(a_row(), EACH_MINUTE, Policy(catchup=Catchup.ALL, catchup_max=100), 3600, 0)
+    assert told(decision) == [("made", 60, 3600, 60)]
+
+
+def test_a_limit_counts_within_the_window_and_holds_for_all_parts() -> None:
+    policy = Policy(catchup=Catchup.ALL, catchup_max=BATCH_MAX + 7, window_us=3 * HOUR_US)
+    first = decide(a_row(), EACH_SECOND, policy, 4 * 3600, 0)
+    second = decide(first.row, EACH_SECOND, policy, 4 * 3600, 0)
+    assert [reason for reason, *_ in told(first)] == [Reason.TOO_OLD, Reason.MISSED, Reason.MADE]
+    assert [reason for reason, *_ in told(second)] == [Reason.MADE]
+    assert (len(first.made), len(second.made), second.whole) == (BATCH_MAX, 7 + 60, True), "60 were on time"
+
+
 def test_catching_up_at_a_rate_goes_on_after_the_end() -> None:
     policy = Policy(catchup=Catchup.ALL, rate=2.0, end_us=START + 1800 * SECOND_US)
     first = decide(a_row(), EACH_MINUTE, policy, 3600)
@@ -314,6 +336,7 @@ def random_policy(random: Random) -> Policy:
         catchup=random.choice(list(Catchup)),
         window_us=random.choice([MINUTE_US, HOUR_US, DAY_US]),
         misfire_us=random.choice([0, SECOND_US, MINUTE_US]),
+        catchup_max=random.choice([None, None, 1, 20]),
         rate=random.choice([None, 0.5, 100.0]),
         jitter_us=random.choice([0, MINUTE_US]),
         end_us=random.choice([None, START + 30 * HOUR_US]),

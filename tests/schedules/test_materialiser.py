@@ -11,17 +11,17 @@ import pytest
 
 from kokugen.clock import SECOND_US
 from kokugen.ids import IdSource, occurrence_id
-from kokugen.recurrence.book import Book
 from kokugen.recurrence.cron import Cron
-from kokugen.recurrence.definitions import Definitions
-from kokugen.recurrence.edits import Draft
 from kokugen.recurrence.interval import Every
-from kokugen.recurrence.materialiser import AHEAD_S, Materialiser
 from kokugen.recurrence.spec import dump_spec
 from kokugen.recurrence.trigger import Trigger
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import LedgerQuery, Reason, ScheduleQuery
+from kokugen.schedules.book import Book
+from kokugen.schedules.definitions import Definitions
+from kokugen.schedules.edits import Draft
+from kokugen.schedules.materialiser import AHEAD_S, Materialiser
 from kokugen.settings import Settings
 from kokugen.task import TaskState
 from kokugen.testing import FaultyRepository, RandomFaults, VirtualClock, run_virtual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from kokugen.offers import Offers, lacking
 from kokugen.repository.rows import CHAIN_HOLD, NOT_REACHED
 from kokugen.repository.schedule_rows import OVERLAP_HOLD
 from kokugen.task import TaskInfo, TaskState
@@ -16,15 +17,20 @@ _HOLDS = {
 }
 
 
-def task_why(info: TaskInfo, now: datetime) -> str:
-    """Return a few sentences about a task as it is now."""
-    return "\n".join(one for one in (_state(info, now), _chain(info), _schedule(info), _tries(info)) if one)
+def waits_for_worker(info: TaskInfo, now: datetime) -> bool:
+    """Return whether a task is due and may run, so that it depends on the nodes when."""
+    return info.state is TaskState.INITIALIZED and info.hold is None and (info.due_at or info.scheduled_time) <= now
 
 
-def _state(info: TaskInfo, now: datetime) -> str:
+def task_why(info: TaskInfo, now: datetime, offers: list[Offers] | None = None) -> str:
+    """Return a few sentences about a task as it is now, where nodes offer this."""
+    return "\n".join(one for one in (_state(info, now, offers), _chain(info), _schedule(info), _tries(info)) if one)
+
+
+def _state(info: TaskInfo, now: datetime, offers: list[Offers] | None) -> str:
     name = f"Task {info.id} ({info.work_id})"
     if info.state is TaskState.INITIALIZED:
-        return f"{name} {_waits(info, now)}."
+        return f"{name} {_waits(info, now, offers)}."
     if info.state is TaskState.WORKING:
         asked = ", and is asked to stop" if info.cancel_requested else ""
         since = max(filter(None, (info.claimed_at, info.due_at)), default=None)  # it is claimed a little ahead
@@ -34,17 +40,14 @@ def _state(info: TaskInfo, now: datetime) -> str:
     return f"{name} is {info.state.label} since {_at(info.finished_at)}{reason}{error}."
 
 
-def _waits(info: TaskInfo, now: datetime) -> str:
+def _waits(info: TaskInfo, now: datetime, offers: list[Offers] | None) -> str:
     due = info.due_at or info.scheduled_time
     if info.hold is not None:
         return f"waits, on hold: {_HOLDS.get(info.hold, info.hold)}"
     if due > now:
         return f"waits: it is due at {_at(due)}"
     late = timedelta(seconds=round((now - due).total_seconds()))
-    return (
-        f"is due since {_at(due)} ({late} ago) and waits for a worker: none that serves the queue {info.queue!r} and "
-        f"knows its work has a free place"
-    )
+    return f"is due since {_at(due)} ({late} ago) and waits for a worker: {lacking(info.work_id, info.queue, offers)}"
 
 
 def _chain(info: TaskInfo) -> str:
