@@ -23,11 +23,11 @@ ROWS = (
     Row(name="cancel-beat", fault="cancels elsewhere, by beat", ci=100, release=1000, sample=8, act=cancel_by_beat),
     Row(name="clock-sqlite", fault="clock set, SQLite", ci=50, release=500, sample=8, act=set_clocks_on_sqlite),
     Row(name="clock-postgres", fault="clock set, PostgreSQL", ci=50, release=500, sample=8, act=set_clocks_on_postgres),
-    Row(name="schedules", fault="everything, to schedules", ci=2700, release=30_000, sample=180, act=account_for),
-    Row(name="soak", fault="an old snapshot, for seconds", ci=30, release=3600, sample=5, act=soak),
     Row(name="power", fault="power cut, SQLite's log", ci=50, release=500, sample=24, act=cut_power_on_log),
     Row(name="power-journal", fault="power cut, its journal", ci=50, release=500, sample=24, act=cut_power_on_journal),
     Row(name="power-work", fault="power cut, engine at work", ci=50, release=500, sample=20, act=cut_power_on_work),
     Row(name="disk", fault="disk error, full, read-only", ci=20, release=100, sample=20, act=fail_disk),
+    Row(name="schedules", fault="everything, to schedules", ci=2700, release=30_000, sample=180, act=account_for),
+    Row(name="soak", fault="an old snapshot, for seconds", ci=30, release=3600, sample=5, act=soak),
     Row(name="feed", fault="late commits", ci=5000, release=100_000, sample=300, act=delay_commits),
 )

@@ -58,5 +58,5 @@ class LoopSQLite(SQLiteRepository):
         """Let go of the file, and of what was queued."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer._db.close()
+            writer._line.close()
             self._leave(self._readers)
