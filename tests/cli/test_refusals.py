@@ -214,6 +214,8 @@ def test_looking_into_a_store_that_is_not_there_makes_none(kokugen: CommandLine,
         "sqlite:///",
         "sqlite:reminders.db",
         "oracle://scott:tiger@host/db",
+        "postgresql:/scott:tiger@host/db",
+        "postgresql://scott:tiger@host:port/db",
         "http://localhost/",
         "memory://",
         "://",
@@ -223,6 +225,13 @@ def test_looking_into_a_store_that_is_not_there_makes_none(kokugen: CommandLine,
 def test_a_bad_url_is_refused(kokugen: CommandLine, words: tuple[str, ...], url: str) -> None:
     line = kokugen.refused(*words, "--url", url)
     assert "tiger" not in line
+
+
+@EACH
+def test_a_library_that_is_not_known_is_refused_as_such(kokugen: CommandLine, words: tuple[str, ...]) -> None:
+    assert "'sqlite+pysqlite:///tasks.db' is not a store" in kokugen.refused(
+        *words, "--url", "sqlite+pysqlite:///tasks.db"
+    )
 
 
 @EACH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ SCHEMES = (
     "sqlite:///file.db (relative), sqlite:////full/path.db, sqlite+sqlite3:///file.db, "
     "postgresql://user@host/database, or memory://"
 )
+MISSPELT_PASSWORD = re.compile(r":[^:]*@")
 SECRETS = ("password", "sslpassword")
 
 
@@ -144,10 +146,10 @@ def unknown(url: str) -> OptionError:
 
 
 def mask(url: str) -> str:
-    """Return a URL without the passwords in it, wherever they stand."""
+    """Return a URL without the passwords in it, wherever they stand; what only resembles one may hold one too."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return url
+        return MISSPELT_PASSWORD.sub(":***@", url)
     rest, mark, query = rest.partition("?")
     credentials, _, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
