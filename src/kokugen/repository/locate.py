@@ -35,7 +35,7 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
         from kokugen.repository.memory import MemoryRepository
 
         return MemoryRepository(namespace=namespace, clock=clock)
-    if scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite import SQLiteRepository
 
         return SQLiteRepository(rest[1:], namespace=namespace, clock=clock, library=sqlite_library(scheme))
@@ -49,7 +49,7 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
 def stored_version(url: str) -> int | None:
     """Return the schema version of a store as it is; None where there is none yet. Raises as `open_repository`."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite.connection import stored_version
 
         return stored_version(sqlite_library(scheme), Path(rest[1:]).absolute())
@@ -63,7 +63,7 @@ def stored_version(url: str) -> int | None:
 def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
     """Return a store that is there, to copy from or into. Raises OptionError, RepositoryError."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite.transfer import SQLiteArchive
 
         path = Path(rest[1:]).absolute()
@@ -78,7 +78,7 @@ def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
 def check_up(url: str, patience: Patience) -> Checkup:
     """Look a store over that is there; nothing that is wrong with it raises. Raises OptionError for its URL."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite import checkup as of_file
 
         return of_file.checkup(sqlite_library(scheme), Path(rest[1:]).absolute(), patience)
@@ -113,6 +113,11 @@ def back_up(url: str, target: Path) -> int:
 
     scheme, _, path = url.partition(":///")
     return backup.back_up(sqlite_library(scheme), Path(path).absolute(), target)
+
+
+def names_file(scheme: str, rest: str) -> bool:
+    """Return whether a URL names a file for SQLite, and not what SQLite itself would keep in memory."""
+    return scheme in SQLITE and rest.startswith("/") and rest[1:] not in ("", ":memory:")
 
 
 def sqlite_library(scheme: str) -> Library:
