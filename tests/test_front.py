@@ -424,3 +424,39 @@ def test_how_long_to_wait_is_a_timedelta_from_zero_on(span: Any) -> None:
 def test_a_retry_of_numbers_of_the_wrong_kind_is_refused(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=rf"Retry\({name}="):
         Retry(**{name: value})
+
+
+ASKS: dict[str, Callable[[Scheduler, Any], object]] = {
+    "get": lambda scheduler, task_id: scheduler.get(task_id),
+    "attempts": lambda scheduler, task_id: scheduler.attempts(task_id),
+    "wait": lambda scheduler, task_id: scheduler.wait(task_id, WITHIN),
+    "cancel": lambda scheduler, task_id: scheduler.cancel(task_id),
+    "reschedule": lambda scheduler, task_id: scheduler.reschedule(task_id, LATER),
+    "revive": lambda scheduler, task_id: scheduler.revive(task_id),
+    "release": lambda scheduler, task_id: scheduler.release(task_id),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///tasks.db"])
+def test_what_is_no_id_is_refused_and_not_taken_for_a_task_that_is_missing(
+    store: str, ask: Callable[[Scheduler, Any], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scheduler = Scheduler(store)
+    handle = scheduler.schedule(TaskParam(work_id="remind", scheduled_time=LATER))
+    before = scheduler.get(handle.id)
+    for wrong in (handle, [handle.id], 5, None, "\ud800"):
+        with pytest.raises(OptionError, match=r"such as handle\.id"):
+            ask(scheduler, wrong)
+    assert scheduler.get(handle.id) == before
+    scheduler.close()
+
+
+@pytest.mark.parametrize("name", ["state", "work", "queue", "tag", "unique", "chain", "held"])
+def test_a_filter_of_a_wrong_type_is_refused_and_does_not_find_nothing(name: str) -> None:
+    scheduler = Scheduler("memory://")
+    for wrong in (5, b"x", object()):
+        with pytest.raises(OptionError, match=f"{name}="):
+            scheduler.count(**{name: wrong})
+    scheduler.close()

@@ -20,6 +20,7 @@ from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import AsyncTaskHandle
 from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
+from kokugen.options import check_id
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
@@ -166,7 +167,7 @@ class AsyncScheduler(AsyncRecurring):
 
     async def get(self, task_id: str) -> TaskInfo:
         """Return a task as it is now. Raises NoEntryError."""
-        found = await self._read(lambda: self.repository.get([task_id]))
+        found = await self._read(lambda: self.repository.get([check_id(task_id)]))
         if not found:
             raise NoEntryError(task_id)
         return found[0]
@@ -196,7 +197,7 @@ class AsyncScheduler(AsyncRecurring):
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task that did not simply succeed."""
-        return await self._read(lambda: self.repository.attempts(task_id))
+        return await self._read(lambda: self.repository.attempts(check_id(task_id)))
 
     async def health(self) -> StoreHealth:
         """Return what the store says of itself."""

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from kokugen.acceptance import check_time
 from kokugen.errors import OptionError
+from kokugen.options import check_text, shortened
 from kokugen.registry.protocol import Work
 from kokugen.task import TaskQuery, TaskState
 
@@ -52,12 +53,17 @@ def task_query(
         raise OptionError(f"there is no filter {min(unknown)!r}: use {known}")
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise OptionError(f"limit={limit!r}: use a whole number of at least 0, or None for all")
+    for name, text in {"queue": queue, "tag": tag, "unique": unique, "chain": chain}.items():
+        if text is not None:
+            check_text(name, text)
+    if held is not None and not isinstance(held, bool):
+        raise OptionError(f"held={shortened(held)}: use True, False, or None for both")
     for bound in (due_before, due_from):
         if bound is not None:
             check_time(bound)
     return TaskQuery(
         states=None if state is None else _states(state),
-        work_id=work.id if isinstance(work, Work) else None if work is None else str(work),
+        work_id=None if work is None else _work_id(work),
         queue=queue,
         tag=tag,
         unique=unique,
@@ -69,7 +75,25 @@ def task_query(
     )
 
 
+def _work_id(work: object) -> str:
+    return work.id if isinstance(work, Work) else check_text("work", work)
+
+
 def _states(state: TaskState | str | Collection[TaskState | str]) -> frozenset[TaskState]:
     if isinstance(state, TaskState | str):
         state = (state,)
-    return frozenset(TaskState.parse(one) if isinstance(one, str) else one for one in state)
+    if not isinstance(state, Collection):
+        raise _no_state(state)
+    return frozenset(_state(one) for one in state)
+
+
+def _state(one: object) -> TaskState:
+    if isinstance(one, str):
+        return TaskState.parse(one)
+    if not isinstance(one, TaskState):
+        raise _no_state(one)
+    return one
+
+
+def _no_state(given: object) -> OptionError:
+    return OptionError(f"state={shortened(given)}: use a TaskState, its name, or several of them")

@@ -26,7 +26,7 @@ from kokugen.errors import (
 )
 from kokugen.limit import Limit
 from kokugen.middleware.base import CancelWatcher, Middleware, ScheduleRequest, schedule_chain
-from kokugen.options import check_by, shortened
+from kokugen.options import check_by, check_id, shortened
 from kokugen.parts import Parts
 from kokugen.registry.protocol import Work, WorkRegistry
 from kokugen.reply import Reply, gather
@@ -275,7 +275,7 @@ class Front(Generic[H]):
         if reason is not None and not isinstance(reason, str):
             raise OptionError(f"reason={shortened(reason)}: use text")
         why = None if reason is None else cut_error(reason)
-        request = CancelRequest(ids=tuple(ids), reason=why, force=force, by=check_by(by))
+        request = CancelRequest(ids=tuple(map(check_id, ids)), reason=why, force=force, by=check_by(by))
         answer = self.parts.repository.cancel(request).on(request.ids)
         stopped = answer.then(lambda answers: [self._stop_here(one, why) for one in answers])
         return self._watched(stopped) if self._cancel_watchers else stopped
@@ -300,7 +300,7 @@ class Front(Generic[H]):
         """Move a waiting task; answers with its new time in microseconds."""
         us, zone, local = check_time(when)
         revision = Revision(due_at=us, scheduled_time=us, zone=zone, local_time=local, by=check_by(by))
-        revised = self.parts.repository.revise(task_id, revision).on((task_id,))
+        revised = self.parts.repository.revise(check_id(task_id), revision).on((task_id,))
         return revised.or_else(lambda error: self._recall(task_id, us, revision, error)).then(lambda _: us)
 
     def _recall(self, task_id: str, due_us: int, revision: Revision, error: BaseException) -> Reply[int]:
@@ -315,11 +315,11 @@ class Front(Generic[H]):
     def revive(self, ids: Sequence[str], when: datetime | None, by: str | None) -> Reply[list[str]]:
         """Make ended tasks wait again; answers with the ids of those that do."""
         due_at = None if when is None else check_time(when)[0]
-        return self.parts.repository.revive(ids, due_at=due_at, by=check_by(by))
+        return self.parts.repository.revive([check_id(one) for one in ids], due_at=due_at, by=check_by(by))
 
     def release(self, task_id: str, by: str | None) -> Reply[int]:
         """Take a task out of its hold; answers with its new revision."""
-        return self.parts.repository.revise(task_id, Revision(release=True, by=check_by(by)))
+        return self.parts.repository.revise(check_id(task_id), Revision(release=True, by=check_by(by)))
 
     def result_of(self, info: TaskInfo) -> Any:
         """Return what the work of an ended task returned. Raises TaskFailedError where it has none, and SealError."""

@@ -203,6 +203,20 @@ def check_words(name: str, words: str | None) -> str | None:
     return words
 
 
+def check_text(name: str, text: object) -> str:
+    """Return text to look for. Raises OptionError for anything that no store could have, such as a number."""
+    if not isinstance(text, str) or not _is_text(text):
+        raise OptionError(f"{name}={shortened(text)}: use text")
+    return text
+
+
+def check_id(task_id: object) -> str:
+    """Return the id of a task to look for. Raises OptionError for what is none, such as the task's handle."""
+    if not isinstance(task_id, str) or not _is_text(task_id):
+        raise OptionError(f"task id {shortened(task_id)} is not text: give the id alone, such as handle.id")
+    return task_id
+
+
 def shortened(value: object) -> str:
     """Return a value as an error shows it."""
     shown = ascii(value)

@@ -19,6 +19,7 @@ from kokugen.front import ASYNC_WORKERS, WORKERS, Front
 from kokugen.handle import TaskHandle
 from kokugen.limit import Limit
 from kokugen.middleware.base import Middleware, ScheduleRequest
+from kokugen.options import check_id
 from kokugen.registry.functions import FunctionRegistry, WorkDecorator
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.registry.work import Work
@@ -178,7 +179,7 @@ class Scheduler(Recurring):
 
     def get(self, task_id: str) -> TaskInfo:
         """Return a task as it is now. Raises NoEntryError."""
-        found = _answer(self.repository.get([task_id]), "reading")
+        found = _answer(self.repository.get([check_id(task_id)]), "reading")
         if not found:
             raise NoEntryError(task_id)
         return found[0]
@@ -209,7 +210,7 @@ class Scheduler(Recurring):
 
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task that did not simply succeed."""
-        return _answer(self.repository.attempts(task_id), "reading")
+        return _answer(self.repository.attempts(check_id(task_id)), "reading")
 
     def health(self) -> StoreHealth:
         """Return what the store says of itself."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kokugen import Scheduler
+from kokugen.errors import OptionError
 
 from .conftest import Add, CommandLine
 
@@ -214,6 +215,8 @@ def test_looking_into_a_store_that_is_not_there_makes_none(kokugen: CommandLine,
         "sqlite:///",
         "sqlite:reminders.db",
         "oracle://scott:tiger@host/db",
+        "postgresql:/scott:tiger@host/db",
+        "postgresql://scott:tiger@host:port/db",
         "http://localhost/",
         "memory://",
         "://",
@@ -223,6 +226,25 @@ def test_looking_into_a_store_that_is_not_there_makes_none(kokugen: CommandLine,
 def test_a_bad_url_is_refused(kokugen: CommandLine, words: tuple[str, ...], url: str) -> None:
     line = kokugen.refused(*words, "--url", url)
     assert "tiger" not in line
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+sqlite3"])
+def test_sqlites_own_name_for_memory_makes_no_file(
+    kokugen: CommandLine, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(kokugen.path.parent)
+    for words in (ANY["schedule"], ANY["migrate"], ("doctor",)):
+        kokugen.refused(*words, "--url", f"{scheme}:///:memory:")
+    with pytest.raises(OptionError, match="memory://"):
+        Scheduler(f"{scheme}:///:memory:").open()
+    assert list(kokugen.path.parent.iterdir()) == []
+
+
+@EACH
+def test_a_library_that_is_not_known_is_refused_as_such(kokugen: CommandLine, words: tuple[str, ...]) -> None:
+    assert "'sqlite+pysqlite:///tasks.db' is not a store" in kokugen.refused(
+        *words, "--url", "sqlite+pysqlite:///tasks.db"
+    )
 
 
 @EACH

@@ -321,7 +321,7 @@ def test_no_refusal_of_an_address_tells_its_password() -> None:
         (load_tab, "[\ud800]", "not a JSON list"),
         (read_icalendar, EVENTS[0].replace("New", "\ud800"), "not a calendar"),
         (lambda text: stored(policy=text), "\ud800", "schedule 'n' cannot be read"),
-        (parse_address, "postgresql://host:" + "9" * 5000, "names the port 9999999999"),
+        (parse_address, "postgresql://host:" + "9" * 5000, "names the port '9999999999"),
         (parse_address, "postgresql://host/db?\ud800=1", "cannot be read"),
     ],
 )  # fmt: skip

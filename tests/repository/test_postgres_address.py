@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kokugen.clock import SystemClock
 from kokugen.errors import OptionError
-from kokugen.repository.locate import mask
+from kokugen.repository.locate import mask, open_repository
 from kokugen.repository.postgres.address import parse
 
 PASSWORDS = [
@@ -49,6 +50,44 @@ def test_a_password_is_not_shown_wherever_it_stands(url: str) -> None:
     assert "secret" not in mask(url)
     assert "***" in mask(url)
     assert parse(url).url == mask(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql:/ann:secret@host/db", "postgres//ann:secret@host", "ann:se:secret@host/db"]
+)
+def test_a_password_in_a_misspelt_url_is_not_shown_either(url: str) -> None:
+    with pytest.raises(OptionError) as refused:
+        open_repository(url, namespace="default", clock=SystemClock())
+    assert "secret" not in str(refused.value)
+    assert "ann" in str(refused.value)
+    assert "host" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:secret@host:abc/db",
+        "postgresql://ann:secret@one:5432,two:x/db",
+        "postgresql://ann:secret@[::1]:x/db",
+        "postgresql://ann:secret@host/db?port=x",
+        "postgresql://ann:secret@host:65536/db",
+    ],
+)
+def test_what_is_no_port_is_refused(url: str) -> None:
+    with pytest.raises(OptionError, match=r"names the port '?[a-z0-9]+'?: use 1 to 65535"):
+        parse(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann@[::1]/db",
+        "postgresql://ann@one:5432,[::1]:5433/db",
+        "postgresql://ann@/db?host=/run&port=5433",
+    ],
+)
+def test_ports_and_addresses_of_all_kinds_are_let_through(url: str) -> None:
+    assert parse(url).dsn.partition("?")[0] == url.partition("?")[0]
 
 
 @pytest.mark.parametrize("url", ["postgresql://host/db?schema=s&host=/run/x", "sqlite:///a?b=c@d.db", "nonsense"])

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from kokugen.options import check_name
-from kokugen.repository.locate import mask, stored_version
+from kokugen.repository.locate import SQLITE, mask, stored_version
 from kokugen.repository.versions import VersionedRepository
 from kokugen.task import NAMESPACE_DEFAULT
 
@@ -148,7 +148,7 @@ def refuse_named() -> None:
 def file_of(url: str) -> Path | None:
     """Return the file behind a SQLite store's address, or None."""
     scheme, _, path = url.partition(":///")
-    return Path(path) if scheme.startswith("sqlite") else None
+    return Path(path) if scheme in SQLITE else None
 
 
 def refuse_missing(url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ SCHEMES = (
     "sqlite:///file.db (relative), sqlite:////full/path.db, sqlite+sqlite3:///file.db, "
     "postgresql://user@host/database, or memory://"
 )
+MISSPELT_PASSWORD = re.compile(r":(?!/).*@")
 SECRETS = ("password", "sslpassword")
 
 
@@ -33,7 +35,7 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
         from kokugen.repository.memory import MemoryRepository
 
         return MemoryRepository(namespace=namespace, clock=clock)
-    if scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite import SQLiteRepository
 
         return SQLiteRepository(rest[1:], namespace=namespace, clock=clock, library=sqlite_library(scheme))
@@ -47,7 +49,7 @@ def open_repository(url: str, *, namespace: str, clock: Clock) -> DurableReposit
 def stored_version(url: str) -> int | None:
     """Return the schema version of a store as it is; None where there is none yet. Raises as `open_repository`."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite.connection import stored_version
 
         return stored_version(sqlite_library(scheme), Path(rest[1:]).absolute())
@@ -61,7 +63,7 @@ def stored_version(url: str) -> int | None:
 def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
     """Return a store that is there, to copy from or into. Raises OptionError, RepositoryError."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite.transfer import SQLiteArchive
 
         path = Path(rest[1:]).absolute()
@@ -76,7 +78,7 @@ def open_archive(url: str, *, write: bool, namespace: str | None) -> Archive:
 def check_up(url: str, patience: Patience) -> Checkup:
     """Look a store over that is there; nothing that is wrong with it raises. Raises OptionError for its URL."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme in SQLITE and rest.startswith("/") and rest != "/":
+    if names_file(scheme, rest):
         from kokugen.repository.sqlite import checkup as of_file
 
         return of_file.checkup(sqlite_library(scheme), Path(rest[1:]).absolute(), patience)
@@ -113,6 +115,11 @@ def back_up(url: str, target: Path) -> int:
     return backup.back_up(sqlite_library(scheme), Path(path).absolute(), target)
 
 
+def names_file(scheme: str, rest: str) -> bool:
+    """Return whether a URL names a file for SQLite, and not what SQLite itself would keep in memory."""
+    return scheme in SQLITE and rest.startswith("/") and rest[1:] not in ("", ":memory:")
+
+
 def sqlite_library(scheme: str) -> Library:
     """Return what opens the files of a scheme. Raises OptionError where it is too old."""
     from kokugen.repository.sqlite.library import Apsw, Standard
@@ -144,19 +151,17 @@ def unknown(url: str) -> OptionError:
 
 
 def mask(url: str) -> str:
-    """Return a URL without the passwords in it, wherever they stand."""
+    """Return a URL without the passwords in it, wherever they stand; what only resembles one may hold one too."""
     scheme, separator, rest = url.partition("://")
     if not separator:  # it is no URL, and may have been meant as one
-        scheme, separator, rest = url.partition(":")
+        return MISSPELT_PASSWORD.sub(":***@", url)
     credentials, place = _credentials(rest)
     place, mark, query = place.partition("?")
     user, colon, _ = credentials.partition(":")
-    if separator == ":" and credentials:
-        user, colon = "", ":"
     shown = f"{user}:***@{place}" if colon else f"{credentials}@{place}" if credentials else place
     pairs = (pair.partition("=") for pair in query.split("&"))
     hidden = "&".join(f"{name}=***" if unquote(name) in SECRETS else name + is_ + value for name, is_, value in pairs)
-    return f"{scheme}{separator}{shown}{mark}{hidden}"
+    return f"{scheme}://{shown}{mark}{hidden}"
 
 
 def _credentials(rest: str) -> tuple[str, str]:

@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from msgspec import Struct
 
 from kokugen.errors import OptionError
+from kokugen.options import shortened
 from kokugen.repository.locate import POSTGRES, mask
 
 SCHEMA_DEFAULT = "kokugen"
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,47}")
-PORT, PORT_MAX, PORT_DIGITS_MAX = re.compile(r":(\d+)(?=,|$)"), 65_535, 20
+PORT, PORT_MAX, PORT_DIGITS_MAX = re.compile(r":([^:,\]]+)(?=,|$)"), 65_535, 20
 TIMEOUT_S = 4.0
 TIMEOUT_MAX_S = 600.0
 SWITCH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
@@ -48,10 +49,8 @@ def parse(url: str) -> Address:
         asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise OptionError(f"the PostgreSQL URL cannot be read ({error}): quote special characters in it") from None
-    for port in PORT.findall(parts.netloc.rpartition("@")[2]):
-        if len(port) > PORT_DIGITS_MAX or not 1 <= int(port) <= PORT_MAX:
-            raise OptionError(f"the PostgreSQL URL names the port {port:.10}: use 1 to {PORT_MAX}")
     options = dict(asked)
+    _check_ports(parts.netloc.rpartition("@")[2], options)
     if len(options) < len(asked):
         raise OptionError("the PostgreSQL URL names a parameter twice: name each one once")
     ours = {name: options.pop(name) for name in ("schema", "pooled", "timeout") if name in options}
@@ -63,6 +62,14 @@ def parse(url: str) -> Address:
         pooled=_switch("pooled", ours.get("pooled", "false")),
         timeout_s=_timeout(ours.get("timeout", str(TIMEOUT_S))),
     )
+
+
+def _check_ports(hosts: str, options: dict[str, str]) -> None:
+    ports = PORT.findall(hosts) + [port for port in options.get("port", "").split(",") if port]
+    for port in ports:
+        known = port.isdecimal() and port.isascii() and len(port) <= PORT_DIGITS_MAX
+        if not (known and 1 <= int(port) <= PORT_MAX):
+            raise OptionError(f"the PostgreSQL URL names the port {shortened(port)}: use 1 to {PORT_MAX}")
 
 
 def _schema(name: str) -> str:
