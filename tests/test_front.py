@@ -419,7 +419,15 @@ def test_how_long_to_wait_is_a_timedelta_from_zero_on(span: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("attempts", "x"), ("attempts", 2.5), ("initial", 1), ("factor", "2"), ("delay_max", None), ("retry_on", OSError)],
+    [
+        ("attempts", "x"),
+        ("attempts", 2.5),
+        ("initial", 1),
+        ("factor", "2"),
+        ("delay_max", None),
+        ("jitter", "x"),
+        ("retry_on", OSError),
+    ],
 )
 def test_a_retry_of_numbers_of_the_wrong_kind_is_refused(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=rf"Retry\({name}="):

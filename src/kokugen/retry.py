@@ -18,6 +18,7 @@ KINDS = (
     ("initial", timedelta, "a timedelta"),
     ("factor", int | float, "a number"),
     ("delay_max", timedelta, "a timedelta"),
+    ("jitter", bool, "True or False"),
     ("retry_on", tuple, "a tuple of exception classes"),
     ("give_up_on", tuple, "a tuple of exception classes"),
 )

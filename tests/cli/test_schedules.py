@@ -316,7 +316,7 @@ def test_a_preview_shows_what_a_change_would_add_and_remove(kokugen: CommandLine
         ("every", "--name", "x", "--", "-5m", "report"): "'-5m' is not a span of time: write it like 90s",
         ("every", "0s", "report"): "'0s' is too short",
         ("every", "5m", "report", "--tz", "Asia/Tokyo"): "has none",
-        ("every", "5m", "report", "--unique", "x"): "unique key",
+        ("every", "5m", "report", "--unique", "x"): "No such option '--unique'",
         ("every", "5m", "report", "--window", "long"): "--window",
         ("pause", "nothing"): "no schedule 'nothing'",
         ("resume", "nothing"): "no schedule 'nothing'",

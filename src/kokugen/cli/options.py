@@ -1,4 +1,4 @@
-"""How a task is to run, as people type it: a mode, a retry, spans, a level. Called by `kokugen schedule`.
+"""How a task is to run, as people type it: a mode, a retry, spans, a level. Called by `kokugen schedule` and `every`.
 
 What is not typed stays None: the work's declaration decides it then, or the default.
 """
@@ -25,42 +25,52 @@ DELAYS = ("initial", "delay_max")
 FACTORS = (1, 1000)
 
 
+def key_options(command: F) -> F:
+    """Add the options of a single task, which tell it from all others; `chosen_options` reads them."""
+    return _with(
+        command,
+        click.option("--unique", metavar="KEY", help="Refuse it while another task with this key is not over."),
+        click.option(
+            "--on-duplicate",
+            type=click.Choice(DUPLICATES, case_sensitive=False),
+            help="What becomes of it where the key is taken.",
+        ),
+        click.option("--id", metavar="ID", help="Its id: the same id again changes nothing."),
+    )
+
+
 def task_options(command: F) -> F:
     """Add the options of a task to a command; `chosen_options` reads them."""
-    for decorated in reversed(
-        (
-            click.option("--queue", metavar="NAME", help="The queue, if not the default one."),
-            click.option("--on", metavar="PLACE", help="Where it runs, such as processes."),
-            click.option(
-                "--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due."
-            ),
-            click.option("--unique", metavar="KEY", help="Refuse it while another task with this key is not over."),
-            click.option(
-                "--on-duplicate",
-                type=click.Choice(DUPLICATES, case_sensitive=False),
-                help="What becomes of it where the key is taken.",
-            ),
-            click.option("--limit-key", metavar="KEY", help="Have a limit in common with the tasks of this key."),
-            click.option("--tag", "tags", multiple=True, metavar="NAME", help="A tag to find it by. Repeat it."),
-            click.option("--id", metavar="ID", help="Its id: the same id again changes nothing."),
-            click.option(
-                "--mode", type=click.Choice(MODES, case_sensitive=False), help="Whether it runs again after a crash."
-            ),
-            click.option("--timeout", metavar="SPAN", help="Ask a run to stop that takes longer."),
-            click.option("--start-within", metavar="SPAN", help="Give it up if it could not start so soon after."),
-            click.option("--max-lost", type=int, metavar="N", help="Fail it once its runs were cut off so often."),
-            click.option(
-                "--retry-attempts",
-                type=click.IntRange(1, ATTEMPTS_MAX),
-                metavar="N",
-                help="Try it so often if it raises; 5 where only the rest is said.",
-            ),
-            click.option("--retry-initial", metavar="SPAN", help="Wait so long after the first attempt."),
-            click.option("--retry-factor", type=float, metavar="X", help="Wait so many times as long after each."),
-            click.option("--retry-delay-max", metavar="SPAN", help="But never longer than this."),
-            click.option("--retry-jitter/--no-retry-jitter", default=None, help="Whether to wait less, by chance."),
-        )
-    ):
+    return _with(
+        command,
+        click.option("--queue", metavar="NAME", help="The queue, if not the default one."),
+        click.option("--on", metavar="PLACE", help="Where it runs, such as processes."),
+        click.option(
+            "--priority", type=click.Choice(PRIORITIES, case_sensitive=False), help="Which goes first when due."
+        ),
+        click.option("--limit-key", metavar="KEY", help="Have a limit in common with the tasks of this key."),
+        click.option("--tag", "tags", multiple=True, metavar="NAME", help="A tag to find it by. Repeat it."),
+        click.option(
+            "--mode", type=click.Choice(MODES, case_sensitive=False), help="Whether it runs again after a crash."
+        ),
+        click.option("--timeout", metavar="SPAN", help="Ask a run to stop that takes longer."),
+        click.option("--start-within", metavar="SPAN", help="Give it up if it could not start so soon after."),
+        click.option("--max-lost", type=int, metavar="N", help="Fail it once its runs were cut off so often."),
+        click.option(
+            "--retry-attempts",
+            type=click.IntRange(1, ATTEMPTS_MAX),
+            metavar="N",
+            help="Try it so often if it raises; 5 where only the rest is said.",
+        ),
+        click.option("--retry-initial", metavar="SPAN", help="Wait so long after the first attempt."),
+        click.option("--retry-factor", type=float, metavar="X", help="Wait so many times as long after each."),
+        click.option("--retry-delay-max", metavar="SPAN", help="But never longer than this."),
+        click.option("--retry-jitter/--no-retry-jitter", default=None, help="Whether to wait less, by chance."),
+    )
+
+
+def _with(command: F, *options: Callable[[F], F]) -> F:
+    for decorated in reversed(options):
         command = decorated(command)
     return command
 

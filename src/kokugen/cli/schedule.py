@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--arg", "args", multiple=True, metavar="TEXT", help="A positional argument, as text. Repeat it.")
 @click.option("--kwarg", "kwargs", multiple=True, metavar="NAME=TEXT", help="A keyword argument, as text. Repeat it.")
 @click.option("--json-param", metavar="JSON", help="All arguments: an object of keywords, or an array of positions.")
+@options.key_options
 @options.task_options
 @click.option("--app", metavar="MODULE:SCHEDULER", help="Take what its code declares, and its store.")
 @store.json_option

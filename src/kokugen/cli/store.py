@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from kokugen.options import check_name
-from kokugen.repository.locate import SQLITE, mask, stored_version
+from kokugen.repository.locate import mask, names_file, stored_version
 from kokugen.repository.versions import VersionedRepository
 from kokugen.task import NAMESPACE_DEFAULT
 
@@ -147,8 +147,8 @@ def refuse_named() -> None:
 
 def file_of(url: str) -> Path | None:
     """Return the file behind a SQLite store's address, or None."""
-    scheme, _, path = url.partition(":///")
-    return Path(path) if scheme in SQLITE else None
+    scheme, _, rest = url.partition("://")
+    return Path(rest[1:]) if names_file(scheme, rest) else None
 
 
 def refuse_missing(url: str) -> None:

@@ -19,6 +19,7 @@ from kokugen.engine.engine import Engine
 from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.offers import Offers, offers_of
+from kokugen.options import check_text
 from kokugen.parts import Parts
 from kokugen.recurrence.calendar import Calendar
 from kokugen.reply import Reply
@@ -172,7 +173,7 @@ class Agenda:
         def choose(rows: list[ScheduleRow]) -> Reply[str]:
             return tell(rows[0]) if rows else self._parts.repository.get([name]).and_then(tell_task)
 
-        return self.book.rows(ScheduleQuery(names=(name,))).and_then(choose)
+        return self.book.rows(ScheduleQuery(names=(check_text("name", name),))).and_then(choose)
 
     def _offers(self, now: int) -> Reply[list[Offers] | None]:
         repository = self._parts.repository

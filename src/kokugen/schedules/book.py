@@ -12,6 +12,7 @@ from msgspec import Struct
 from kokugen.clock import SECOND_US, Clock
 from kokugen.errors import NoScheduleError, ScheduleConflictError
 from kokugen.ids import IdSource
+from kokugen.options import check_text
 from kokugen.reply import Reply, gather
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import (
@@ -83,7 +84,7 @@ class Book:
         return self._find(name).then(lambda row: _there(row, name))
 
     def _find(self, name: str) -> Reply[ScheduleRow | None]:
-        found = self._repository.schedules(ScheduleQuery(names=(name,)))
+        found = self._repository.schedules(ScheduleQuery(names=(check_text("schedule", name),)))
         return found.then(lambda rows: rows[0] if rows else None)
 
     def ledger(self, schedule_id: str, first: int, last: int) -> Reply[Ledger]:
@@ -92,7 +93,7 @@ class Book:
 
     def audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
         """Return the changes of a schedule by someone, newest first."""
-        return self._repository.schedule_audit(name, limit)
+        return self._repository.schedule_audit(check_text("schedule", name), limit)
 
     # -- Changing
 

@@ -69,7 +69,8 @@ def _schedule(info: TaskInfo) -> str:
 
 def _tries(info: TaskInfo) -> str:
     if info.lost:
-        return f"Its runs were cut off {info.lost} times; after {info.max_lost} it is given up."
+        times = "once" if info.lost == 1 else f"{info.lost} times"
+        return f"It was cut off {times}; after {info.max_lost} it is given up."
     return f"It was tried {info.attempt} of {info.max_attempts} times." if info.attempt > 1 else ""
 
 
