@@ -111,11 +111,11 @@ _WATCH = LeasedTasks.watch
 async def _watch_by_the_stores_clock(self: LeasedTasks, *known: Any, **about: Any) -> list[Recovered]:
     """As if the wall clock, put right by the store's as it was told last, said how long a run was seen unchanged."""
 
-    def stale(sightings: Sightings, observed: Iterable[Observed]) -> list[Observed]:
-        return _stale_at(sightings, observed, (self._clock.wall_us() - self.skew_us) / 1e6)
+    def stale(observed: Iterable[Observed]) -> list[Observed]:
+        return _stale_at(self._sightings, observed, (self._clock.wall_us() - self.skew_us) / 1e6)
 
-    with patch.object(Sightings, "stale", stale):
-        return await _WATCH(self, *known, **about)
+    self._sightings.stale = stale  # type: ignore[method-assign]
+    return await _WATCH(self, *known, **about)
 
 
 class MonotonicClock(MachineClock):
