@@ -53,9 +53,9 @@ def test_nothing_is_said_of_a_case_without_fault() -> None:
         ({"decisions": [decision(0, 2), decision(3, 3, "paused")]}, Kind.UNEXPLAINED, "nobody asked for that"),
         ({"decisions": [*case().decisions, decision(3, 3)]}, Kind.UNEXPLAINED, "counts 5 times of 4"),
         (
-            {"entries": [Entry(START, "t0", 1, 1, 7, T + 2 * SECOND_US, 0)]},
+            {"entries": [Entry(START, "t0", 1, 1, 7, T + 3 * SECOND_US, 0)]},
             Kind.SLOW,
-            "started 2.00 s late, and nothing stood in its way",
+            "started 3.00 s late, and nothing stood in its way",
         ),
     ],
 )
