@@ -73,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     if options.json:
         click.echo("\n".join(report.json() for report in reports))
     broken = sum(len(report.found.verdicts) for report in reports)
+    for report in reports:
+        say_broken(report)
     click.echo(f"\nchaos: {len(reports)} rows, {broken} broken promises")
     return 1 if broken else 0
 
@@ -107,11 +109,15 @@ def perform(row: Row, count: int, seed: str) -> Report:
         traceback.print_exc()
         found = Findings(count=0, tasks=0, verdicts=[Verdict(Kind.UNEXPLAINED, f"the row failed: {error!r}")])
     report = Report(row=row.name, fault=row.fault, seed=seed, found=found, seconds=time.monotonic() - begun)
-    for verdict in found.verdicts[:SHOWN_MAX]:
-        say(f"  {row.name}: {verdict.kind.value.upper()} {verdict.words}")
+    say_broken(report)
     say(f"{row.fault}: {report.json()}")
     shutil.rmtree(folder) if not found.verdicts else say(f"  its journal is kept in {folder}")
     return report
+
+
+def say_broken(report: Report) -> None:
+    for verdict in report.found.verdicts[:SHOWN_MAX]:
+        say(f"  {report.row}: {verdict.kind.value.upper()} {verdict.words}")
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

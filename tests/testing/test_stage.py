@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from threading import active_count
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -147,14 +147,15 @@ def test_the_scheduler_has_its_own_store_back_in_the_end_and_the_file_knows_noth
         assert shop.scheduler.nodes() != []
 
 
-def test_starting_and_stopping_it_changes_nothing_and_starts_no_thread(stage: Stage, shop: Shop) -> None:
-    threads = active_count()
+def test_starting_and_stopping_it_changes_nothing_and_starts_no_thread(
+    stage: Stage, shop: Shop, started_threads: list[Thread]
+) -> None:
     with shop.scheduler as scheduler:
         scheduler.after(DAY, shop.remind, "Ann")
     assert not shop.scheduler.running
     stage.clock.advance(days=1)
     assert len(shop.told) == 1
-    assert active_count() == threads
+    assert started_threads == []
 
 
 def test_a_scheduler_that_runs_is_refused(tmp_path: Path) -> None:
