@@ -29,7 +29,7 @@ from kokugen.task import Params
 
 BATCH = 1000
 LEADS_US = (2_000_000, 8_000_000, 32_000_000)
-MAKING_US = {"kokugen": 2_000, "kokugen schedules": 2_000, "APScheduler": 15_000, "Celery beat": 1_000}
+MAKING_US = {"kokugen": 50, "kokugen schedules": 300, "APScheduler": 15_000, "Celery beat": 1_000}
 """How long making one schedule takes, about: so much more they are ahead for each."""
 SELDOM = timedelta(days=365)
 First = tuple[int, tuple[Any, ...]]

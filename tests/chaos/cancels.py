@@ -16,6 +16,8 @@ from tests.servers.stores import with_options
 
 WORKERS = 4
 AT_ONCE = 50
+SOON_MAX_S = 0.5
+"""What is about to start is due within so long: as long as cancelling all of it takes, on a slow machine too."""
 HINTED_MAX_S, BEATEN_MAX_S = 2.0, 12.0
 DEFAULTS: dict[str, Any] = {"ttl_s": 30.0, "beat_s": 10.0, "margin_s": 5.0, "rpc_s": 4.0, "watch_s": 5.0, "poll_s": 1.0}
 
@@ -52,7 +54,8 @@ def cancel_some(stage: Stage, crew: Crew, count: int) -> dict[str, int]:
     lines = len(crew.journal)
     ids = crew.ask([TaskParam(work_id="until_cancelled", scheduled_time=soon()) for _ in range(count)])
     await_until(lambda: len(crew.journal) >= lines + count, "the runs")
-    racing = crew.ask([TaskParam(work_id="until_cancelled", scheduled_time=soon(0.05)) for _ in range(count)])
+    dues = [soon(SOON_MAX_S * stage.random.random()) for _ in range(count)]
+    racing = crew.ask([TaskParam(work_id="until_cancelled", scheduled_time=due) for due in dues])
     asked: dict[str, int] = {}
     for running, starting in zip(ids, racing, strict=True):
         crew.cancel(starting)
