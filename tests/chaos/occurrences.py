@@ -20,6 +20,7 @@ from tests.faults.crew import Crew, await_until, wall_us
 from tests.faults.ground import PostgresGround
 from tests.faults.judge import judge
 from tests.faults.network import Fault, Network, failing_network
+from tests.faults.stalls import StallWatch
 from tests.servers.postgres import PostgresServer
 
 SCHEDULES = 200
@@ -42,14 +43,14 @@ def account_for(stage: Stage, count: int) -> Findings:
     """Have schedules make so many occurrences while their nodes, their network and their store fail in bursts."""
     with stage.server() as server, failing_network(server.socket, stage.random) as network:
         ground = PostgresGround(server.url, stage.folder, way=network.url)
-        with stage.crew(ground) as crew:
+        with stage.crew(ground) as crew, StallWatch() as watch:
             crew.start(WORKERS)
             crew.await_nodes(WORKERS)
             plans = schedule(stage, crew, count)
-            troubles = Nemesis(stage, crew, network, server).torment_until(max(plan.times[-1] for plan in plans))
+            bursts = Nemesis(stage, crew, network, server).torment_until(max(plan.times[-1] for plan in plans))
             await_until(lambda: not undecided(ground), "the last decision of all schedules", LOOK_S)
             crew.drain()
-            return shown(crew, ground, plans, troubles)
+            return shown(crew, ground, plans, bursts, watch.troubles)
 
 
 def schedule(stage: Stage, crew: Crew, count: int) -> list[Plan]:
@@ -146,12 +147,14 @@ def undecided(ground: PostgresGround) -> int:
     return int(row[0])
 
 
-def shown(crew: Crew, ground: PostgresGround, plans: list[Plan], troubles: list[Trouble]) -> Findings:
+def shown(
+    crew: Crew, ground: PostgresGround, plans: list[Plan], bursts: list[Trouble], stalls: list[Trouble]
+) -> Findings:
     made = [Made(*row) for row in ground.rows(MADE_SQL)]
     crew.asked |= {one.task_id: one.nominal for one in made}
     case = crew.case()
     decisions = [Decision(*row) for row in ground.rows(LEDGER_SQL)]
-    account = Account(plans=plans, decisions=decisions, made=made, entries=case.entries, troubles=troubles)
+    account = Account(plans=plans, decisions=decisions, made=made, entries=case.entries, troubles=bursts + stalls)
     late_us = sorted(late for late, _ in lateness(account))
     not_run = sum(one.count or 0 for one in decisions if one.reason != MADE)
     found = Findings(
@@ -159,9 +162,9 @@ def shown(crew: Crew, ground: PostgresGround, plans: list[Plan], troubles: list[
         tasks=len(case.tasks),
         verdicts=[*judge(case), *audit(account)],
         recoveries_s=takeovers(case),
-        notes={"late_p50_ms": round(late_us[len(late_us) // 2] / 1000, 1)},
+        notes={"late_p50_ms": round(late_us[len(late_us) // 2] / 1000, 1), "stalls_of_the_machine": len(stalls)},
     )
-    shows = {"bursts": len(troubles), "times_not_run_with_a_reason": not_run}
+    shows = {"bursts": len(bursts), "times_not_run_with_a_reason": not_run}
     return proven(found, **shows) if found.count > LONG else found
 
 

@@ -17,8 +17,8 @@ from tests.faults.judge import Kind, Verdict
 
 MADE, COALESCED = "made", "coalesced"
 NOT_RUN = {COALESCED, "missed", "too old"}
-PROMPT_US = 2 * SECOND_US
-"""How late a time may start where nothing stood in its way: a second, and another for a machine that is busy."""
+PROMPT_US = SECOND_US
+"""How late a time may start where nothing stood in its way."""
 
 
 class Plan(Struct, frozen=True):

@@ -10,6 +10,7 @@ from kokugen.clock import SECOND_US
 from tests.faults.account import Account, Decision, Made, Plan, Trouble, audit, lateness
 from tests.faults.journal import START, Entry
 from tests.faults.judge import Kind
+from tests.faults.stalls import StallWatch
 
 T = 1_000 * SECOND_US
 PLAN = Plan("hourly", T, 10 * SECOND_US, 4, 2 * SECOND_US)
@@ -67,3 +68,13 @@ def test_each_broken_promise_is_told(changes: dict[str, Any], kind: Kind, words:
 def test_a_start_that_trouble_delayed_is_not_held_against_anyone() -> None:
     late = [Entry(START, "t2", 1, 1, 7, TIMES[2] + 8 * SECOND_US, 0)]
     assert audit(case(entries=late)) == []
+
+
+def test_only_a_machine_that_stood_still_is_trouble() -> None:
+    watch = StallWatch()
+    watch.note(T, T + SECOND_US // 10)
+    assert watch.troubles == []
+    watch.note(TIMES[3] - SECOND_US, TIMES[3] + 2 * SECOND_US)
+    late = [Entry(START, "t3", 1, 1, 7, TIMES[3] + 3 * SECOND_US, 0)]
+    assert audit(case(entries=late, troubles=[OUTAGE])) != []
+    assert audit(case(entries=late, troubles=[OUTAGE, *watch.troubles])) == []
