@@ -168,6 +168,12 @@ class ScheduleChange(Struct, frozen=True, kw_only=True, array_like=True):
     ledger: list[LedgerRow] = []
     audit: AuditRow | None = None
 
+    @property
+    def is_decision(self) -> bool:
+        """Return whether it does nothing but what a node decides by itself, where no end of a run is awaited."""
+        by_itself = self.audit is None and self.drop_from is None and not self.remove
+        return by_itself and self.expected == self.row.rev - 1 and self.row.delay is None
+
 
 class Changed(Struct, frozen=True, array_like=True):
     """What became of a change: False where someone else changed the row, or a task of its, first, or has its name."""

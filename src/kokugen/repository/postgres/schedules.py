@@ -1,7 +1,7 @@
 """Schedules: swapped by revision, with their tasks and their ledger, one statement a batch.
 
-What one change does is a function of the schema, and so are the rules of overlap, so that they hold whatever ends a
-task; `settle_overlaps` is their net.
+What one change does is a function of the schema, so is what many decisions do, and so are the rules of overlap, so that
+they hold whatever ends a task; `settle_overlaps` is their net.
 """
 
 from __future__ import annotations
@@ -36,13 +36,29 @@ _ROW = f"json_build_array({', '.join(f's.{name}' for name in ScheduleRow.__struc
 
 
 async def change(scope: Scope, changes: Sequence[ScheduleChange]) -> list[Changed]:
-    """Swap schedules, in order of their ids, so that two nodes at once do not wait for each other."""
-    order = sorted(range(len(changes)), key=lambda place: changes[place].row.id)
-    asked = encode([changes[place] for place in order])
-    (answered,) = await scope.session.row("change_schedules", scope.names | {"changes": asked})
-    answers = dict(zip(order, msgspec.json.decode(answered, type=list[Changed]), strict=True))
+    """Swap schedules: decisions together, everything else, and what others were quicker with, one by one."""
+    in_order = sorted(changes, key=lambda change: change.row.id)  # so that two nodes at once do not wait for each other
+    decisions = [change for change in in_order if change.is_decision]
+    alone = len({change.row.id for change in changes}) == len(changes)
+    decided = await _decide(scope, decisions) if alone and len(decisions) > 1 else frozenset[str]()
+    rest = [change for change in in_order if change.row.id not in decided]
+    swapped = iter(await _swap(scope, rest))
+    answers = {id(change): Changed(True) if change.row.id in decided else next(swapped) for change in in_order}
     await admit_after(scope, [task.id for change in changes for task in change.tasks])
-    return [answers[place] for place in range(len(changes))]
+    return [answers[id(change)] for change in changes]
+
+
+async def _decide(scope: Scope, changes: Sequence[ScheduleChange]) -> frozenset[str]:
+    """Swap those that are as they were when they were decided upon; return their ids."""
+    (ids,) = await scope.session.row("decide_schedules", scope.names | {"changes": encode(changes)})
+    return frozenset(ids)
+
+
+async def _swap(scope: Scope, changes: Sequence[ScheduleChange]) -> list[Changed]:
+    if not changes:
+        return []
+    (answered,) = await scope.session.row("change_schedules", scope.names | {"changes": encode(changes)})
+    return msgspec.json.decode(answered, type=list[Changed])
 
 
 async def settle_overlaps(scope: Scope, until: int, limit: int) -> int:

@@ -59,17 +59,11 @@ _EXTEND = (
 
 def change(scope: Scope, changes: Sequence[ScheduleChange]) -> list[Changed]:
     """Swap schedules: decisions together, everything else one by one."""
-    decided = [one_ for one_ in changes if _is_decision(one_)]
+    decided = [one_ for one_ in changes if one_.is_decision]
     if len({change_.row.id for change_ in changes}) < len(changes) or len(decided) < 2:
         return schedules.change(scope, changes)
     done = _decide(scope, decided)
     return [Changed(True) if one_.row.id in done else schedules.change(scope, [one_])[0] for one_ in changes]
-
-
-def _is_decision(change_: ScheduleChange) -> bool:
-    """Return whether nothing is done but what a node decides by itself, and no end of a run is awaited."""
-    by_itself = change_.audit is None and change_.drop_from is None and not change_.remove
-    return by_itself and change_.expected == change_.row.rev - 1 and change_.row.delay is None
 
 
 def _decide(scope: Scope, changes: list[ScheduleChange]) -> set[str]:

@@ -50,7 +50,7 @@ CREATE TABLE ledger (
 );
 
 CREATE INDEX ledger_old ON ledger (namespace, last);
-CREATE INDEX ledger_schedule ON ledger (namespace, schedule_id, last);
+CREATE INDEX ledger_schedule ON ledger (namespace, schedule_id, last, seq);
 
 CREATE TABLE occurrence_end (
   seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

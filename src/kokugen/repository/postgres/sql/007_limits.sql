@@ -56,18 +56,23 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT 'queue:' || split_part(queue, '@', 1) $$;
 
 -- Has new tasks of a schedule stop at their gates; they are arrays, as `change_schedule` has them.
 CREATE FUNCTION stop_at_gates(ns text, tasks jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $$
 DECLARE
   rules text[] := ARRAY(SELECT r.name FROM limit_rule r WHERE r.namespace = ns);
+  ids text[] := ARRAY(
+    SELECT j->>0 FROM jsonb_array_elements(tasks) AS j
+     WHERE j->>16 IS NOT NULL OR 'work:' || (j->>1) = ANY (rules) OR queue_gate(j->>5) = ANY (rules));
+  keys jsonb := (SELECT jsonb_object_agg(j->>0, j->>16) FROM jsonb_array_elements(tasks) AS j);
 BEGIN
+  IF cardinality(ids) = 0 THEN
+    RETURN;
+  END IF;
   UPDATE task t
-     SET limit_key = 'key:' || (j->>16),
+     SET limit_key = 'key:' || (keys->>t.id),
          limit_work = CASE WHEN 'work:' || t.work_id = ANY (rules) THEN 'work:' || t.work_id END,
          limit_queue = CASE WHEN queue_gate(t.queue) = ANY (rules) THEN queue_gate(t.queue) END,
          gate = '', hold = coalesce(t.hold, 'limit')
-    FROM jsonb_array_elements(tasks) AS j
-   WHERE t.namespace = ns AND t.id = j->>0 AND t.state = 0
-     AND (j->>16 IS NOT NULL OR 'work:' || t.work_id = ANY (rules) OR queue_gate(t.queue) = ANY (rules));
+   WHERE t.namespace = ns AND t.id = ANY (ids) AND t.state = 0;
 END $$;
 
 -- Whether any task waits in line at a gate: one probe of an index, also on a connection of a user's.
@@ -370,9 +375,10 @@ BEGIN
 END $$;
 
 -- Swaps one schedule's row where its revision is the one expected, with tasks, ledger and audit; answers [applied,
--- dropped]. The change is `kokugen.repository.schedule_rows.ScheduleChange` as an array.
+-- dropped]. The change is `kokugen.repository.schedule_rows.ScheduleChange` as an array. It is planned anew each time: a
+-- plan that was made when a table was empty reads all that came into it since.
 CREATE OR REPLACE FUNCTION change_schedule(ns text, change jsonb, now_us bigint) RETURNS jsonb
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
   s jsonb := change->0;
   of text := change->0->>0;
@@ -415,18 +421,22 @@ BEGIN
     END IF;
     UPDATE schedule x SET runs = x.runs - dropped WHERE x.namespace = ns AND x.id = of AND dropped > 0;
   END IF;
-  INSERT INTO task (
-    namespace, id, work_id, due_at, scheduled_time, param, queue, rank, mode, care, max_attempts, max_lost,
-    start_deadline, unique_key, tags, options, zone, local_time, schedule_id, nominal, overlap, reports, hold,
-    created_at, modified_at)
-  SELECT ns, j->>0, j->>1, (j->>2)::bigint, (j->>3)::bigint, j->>4, j->>5, (j->>6)::smallint, (j->>7)::smallint,
-         (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer, (j->>10)::bigint, j->>11, j->>12, j->>13, j->>14,
-         j->>15, j->>18, (j->>19)::bigint, j->>20, (j->>21)::boolean,
-         CASE WHEN j->>20 IS NOT NULL THEN 'overlap' END, now_us, now_us
-    FROM jsonb_array_elements(change->4) AS j
-  ON CONFLICT DO NOTHING;
-  PERFORM stop_at_gates(ns, change->4);
-  PERFORM release_occurrence(ns, of, now_us);
+  IF jsonb_array_length(change->4) > 0 THEN
+    INSERT INTO task (
+      namespace, id, work_id, due_at, scheduled_time, param, queue, rank, mode, care, max_attempts, max_lost,
+      start_deadline, unique_key, tags, options, zone, local_time, schedule_id, nominal, overlap, reports, hold,
+      created_at, modified_at)
+    SELECT ns, j->>0, j->>1, (j->>2)::bigint, (j->>3)::bigint, j->>4, j->>5, (j->>6)::smallint, (j->>7)::smallint,
+           (j->>7)::smallint, (j->>8)::integer, (j->>9)::integer, (j->>10)::bigint, j->>11, j->>12, j->>13, j->>14,
+           j->>15, j->>18, (j->>19)::bigint, j->>20, (j->>21)::boolean,
+           CASE WHEN j->>20 IS NOT NULL THEN 'overlap' END, now_us, now_us
+      FROM jsonb_array_elements(change->4) AS j
+    ON CONFLICT DO NOTHING;
+    PERFORM stop_at_gates(ns, change->4);
+  END IF;
+  IF jsonb_array_length(change->4) > 0 OR since IS NOT NULL THEN
+    PERFORM release_occurrence(ns, of, now_us);
+  END IF;
   IF s->>23 IS NOT NULL AND NOT removes THEN -- with a delay there is no next time while one waits or runs
     UPDATE task t SET reports = true
      WHERE t.namespace = ns AND t.schedule_id = of AND t.overlap IS NOT NULL AND t.state < 2 AND NOT t.reports;
