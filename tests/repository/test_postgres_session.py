@@ -13,7 +13,10 @@ import pytest
 from kokugen.repository.postgres.address import parse
 from kokugen.repository.postgres.failures import LOST
 from kokugen.repository.postgres.session import Kind, Session, connect
-from tests.servers.postgres import FAST, newest, running
+from kokugen.repository.postgres.statement import compiled
+from tests.servers.pooler import Pooler, pooling
+from tests.servers.postgres import FAST, PostgresServer, newest, running
+from tests.servers.stores import query
 
 
 class DroppedLink:
@@ -73,3 +76,34 @@ async def test_both_ends_are_to_notice_within_twenty_seconds_that_the_other_is_g
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     await one.close()
     assert (ours, theirs) == ([10, 3, 3, 19_000], {"idle": "10", "interval": "3", "count": "3"})
+
+
+@pytest.fixture
+def odd_pooler(postgres_server: PostgresServer) -> Iterator[Pooler]:
+    """A pooler whose sessions have other settings than kokugen needs."""
+    odd = {"synchronous_commit": "off", "default_transaction_isolation": "serializable", "enable_seqscan": "on"}
+    for name, value in odd.items():
+        query(postgres_server.url, f"ALTER ROLE postgres SET {name} TO '{value}'")
+    try:
+        with pooling(postgres_server.socket) as pooler:
+            yield pooler
+    finally:
+        query(postgres_server.url, "ALTER ROLE postgres RESET ALL")
+
+
+async def test_behind_a_pooler_every_transaction_sets_what_it_needs_in_whichever_session(odd_pooler: Pooler) -> None:
+    needed = {
+        "transaction_isolation": "read committed",
+        "synchronous_commit": "on",
+        "statement_timeout": "3s",
+        "idle_in_transaction_session_timeout": "10s",
+        "enable_seqscan": "off",
+        "plan_cache_mode": "force_generic_plan",
+    }
+    settings = ", ".join(f"current_setting('{name}')" for name in needed)
+    look = compiled(f"SELECT pg_backend_pid(), {settings}", "public")
+    one = await connect(parse(odd_pooler.url), Kind(limit_s=4.0, pinned=True))
+    found = [tuple(await one.fetch(look, {})) for _ in range(6)]
+    await one.close()
+    assert len({pid for pid, *_ in found}) > 1
+    assert {tuple(shown) for _, *shown in found} == {tuple(needed.values())}
