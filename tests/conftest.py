@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.servers.fixtures import pooler, postgres, postgres_15, postgres_server  # noqa: F401 - fixtures
+from tests.servers.fixtures import pgbouncer, pooler, postgres, postgres_15, postgres_server  # noqa: F401 - fixtures
 
 
 @pytest.fixture(autouse=True, scope="session")

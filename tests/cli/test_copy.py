@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from kokugen import Retry, Scheduler, TaskParam, TaskState
+from kokugen import Retry, Scheduler, TaskParam, TaskState, Then
 from kokugen.clock import SystemClock, duration_us
 from kokugen.process import this_node
 from kokugen.repository.locate import open_archive
@@ -71,6 +71,8 @@ def fill(url: str, namespace: str = "default") -> None:
     scheduler.repository.revise("once", Revision(hold="paused")).result()
     scheduler.cancel(scheduler.schedule(TaskParam(work_id="sum", scheduled_time=LATER)).id, reason="no “more”")
     scheduler.revive(runs[0].id, when=LATER)
+    for _ in range(2):  # each with one that follows it; one of them may run at a time
+        scheduler.at(LATER, run.options(limit_key="ann", then=Then(run, (5,), result="text")), 4)
     fill_schedules(scheduler)
     scheduler.close()
 
@@ -110,7 +112,7 @@ def test_a_copy_has_every_row_as_it_was(kokugen: CommandLine, store: Store, pair
     before = everything(source)
     assert everything(target) == before
     assert told["rows"] == {table: len(rows) for table, rows in before.items()}
-    assert told["rows"]["task"] == 9
+    assert told["rows"]["task"] == 13
     assert told["rows"]["attempt"] == 2
     assert told["before"] == dict.fromkeys(before, 0)
 
@@ -142,6 +144,29 @@ def test_what_is_copied_runs(kokugen: CommandLine, store: Store, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_waits_for_others_does_so_where_it_was_copied_to(kokugen: CommandLine, store: Store, kind: str) -> None:
+    source, target = store("sqlite", "from"), store(kind, "to")
+    running: list[str] = []
+    schedulers = [Scheduler(url) for url in (source, target)]
+
+    def greet(who: str) -> str:
+        running.append(who)
+        assert len(running) == 1, "one at a time"
+        return running.pop()
+
+    work, _ = [one.work(id="greet")(greet) for one in schedulers]
+    leave, _ = [one.work(id="leave")(lambda who: f"{who} left") for one in schedulers]
+    entering = work.options(limit_key="door", then=Then(leave, result="who"))
+    first = [schedulers[0].after(NOW, entering, str(number)) for number in range(3)]
+    schedulers[0].close()
+    kokugen.done("copy", source, target)
+    with schedulers[1] as there:
+        assert [there.handle(one.id).result(timedelta(seconds=60)) for one in first] == ["0", "1", "2"]
+        left = [there.wait(info.id, timedelta(seconds=60)).result for info in there.tasks(work="leave")]
+    assert sorted(map(str, left)) == ['"0 left"', '"1 left"', '"2 left"']
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_task_that_differs_keeps_everything_out(kokugen: CommandLine, store: Store, kind: str) -> None:
     source, target = store("sqlite", "from"), store(kind, "to")
     fill(source)
@@ -168,7 +193,7 @@ def test_what_the_target_has_besides_stays(kokugen: CommandLine, store: Store, k
     kokugen.done("schedule", "other", "--in", "5m", "--id", "mine", "--url", target)
     kokugen.done("copy", source, target)
     assert kokugen.json("show", "mine", "--url", target)["work_id"] == "other"
-    assert len(everything(target)["task"]) == 10
+    assert len(everything(target)["task"]) == 14
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -178,7 +203,7 @@ def test_one_namespace_can_be_copied_alone(kokugen: CommandLine, store: Store, k
     fill(source, "shop")
     kokugen.done("copy", source, target, "--namespace", "shop")
     assert kokugen.json("list", "--url", target) == []
-    assert len(kokugen.json("list", "--url", target, "--namespace", "shop")) == 9
+    assert len(kokugen.json("list", "--url", target, "--namespace", "shop")) == 13
 
 
 # -- A store that is at work
@@ -252,7 +277,7 @@ def test_a_copy_is_of_one_moment_while_others_write(kokugen: CommandLine, store:
     fill(source)
     archive = open_archive(source, write=False, namespace=None)
     kokugen.done("schedule", "other", "--in", "5m", "--url", source)
-    assert archive.count("task", archive.shapes()["task"]) == 9
+    assert archive.count("task", archive.shapes()["task"]) == 13
     archive.close()
 
 
@@ -304,7 +329,7 @@ def test_it_says_how_many_of_what_there_are(kokugen: CommandLine, store: Store) 
         "occurrence_end": 1,
         "schedule": 2,
         "schedule_audit": 3,
-        "task": 9,
+        "task": 13,
     }
 
 

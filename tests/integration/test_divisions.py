@@ -1,6 +1,6 @@
 """Several processes share a store, and each runs only what is its own: its queues, its work, its namespace.
 
-And a cancellation finds the process that runs the task, whoever asks for it. On files and on a server.
+And a cancellation finds the process that runs the task, whoever asks for it. On files, a server, and behind a pooler.
 """
 
 from __future__ import annotations
@@ -57,14 +57,15 @@ JOBS = """
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture(params=["sqlite", "sqlite+sqlite3", "postgresql"])
+@pytest.fixture(params=["sqlite", "sqlite+sqlite3", "postgresql", "pooler"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A store that processes share."""
-    if request.param != "postgresql":
+    """A store that processes share; behind the pooler none of them hears of another's tasks but by its poll."""
+    if request.param.startswith("sqlite"):
         yield f"{request.param}:///{tmp_path / 'tasks.db'}"
         return
-    server = request.getfixturevalue("postgres")
-    url = store_url(server, request.node.nodeid)
+    pooled = request.param == "pooler"
+    server = request.getfixturevalue("postgres_server").url if pooled else request.getfixturevalue("postgres")
+    url = store_url(request.getfixturevalue("pooler").url if pooled else server, request.node.nodeid)
     yield url
     query(server, f'DROP SCHEMA IF EXISTS "{url.rpartition("schema=")[2]}" CASCADE')
 

@@ -1,4 +1,4 @@
-"""The PostgreSQL repository keeps the contract of repositories, on the newest server here and on an old one."""
+"""The PostgreSQL repository keeps the contract of repositories: on the newest server, an old one, behind poolers."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from kokugen.clock import Clock
 from kokugen.repository.postgres import PostgresRepository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.testing import RepositorySuite
+from tests.servers.pgbouncer import PROGRAM
 from tests.servers.pooler import Pooler
 from tests.servers.postgres import PostgresServer, is_installed
 from tests.servers.stores import emptied_store
@@ -37,3 +38,11 @@ class TestPostgresPooled(TestPostgres):
     @pytest.fixture(autouse=True)
     def _empty_store(self, pooler: Pooler, postgres_server: PostgresServer) -> None:
         self.url = emptied_store(pooler.url, postgres_server.url)
+
+
+@pytest.mark.once
+@pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed here")
+class TestPostgresBehindPgBouncer(TestPostgres):
+    @pytest.fixture(autouse=True)
+    def _empty_store(self, pgbouncer: str, postgres_server: PostgresServer) -> None:
+        self.url = emptied_store(pgbouncer, postgres_server.url)

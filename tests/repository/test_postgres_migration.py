@@ -39,6 +39,24 @@ def test_many_nodes_that_start_together_make_one_store(postgres: str, url: str) 
     assert facts[0][0] == 1
 
 
+def test_many_nodes_that_start_together_bring_an_old_store_up_to_date_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = migration._scripts()
+    with monkeypatch.context() as patch:
+        patch.setattr(migration, "_scripts", lambda: scripts[:1])
+        old = PostgresRepository(url)
+        old.open()
+        old.close()
+    assert stored_version(url) == 1
+    repositories = [PostgresRepository(url) for _ in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(PostgresRepository.open, repositories))
+    assert [ask(one.health()).schema_version for one in repositories] == [scripts[-1][0]] * 12
+    for one in repositories:
+        one.close()
+
+
 def test_a_store_tells_its_version_and_one_that_is_not_there_is_not_made_by_a_look(url: str) -> None:
     assert stored_version(url) is None
     assert stored_version(url) is None

@@ -70,6 +70,8 @@ NEW = [["new-" + str(n), "work", 2 * DUE_US, 1, "{}", "default", -1, 0, 1, 3, *[
 FAILED = (4, "failed", None, 0, 1, None, "raised", "Oops", None)
 PAST = {"done": WAITING + ENDED // 2, "cancelled": 0, "failed": 0, "most": BATCH}
 
+REVISED = dict.fromkeys(("rev", "scheduled_time", "zone", "local_time", "rank", "work_id", "param", "hold", "by"))
+
 STATEMENTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "claim of nothing": ("claim", {**CLAIMING, "now": EARLY}),
     "add": ("add", {"rows": json.dumps(NEW), "line_up": 0}),
@@ -94,6 +96,9 @@ STATEMENTS: dict[str, tuple[str, Mapping[str, Any]]] = {
         {"id": task_id(1), "old": [0, 1], "new": 2, "reason": None, "nonce": "e" * 32, "by_id": "by-id"},
     ),
     "revive": ("revive", {"ids": [task_id(WAITING + 1)], "due": 2 * DUE_US, "by": None}),
+    "revise": ("revise", {**REVISED, "id": task_id(1), "due_at": 2 * DUE_US, "release": True, "detail": "[]"}),
+    "supersede": ("supersede", {"id": task_id(1), "row": json.dumps(NEW[0])}),
+    "attempts": ("attempts", {"id": task_id(1)}),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -15,6 +15,8 @@ from kokugen.repository.protocol import STOP_ASKED
 from kokugen.repository.rows import CancelRequest, NewTask
 from kokugen.repository.sqlite import SQLiteRepository
 from kokugen.repository.sqlite.bell import Bell
+from kokugen.repository.sqlite.connection import connect
+from kokugen.repository.sqlite.library import Apsw, Library, Standard
 from kokugen.testing import ManualClock
 from kokugen.testing.suite.lab import SECOND_US, ask
 
@@ -71,6 +73,21 @@ def test_others_hear_when_a_task_is_due_soon(store: Path, clock: ManualClock, he
     ask(with_store.add([task(1, due_at)]))
     assert heard.get(timeout=PATIENCE_S) == due_at
     with_store.close()
+
+
+@pytest.mark.parametrize("library", [Apsw, Standard])
+def test_a_commit_that_no_bell_was_rung_for_is_noticed_all_the_same(
+    store: Path, library: Callable[[], Library]
+) -> None:
+    hints: SimpleQueue[int] = SimpleQueue()
+    listener = SQLiteRepository(store, library=library())
+    listener.listen(hints.put)
+    ask(listener.add([]))
+    with closing(connect(library(), store)) as db:
+        for number in range(3):  # the first look may be one that has nothing to compare with
+            db.execute("INSERT INTO meta VALUES (?, 'from elsewhere')", (str(number),))
+            assert hints.get(timeout=PATIENCE_S) == 0
+    listener.close()
 
 
 def test_others_hear_that_runs_may_have_been_asked_to_stop(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.pgbouncer import bouncing
 from tests.servers.pooler import Pooler, pooling
 from tests.servers.postgres import URL_VARIABLE, MissingServer, PostgresServer, installed, newest, running
 from tests.servers.stores import drop_stores
@@ -44,6 +45,13 @@ def pooler(postgres_server: PostgresServer) -> Iterator[Pooler]:
     """Yield a pooler in front of the shared server."""
     with pooling(postgres_server.socket) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: PostgresServer) -> Iterator[str]:
+    """Yield the URL of a PgBouncer in front of the shared server, where the system has it."""
+    with bouncing(postgres_server.folder) as url:
+        yield url
 
 
 def missing(error: MissingServer) -> None:

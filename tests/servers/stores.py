@@ -22,12 +22,12 @@ def with_options(url: str, **options: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
 
 
-def emptied_store(server: str, admin: str | None = None, **options: str) -> str:
+def emptied_store(server: str, admin: str | None = None, *, schema: str | None = None, **options: str) -> str:
     """Return the URL of the one store that the tests of this process share on the server, emptied for the next of them.
 
     To make the tables anew for every test takes longer than most tests. `admin` is a way to the server, if not this.
     """
-    schema = f"test_{os.getpid()}"
+    schema = schema or f"test_{os.getpid()}"
     asyncio.run(_empty(admin or server, schema))
     return with_options(server, schema=schema, **options)
 

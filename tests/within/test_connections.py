@@ -29,7 +29,7 @@ from kokugen.testing import FaultyRepository
 from tests.servers.pooler import Pooler
 from tests.servers.postgres import PostgresServer
 from tests.servers.stores import emptied_store, query, with_options
-from tests.within.conftest import MakeStore, notes
+from tests.within.conftest import MakeStore
 from tests.within.places import configure_django, engine_of, file_of, server_of
 
 LATER = datetime.now(UTC) + timedelta(days=1)
@@ -279,21 +279,6 @@ def test_a_schema_of_the_users_own_stands_in_nobodys_way(postgres_store: str) ->
         link.execute("CREATE TEMPORARY TABLE meta (key text)")
         link.execute("SET search_path TO pg_temp")
         assert is_scheduled(postgres_store, link)
-
-
-def test_a_role_with_the_rights_of_the_manual_may_schedule(postgres_store: str) -> None:
-    schema = postgres_store.partition("schema=")[2]
-    notes(postgres_store, "DO $$ BEGIN CREATE ROLE shop LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
-    for right in (
-        f"USAGE ON SCHEMA {schema}",
-        f"SELECT ON {schema}.meta, {schema}.limit_rule",
-        f"SELECT, INSERT ON {schema}.task",
-    ):
-        notes(postgres_store, f"GRANT {right} TO shop")
-    with psycopg.connect(server_of(postgres_store)) as link:
-        link.execute("SET ROLE shop")
-        assert is_scheduled(postgres_store, link)
-    notes(postgres_store, "DROP OWNED BY shop")
 
 
 def test_a_store_behind_a_pooler_takes_part_as_well(postgres_server: PostgresServer, pooler: Pooler) -> None:
