@@ -129,6 +129,25 @@ def test_a_change_of_another_edition_is_refused(kokugen: CommandLine) -> None:
     assert "no schedule 'nothing'" in kokugen.refused("edit", "nothing", "--jitter", "5m")
 
 
+def test_what_was_said_of_a_schedule_may_be_unset(kokugen: CommandLine) -> None:
+    plain = kokugen.json("every", "@daily", "report")
+    said = ("--end", "2030-01-03T00:00Z", "--max-runs", "3", "--jitter", "5m", "--catchup", "all", "--overlap", "skip")
+    kokugen.done("edit", "report", *said)
+    unset = [word for name in ("end", "max-runs", "jitter", "catchup", "overlap") for word in ("--unset", name)]
+    days = ("--from", "2030-01-02T12:00Z", "--to", "2030-01-04T12:00Z", "--diff", "report")
+    assert len(kokugen.done("preview", *days, *unset).splitlines()) == 2
+    after = kokugen.json("edit", "report", *unset)
+    assert (after["policy"], after["overlap"], after["edition"]) == (plain["policy"], "queue_one", 3)
+    assert "say one of them" in kokugen.refused("edit", "report", "--end", "2030-01-03T00:00Z", "--unset", "end")
+    assert "max-runs" in kokugen.refused("edit", "report", "--unset", "name")
+
+
+def test_an_end_before_the_start_that_is_stored_is_refused(kokugen: CommandLine) -> None:
+    kokugen.done("every", "@daily", "report", "--start", "2030-01-01T00:00Z")
+    assert "before start=2030-01-01" in kokugen.refused("edit", "report", "--end", "2029-12-31T00:00Z")
+    assert kokugen.json("schedules")[0]["edition"] == 1
+
+
 def test_a_schedule_is_removed_and_brought_back(kokugen: CommandLine) -> None:
     made = kokugen.json("every", "@yearly", "report", "--jitter", "5m")
     assert (

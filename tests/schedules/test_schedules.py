@@ -216,7 +216,7 @@ def test_a_paused_schedule_rests_and_says_so() -> None:
         await bench.sleep(HOUR)
         assert await bench.outcomes() == [("ran", 1), ("paused", 5), ("ran", 1)]
         audit = await bench.scheduler.schedule_audit("note")
-        assert [(one.what, one.who) for one in audit] == [("resume", "bob"), ("pause", "ann"), ("create", None)]
+        assert [(one.what, one.who) for one in audit] == [("resume", "bob"), ("pause", "ann"), ("create", "code")]
 
     assert play(story).nominals == [START + n * HOUR for n in (1, 7)]
 
@@ -388,6 +388,62 @@ def test_an_edit_may_be_undone() -> None:
         assert (edited.trigger, edited.policy.catchup, edited.overlap) == (Cron("0 0 * * *"), "all", "allow")
         undone = await bench.scheduler.rollback("note")
         assert (undone.trigger, undone.policy, undone.overlap) == (before.trigger, before.policy, "skip")
+
+    play(story)
+
+
+def test_an_edit_may_take_a_bound_away() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(max_runs=1, end=START + 2 * HOUR))
+        await bench.scheduler.edit("note", max_runs=None)
+        await bench.sleep(4.5 * HOUR)
+        assert (await bench.scheduler.schedule_of("note")).over
+        await bench.scheduler.edit("note", end=None)
+        await bench.sleep(HOUR)
+
+    assert play(story).nominals == [START + n * HOUR for n in (1, 2, 5)]
+
+
+@pytest.mark.parametrize("bound", [{"max_runs": 1}, {"end": START + HOUR}])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_schedule_that_was_over_goes_on_from_now_on(bound: dict[str, Any], paused: bool) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(catchup="all", overlap="allow", **bound))
+        await bench.sleep(4.5 * HOUR)
+        if paused:
+            await bench.scheduler.pause("note")
+        await bench.scheduler.edit("note", **dict.fromkeys(bound))
+        if paused:
+            await bench.sleep(2 * HOUR)
+            await bench.scheduler.resume("note")
+        await bench.sleep(HOUR)
+        told = [("ran", 1), ("paused", 2), ("ran", 1)] if paused else [("ran", 2)]
+        assert await bench.outcomes() == told
+
+    assert play(story).nominals == [START + HOUR, START + (7 if paused else 5) * HOUR]
+
+
+def test_an_edit_of_one_bound_is_held_against_the_other() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(start=START + 2 * HOUR))
+        with pytest.raises(OptionError, match="is before start="):
+            await bench.scheduler.edit("note", end=START + HOUR)
+        assert (await bench.scheduler.schedule_of("note")).edition == 1
+
+    play(story)
+
+
+def test_the_audit_says_who_put_a_schedule_and_why() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note)
+        await bench.scheduler.every("30 * * * *", bench.note.options(by="ann", why="asked for by sales"))
+        await bench.scheduler.every("30 * * * *", bench.note.options(by="bob", why="the same again"))
+        told = [(one.what, one.who, one.why) for one in await bench.scheduler.schedule_audit("note")]
+        assert told == [("edit", "ann", "asked for by sales"), ("create", "code", None)]
+        with pytest.raises(OptionError, match="by="):
+            bench.note.options(by="")
+        with pytest.raises(OptionError, match="why="):
+            bench.note.options(why="\0")
 
     play(story)
 

@@ -128,7 +128,8 @@ def differs(row: ScheduleRow, draft: Draft) -> bool:
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)
-    changed = _next_edition(settled.row, act, decided=_reopened(settled.row, after, act), spaced=None)
+    begun = _after_its_end(settled.row, before, act)
+    changed = _next_edition(settled.row, act, decided=_reopened(begun, after, act), spaced=None)
     changed = replace(changed, gen=row.gen + 1, failures=0, **_fields(draft))
     awaited = _next_of(row, settled, before, changed.decided)
     ended = None if awaited is None or before.delay_us is None else awaited - before.delay_us
@@ -279,6 +280,15 @@ def _reopened(row: ScheduleRow, definition: Definition, act: Act) -> int:
     start = definition.policy.start_us
     decided = min(row.decided, act.cut)
     return decided if start is None or definition.delay_us is not None else max(decided, start - 1)
+
+
+def _after_its_end(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleRow:
+    """Return a schedule that is over as one that is decided up to now: what passed since was none of its times."""
+    if row.next_at is not None or definition.delay_us is not None:
+        return row
+    now = act.cut if row.paused_at is None else min(act.cut, row.paused_at)
+    after: ScheduleRow = replace(row, decided=max(row.decided, now))
+    return after
 
 
 def _next_edition(row: ScheduleRow, act: Act, **changes: object) -> ScheduleRow:

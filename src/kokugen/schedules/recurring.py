@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 from kokugen.acceptance import check_time, check_work
 from kokugen.errors import OptionError
 from kokugen.front import Front
-from kokugen.options import OptionChanges, check_name, shortened
+from kokugen.options import OptionChanges, Options, check_name, shortened
 from kokugen.recurrence.calendar import Calendar
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
@@ -82,10 +82,11 @@ class Asking:
 
     def _every(self, when: When, work: Any, args: Any, kwargs: Any) -> Reply[ScheduleInfo]:
         known: Any = check_work(work)
-        draft = self._agenda.drafts.of_work(when, known, known.declared, args, kwargs)
-        return self._agenda.put(draft, counts_on=isinstance(when, timedelta)).then(
-            lambda put: self._agenda.info(put.row)
-        )
+        said: Options = known.declared
+        draft = self._agenda.drafts.of_work(when, known, said, args, kwargs)
+        by = said.by or self._agenda.declarations.owner
+        put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by, why=said.why)
+        return put.then(lambda done: self._agenda.info(done.row))
 
     def _put(
         self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None, why: str | None
@@ -151,8 +152,8 @@ class Recurring(Asking, ABC):
         """Schedule a call of `work` at every time of a trigger; durable once this returns.
 
         `when` is a trigger, such as `Cron("0 9 * * mon-fri", tz="Asia/Tokyo")`, a timedelta or a cron expression in
-        UTC. The options, a schedule's among them, ride on the work. A schedule of this name is edited where it is
-        another, and left alone where it is the same.
+        UTC. The options, a schedule's among them, ride on the work, and so do `by` and `why`, which stay in the audit.
+        A schedule of this name is edited where it is another, and left alone where it is the same.
 
         Without work it declares: `@scheduler.every(Cron("0 9 * * *"), name="…")` above a function, which is called
         without arguments. The schedule is put into the store when a scheduler of this code starts to run.
