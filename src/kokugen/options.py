@@ -212,6 +212,13 @@ def check_text(name: str, text: object) -> str:
     return text
 
 
+def check_limit(limit: int) -> int:
+    """Return how many are asked for at most. Raises OptionError."""
+    if not isinstance(limit, int) or limit < 0:
+        raise OptionError(f"limit={shortened(limit)}: use 0 or more")
+    return limit
+
+
 def check_id(task_id: object) -> str:
     """Return the id of a task to look for. Raises OptionError for what is none, such as the task's handle."""
     if not isinstance(task_id, str) or not _is_text(task_id):

@@ -251,6 +251,8 @@ def test_a_process_that_was_cut_off_puts_back_what_was_removed_meanwhile() -> No
         declarations._book = book
         await asyncio.sleep(2 * ROUND_S)
         assert await town.names() == ["a", "b"]
+        assert [what for what, _, _ in await town.audit("b")] == ["create", "remove", "create"]
+        assert len({one.schedule_id for one in await town.client.schedule_audit("b")}) == 1, "it goes on"
         for one in (silent, new):
             one.cancel()
 

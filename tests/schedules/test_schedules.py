@@ -381,6 +381,59 @@ def test_a_removed_schedule_comes_no_more_until_it_is_brought_back() -> None:
     assert play(story).nominals == [START + n * HOUR for n in (1, 4)]
 
 
+def test_what_is_brought_back_goes_on_with_its_ledger() -> None:
+    """Not anew: nothing is caught up with since its start, nor made twice, and the runs count that there were."""
+
+    async def story(bench: Bench) -> None:
+        options: dict[str, Any] = {"start": START - 2 * HOUR, "max_runs": 5, "catchup": "all", "overlap": "allow"}
+        await bench.scheduler.every("0 * * * *", bench.note.options(**options))
+        await bench.sleep(0.5 * HOUR)
+        await bench.scheduler.remove("note")
+        assert await bench.outcomes() == [("ran", 3)]
+        await bench.sleep(2 * HOUR)
+        info = await bench.scheduler.rollback("note")
+        assert (info.runs, info.next_time) == (3, START + 3 * HOUR)
+        assert await bench.scheduler.backfill("note", START - 2 * HOUR, START) == []
+        await bench.sleep(4 * HOUR)
+        assert await bench.outcomes() == [("ran", 5)]
+        assert (await bench.scheduler.schedule_of("note")).over
+
+    assert play(story).nominals == [START + n * HOUR for n in (-2, -1, 0, 3, 4)]
+
+
+def test_what_was_about_to_come_when_it_was_removed_comes_once_it_is_brought_back() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(max_runs=1))
+        await bench.sleep(HOUR - timedelta(seconds=2))
+        await bench.scheduler.remove("note")
+        assert (await bench.scheduler.rollback("note")).runs == 1
+        await bench.sleep(2 * HOUR)
+
+    assert play(story).nominals == [START + HOUR]
+
+
+def test_what_cannot_be_undone_or_done_is_refused() -> None:
+    async def story(bench: Bench) -> None:
+        scheduler = bench.scheduler
+        with pytest.raises(NoScheduleError):
+            await scheduler.rollback("note")
+        await scheduler.every("0 * * * *", bench.note)
+        refused = [
+            scheduler.rollback("note"),
+            scheduler.pause("note", until=START),
+            scheduler.backfill("note", START, START - HOUR),
+            scheduler.preview(START, START + HOUR, limit=-1),
+            scheduler.schedule_audit("note", -1),
+        ]
+        for one in refused:
+            with pytest.raises(OptionError):
+                await one
+        info = await scheduler.schedule_of("note")
+        assert (info.edition, info.paused) == (1, False)
+
+    play(story)
+
+
 def test_an_edit_may_be_undone() -> None:
     async def story(bench: Bench) -> None:
         before = await bench.scheduler.every("0 * * * *", bench.note.options(overlap="skip"))

@@ -174,7 +174,7 @@ def schedule_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _instant(text: str, option: str) -> datetime:
-    return times.parse_time(text, None, option)
+    return times.parse_instant(text, option)
 
 
 def _span(text: str, option: str) -> timedelta:

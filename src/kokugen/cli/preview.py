@@ -61,8 +61,8 @@ def preview_command(
     """
     now = times.now()
     shown = Shown(as_json, None if zone is None else times.parse_zone(zone), now)
-    start = now if from_ is None else times.parse_time(from_, None, "--from")
-    end = start + DAY if to is None else times.parse_time(to, None, "--to")
+    start = now if from_ is None else times.parse_instant(from_, "--from")
+    end = start + DAY if to is None else times.parse_instant(to, "--to")
     if end <= start:
         raise click.UsageError(f"--to must be later than {times.stamp(start)}, where the preview begins")
     changes, clocks = changes_of(given), clocks_of(given)

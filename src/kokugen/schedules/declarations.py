@@ -145,6 +145,14 @@ class Declarations:
                 await self._withdraw(row)
         await self._put_back(ours - {row.name for row in rows})
 
+    async def _try_to_bring_back(self, one: Declared) -> None:
+        try:
+            await self._book().rollback(one.draft.name, by=one.by, why=one.why)
+        except KokugenError as error:
+            logger.warning("cannot bring the schedule %r back: %s", one.draft.name, error)
+            return
+        await self._try_to_put(one)
+
     def _rounds_of_silence(self, row: ScheduleRow) -> int:
         """Return for how many rounds, this one included, nobody has declared a schedule; at first sight 1."""
         declared, rounds = self._seen.get(row.id, (row.declared, 0))
@@ -166,4 +174,4 @@ class Declarations:
         for name in sorted(missing):
             newest = await self._book().audit(name, 1)
             if newest and (newest[0].what, newest[0].why) == ("remove", WITHDRAWN):
-                await self._try_to_put(self._declared[name])
+                await self._try_to_bring_back(self._declared[name])

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kokugen.errors import LimitExceededError
+from kokugen.clock import from_us
+from kokugen.errors import LimitExceededError, OptionError
 from kokugen.ids import occurrence_id
 from kokugen.options import check_by, check_words
 from kokugen.repository.schedule_rows import (
@@ -103,9 +104,23 @@ def create(
     """Make a schedule, paused where there is a note why. Its times count from its start, else from now on."""
     start = definition.policy.start_us
     row = replace(row_of(schedule_id, draft, act.now), decided=act.now if start is None else start - 1)
-    row = replace(row, **_of_ends(definition, act, None))
     if paused is not None:
         row = replace(row, paused_at=act.now, paused_note=paused, paused_by=act.by)
+    return _creation(row, draft, definition, act)
+
+
+def bring_back(schedule_id: str, draft: Draft, definition: Definition, act: Act, past: Ledger) -> ScheduleChange:
+    """Make a schedule that was removed, from now on: it goes on with its ledger, and what ran counts as before."""
+    row = row_of(schedule_id, draft, act.now)
+    taken_back = sum(1 for end in past.ends if end.state is TaskState.INITIALIZED)
+    made = sum(entry.count or 0 for entry in past.rows if entry.reason == Reason.MADE)
+    gen = 1 + max((entry.gen for entry in past.rows), default=0)
+    row = replace(row, gen=gen, runs=max(0, made - taken_back), decided=act.cut)
+    return _creation(replace(row, decided=_reopened(row, definition, act)), draft, definition, act)
+
+
+def _creation(row: ScheduleRow, draft: Draft, definition: Definition, act: Act) -> ScheduleChange:
+    row = replace(row, **_of_ends(definition, act, None))
     decision = Decision(row, definition.trigger, definition.policy, now=act.now, until=act.until)
     return ScheduleChange(
         row=replace(decision.row, rev=1),
@@ -162,8 +177,10 @@ def remove(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange
 def pause(row: ScheduleRow, definition: Definition, act: Act, until: int | None) -> ScheduleChange:
     """Make nothing more, until then or until it is resumed; what is due already still runs. Raises Unsettled.
 
-    A schedule that is paused already gets the new end, note and name.
+    A schedule that is paused already gets the new end, note and name. Raises OptionError for an end that has passed.
     """
+    if until is not None and until <= act.now:
+        raise OptionError(f"until={from_us(until).isoformat()} has passed: use a later time, or None")
     about = {"paused_until": until, "paused_note": act.why, "paused_by": act.by, "wake_at": until}
     if row.paused_at is not None:
         again = replace(_next_edition(row, act), **about)
