@@ -15,6 +15,7 @@ from kokugen.errors import NoScheduleError, OptionError, ScheduleConflictError, 
 from kokugen.recurrence.calendar import Named, Weekly
 from kokugen.recurrence.combined import During
 from kokugen.recurrence.cron import Cron
+from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import Every
 from kokugen.schedules.occurrences import Occurrence
 from kokugen.testing import VirtualClock, VirtualScheduler, run_virtual
@@ -594,6 +595,59 @@ def test_a_failed_occurrence_is_told_as_failed() -> None:
         found = await bench.scheduler.occurrences("note", START, START + 2 * HOUR)
         assert [(one.outcome, one.time, one.late_by) for one in found] == [("failed", START + HOUR, timedelta(0))]
         assert await bench.scheduler.occurrences("note", START + 2 * HOUR) == []
+
+    play(story)
+
+
+def test_the_ledger_has_a_reason_for_each_time() -> None:
+    async def story(bench: Bench) -> None:
+        scheduler, work = bench.scheduler, bench.note.options(overlap="skip")
+        await scheduler.every(HOUR, work)
+        bench.takes = 1.5 * HOUR
+        await bench.sleep(3.5 * HOUR)
+        running = (await scheduler.occurrences("note"))[-1].task_id
+        assert running is not None
+        await scheduler.cancel(running)
+        bench.takes = timedelta(0)
+        await bench.sleep(HOUR)
+        await scheduler.stop()
+        await bench.sleep(3 * HOUR)
+        await scheduler.start()
+        await bench.sleep(MINUTE)
+        await scheduler.edit("note", catchup="skip")
+        await scheduler.stop()
+        await bench.sleep(2 * HOUR)
+        await scheduler.start()
+        await bench.sleep(MINUTE)
+        told = [
+            ((one.time - START) / HOUR, one.outcome, one.count, one.late_by)
+            for one in await scheduler.occurrences("note")
+        ]
+        assert told == [
+            (1, "ran", 1, timedelta(0)),
+            (2, "skipped", 1, None),
+            (3, "cancelled", 1, timedelta(0)),
+            (4, "ran", 1, timedelta(0)),
+            (5, "coalesced", 2, None),
+            (7, "ran", 1, HOUR / 2),
+            (8, "missed", 2, None),
+        ]
+        coalesced = (await scheduler.occurrences("note"))[4]
+        assert (coalesced.into, coalesced.until) == (START + 7 * HOUR, START + 6 * HOUR)
+
+    play(story)
+
+
+def test_why_says_what_ended_a_schedule() -> None:
+    async def story(bench: Bench) -> None:
+        scheduler = bench.scheduler
+        await scheduler.every("0 * * * *", bench.note.options(name="end", end=START + 1.5 * HOUR))
+        await scheduler.every("0 * * * *", bench.note.options(name="runs", max_runs=2))
+        await scheduler.every(Instants((START + HOUR,)), bench.note.options(name="list"))
+        await bench.sleep(3 * HOUR)
+        assert "up to its end, 2026-01-01T01:30:00+00:00." in await scheduler.why("end")
+        assert "'runs' is over: it was to run 2 times, and has." in await scheduler.why("runs")
+        assert "'list' is over: its trigger has no time after" in await scheduler.why("list")
 
     play(story)
 
