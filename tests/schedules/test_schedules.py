@@ -402,6 +402,22 @@ def test_what_is_brought_back_goes_on_with_its_ledger() -> None:
     assert play(story).nominals == [START + n * HOUR for n in (-2, -1, 0, 3, 4)]
 
 
+@pytest.mark.parametrize(("until", "hours"), [(None, []), (START + 6 * HOUR, [7, 8]), (START + 3 * HOUR, [5, 6, 7, 8])])
+def test_what_was_paused_is_brought_back_paused(until: datetime | None, hours: list[int]) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note)
+        await bench.scheduler.pause("note", until=until, note="holidays", by="ann")
+        await bench.scheduler.remove("note", by="bob")
+        await bench.sleep(4.5 * HOUR)
+        await bench.scheduler.rollback("note", by="bob")
+        info = await bench.scheduler.schedule_of("note")
+        if until is None:
+            assert (info.paused, info.paused_note, info.paused_by) == (True, "holidays", "ann")
+        await bench.sleep(4 * HOUR)
+
+    assert play(story).nominals == [START + hour * HOUR for hour in hours]
+
+
 def test_what_was_about_to_come_when_it_was_removed_comes_once_it_is_brought_back() -> None:
     async def story(bench: Bench) -> None:
         await bench.scheduler.every("0 * * * *", bench.note.options(max_runs=1))

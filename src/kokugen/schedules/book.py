@@ -6,6 +6,7 @@ Each change is read, decided and swapped; where someone else was first it is dec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -252,30 +253,37 @@ class Book:
         def undo(rows: list[AuditRow]) -> Reply[ScheduleRow]:
             if not rows:
                 raise NoScheduleError(name)
-            for row in rows:
+            for place, row in enumerate(rows):
                 if row.what in {"edit", "remove"} and row.before is not None:
-                    return self._undo(row.schedule_id, edits.draft_of(row.before), by, why)
+                    pause = edits.pause_in(row.schedule_id, rows[place:])
+                    return self._undo(row.schedule_id, edits.draft_of(row.before), pause, by, why)
             raise OptionError(f"schedule {name!r} was neither edited nor removed: there is nothing to undo")
 
         return self.audit(name, 1000).and_then(undo)
 
-    def _undo(self, schedule_id: str, draft: Draft, by: str | None, why: str) -> Reply[ScheduleRow]:
+    def _undo(
+        self, schedule_id: str, draft: Draft, pause: dict[str, Any], by: str | None, why: str
+    ) -> Reply[ScheduleRow]:
         def undo(there: ScheduleRow | None) -> Reply[ScheduleRow]:
             if there is None:
-                return self._bring_back(schedule_id, draft, by, why)
+                return self._bring_back(schedule_id, draft, pause, by, why)
             return self.put(draft, by=by, why=why).then(lambda put: put.row)
 
         return self._find(draft.name).and_then(undo)
 
-    def _bring_back(self, schedule_id: str, draft: Draft, by: str | None, why: str) -> Reply[ScheduleRow]:
+    def _bring_back(
+        self, schedule_id: str, draft: Draft, pause: dict[str, Any], by: str | None, why: str
+    ) -> Reply[ScheduleRow]:
         """Make a schedule that was removed anew; where someone else was first, that one is edited."""
         definition = self.definition_of(draft)
 
         def create(past: Ledger) -> Reply[ScheduleRow]:
             act = replace(self._act(by, why), since=edits.settled_until(past))
-            change = edits.bring_back(schedule_id, draft, definition, act, past)
+            change = edits.bring_back(schedule_id, draft, definition, act, past, pause)
             return self._swap(change).and_then(
-                lambda answer: Reply.of(change.row) if answer.applied else self._undo(schedule_id, draft, by, why)
+                lambda answer: (
+                    Reply.of(change.row) if answer.applied else self._undo(schedule_id, draft, pause, by, why)
+                )
             )
 
         return self.ledger(schedule_id, -SPAN_US, SPAN_US).and_then(create)

@@ -109,14 +109,27 @@ def create(
     return _creation(row, draft, definition, act)
 
 
-def bring_back(schedule_id: str, draft: Draft, definition: Definition, act: Act, past: Ledger) -> ScheduleChange:
-    """Make a schedule that was removed, from now on: it goes on with its ledger, and what ran counts as before."""
+def bring_back(
+    schedule_id: str, draft: Draft, definition: Definition, act: Act, past: Ledger, pause: dict[str, Any]
+) -> ScheduleChange:
+    """Make a schedule that was removed, from now on: with its ledger, its runs, and its pause unless that has ended."""
     row = row_of(schedule_id, draft, act.now)
     taken_back = sum(1 for end in past.ends if end.state is TaskState.INITIALIZED)
     made = sum(entry.count or 0 for entry in past.rows if entry.reason == Reason.MADE)
     gen = 1 + max((entry.gen for entry in past.rows), default=0)
     row = replace(row, gen=gen, runs=max(0, made - taken_back), decided=act.cut)
+    if pause.get("paused_at") is not None:
+        row = replace(row, **pause | {"paused_at": act.now})
     return _creation(replace(row, decided=_reopened(row, definition, act)), draft, definition, act)
+
+
+def pause_in(schedule_id: str, rows: Sequence[AuditRow]) -> dict[str, Any]:
+    """Return the fields of the pause that a schedule was in, by its changes, newest first; empty: none is known."""
+    for row in rows:
+        if row.schedule_id == schedule_id and row.what in {"pause", "resume"} and row.after is not None:
+            found: dict[str, Any] = msgspec.json.decode(row.after)
+            return found
+    return {}
 
 
 def _creation(row: ScheduleRow, draft: Draft, definition: Definition, act: Act) -> ScheduleChange:
