@@ -76,7 +76,7 @@ class Options(Struct, frozen=True, kw_only=True):
     time (reason `expired`). `max_lost` ends a task whose runs were cut off that often (poison). `on` is the place where
     it runs, such as `processes`; None: on a thread, or async work on an event loop. `then` says which tasks follow its
     end. Of tasks with the same `limit_key` one runs at a time, or as many as the work's `key_limit` says; `limit` is of
-    all the work's tasks.
+    all the work's tasks. `by` and `why` stay in the audit of the schedule that is made or edited.
     """
 
     id: str | None = None
@@ -96,7 +96,9 @@ class Options(Struct, frozen=True, kw_only=True):
     limit: Limit | None = None
     key_limit: Limit | None = None
     schedule: ScheduleOptions | None = None
-    """What was said of a schedule; a task has no use for it."""
+    """What was said of a schedule; a task has no use for it, nor for who puts the schedule, and why."""
+    by: str | None = None
+    why: str | None = None
 
     @property
     def max_attempts(self) -> int:
@@ -210,6 +212,13 @@ def check_text(name: str, text: object) -> str:
     return text
 
 
+def check_limit(limit: int) -> int:
+    """Return how many are asked for at most. Raises OptionError."""
+    if not isinstance(limit, int) or limit < 0:
+        raise OptionError(f"limit={shortened(limit)}: use 0 or more")
+    return limit
+
+
 def check_id(task_id: object) -> str:
     """Return the id of a task to look for. Raises OptionError for what is none, such as the task's handle."""
     if not isinstance(task_id, str) or not _is_text(task_id):
@@ -288,6 +297,8 @@ def _check(options: Options) -> None:
         check_name("task id", options.id)
     if options.on is not None:
         check_place(options.on)
+    check_by(options.by)
+    check_words("why", options.why)
     for name in ("unique", "limit_key"):
         _check_key(name, getattr(options, name))
     for name in ("limit", "key_limit"):

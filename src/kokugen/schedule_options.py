@@ -42,6 +42,8 @@ class ScheduleChanges(TypedDict, total=False):
     rate: float | None
     overlap: OverlapName
     failures_max: int | None
+    by: str | None
+    why: str | None
 
 
 class ScheduleOptions(Struct, frozen=True, kw_only=True):

@@ -129,6 +129,50 @@ def test_a_change_of_another_edition_is_refused(kokugen: CommandLine) -> None:
     assert "no schedule 'nothing'" in kokugen.refused("edit", "nothing", "--jitter", "5m")
 
 
+def test_what_was_said_of_a_schedule_may_be_unset(kokugen: CommandLine) -> None:
+    plain = kokugen.json("every", "@daily", "report")
+    said = ("--end", "2030-01-03T00:00Z", "--max-runs", "3", "--jitter", "5m", "--catchup", "all", "--overlap", "skip")
+    kokugen.done("edit", "report", *said)
+    unset = [word for name in ("end", "max-runs", "jitter", "catchup", "overlap") for word in ("--unset", name)]
+    days = ("--from", "2030-01-02T12:00Z", "--to", "2030-01-04T12:00Z", "--diff", "report")
+    assert len(kokugen.done("preview", *days, *unset).splitlines()) == 2
+    after = kokugen.json("edit", "report", *unset)
+    assert (after["policy"], after["overlap"], after["edition"]) == (plain["policy"], "queue_one", 3)
+    assert "say one of them" in kokugen.refused("edit", "report", "--end", "2030-01-03T00:00Z", "--unset", "end")
+    assert "max-runs" in kokugen.refused("edit", "report", "--unset", "name")
+
+
+def test_what_says_no_offset_or_lies_in_the_past_is_refused(kokugen: CommandLine) -> None:
+    kokugen.done("every", "@daily", "report")
+    for words in (
+        ("every", "0 9 * * *", "report", "--tz", "Asia/Tokyo", "--start", "2030-01-01T00:00"),
+        ("pause", "report", "--until", "2030-01-01T00:00"),
+        ("backfill", "report", "--from", "2026-01-01T00:00", "--to", "2026-01-02T00:00Z"),
+    ):
+        assert "add an offset such as +01:00, or Z for UTC" in kokugen.refused(*words)
+    assert "has passed" in kokugen.refused("pause", "report", "--until", "2020-01-01T00:00Z")
+    assert "is before" in kokugen.refused(
+        "backfill", "report", "--from", "2026-01-02T00:00Z", "--to", "2026-01-01T00:00Z"
+    )
+    assert "nothing to undo" in kokugen.refused("rollback", "report")
+    assert [one["what"] for one in kokugen.json("audit", "report")] == ["create"]
+
+
+def test_the_ledger_of_a_removed_schedule_is_told(kokugen: CommandLine) -> None:
+    kokugen.done("every", "@daily", "report")
+    task_id = kokugen.json("trigger", "report")["id"]
+    kokugen.done("remove", "report")
+    assert [one["task_id"] for one in kokugen.json("ledger", "report")] == [task_id]
+    kokugen.done("rollback", "report")
+    assert [one["task_id"] for one in kokugen.json("ledger", "report")] == [task_id]
+
+
+def test_an_end_before_the_start_that_is_stored_is_refused(kokugen: CommandLine) -> None:
+    kokugen.done("every", "@daily", "report", "--start", "2030-01-01T00:00Z")
+    assert "before start=2030-01-01" in kokugen.refused("edit", "report", "--end", "2029-12-31T00:00Z")
+    assert kokugen.json("schedules")[0]["edition"] == 1
+
+
 def test_a_schedule_is_removed_and_brought_back(kokugen: CommandLine) -> None:
     made = kokugen.json("every", "@yearly", "report", "--jitter", "5m")
     assert (
@@ -165,7 +209,7 @@ def test_the_audit_says_who_changed_what_and_why(kokugen: CommandLine) -> None:
     assert "    + paused_until 2100-01-01 00:00:00.000Z\n" in shown
     assert "    - paused_note holidays\n" in shown
     assert kokugen.json("audit", "report", "--limit", "1")[0]["what"] == "resume"
-    assert kokugen.done("audit", "nothing") == "no change\n"
+    assert "no schedule 'nothing'" in kokugen.refused("audit", "nothing")
 
 
 def test_a_reason_stays_with_what_is_done_by_hand(kokugen: CommandLine, scheduler: Scheduler) -> None:

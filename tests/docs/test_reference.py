@@ -16,7 +16,7 @@ from kokugen import Retry, Scheduler, Settings, TaskState, errors, public
 from kokugen.options import DeclaredOptions, Options
 from kokugen.registry.commands import CommandRegistry
 from kokugen.repository.rows import CancelResult
-from kokugen.schedule_options import ScheduleOptions
+from kokugen.schedule_options import ScheduleChanges, ScheduleOptions
 from kokugen.task import Mode, OnDuplicate
 from tests.docs.markdown import ROOT
 
@@ -81,7 +81,7 @@ def test_every_setting_is_there_with_its_default() -> None:
 
 def test_every_option_is_there_with_its_default() -> None:
     told = rows("options.md")
-    assert told.keys() == {*DeclaredOptions.__annotations__, *ScheduleOptions.__struct_fields__, "id", "aliases"}
+    assert told.keys() == {*DeclaredOptions.__annotations__, *ScheduleChanges.__annotations__, "id", "aliases"}
     defaults = {
         name: default
         for kind in (Options, ScheduleOptions)

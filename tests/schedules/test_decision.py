@@ -289,6 +289,9 @@ def test_a_schedule_in_local_time_is_looked_at_every_day_for_new_rules_of_its_zo
     assert START + DAY_US // 2 <= row.wake_at <= START + DAY_US + SECOND_US
     again = Decision(row, yearly, Policy(), now=row.wake_at, until=row.wake_at + AHEAD_US)
     assert (again.made, again.ledger, again.row.next_at) == ([], [], row.next_at)
+    other_rules = Cron("0 9 1 7 *", tz="Europe/London")  # as if Berlin had moved: a node with a new tz database
+    moved = Decision(row, other_rules, Policy(), now=row.wake_at, until=row.wake_at + AHEAD_US).row
+    assert moved.next_at == other_rules.next_us(START) != row.next_at
     utc = decide(a_row(), Cron("0 9 1 7 *"), Policy(), 1).row
     assert utc.wake_at == utc.next_at
 

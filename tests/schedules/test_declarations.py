@@ -82,6 +82,27 @@ def test_what_a_deploy_declares_no_more_is_removed_and_that_is_written_down() ->
     play(story)
 
 
+def test_the_audit_says_whose_code_put_a_schedule_or_who_was_named() -> None:
+    async def story(town: Town) -> None:
+        scheduler = town.scheduler("a", owner="shop")
+
+        @scheduler.every(HOUR, name="b", by="ann", why="ticket 12")
+        def work_of_b() -> None: ...
+
+        @scheduler.work
+        def work_of_c() -> None: ...
+
+        await scheduler.every(HOUR, work_of_c.options(name="c"))
+        process = town.run(scheduler)
+        await asyncio.sleep(1)
+        process.cancel()
+        assert await town.audit("a") == [("create", "shop", None)]
+        assert await town.audit("b") == [("create", "ann", "ticket 12")]
+        assert await town.audit("c") == [("create", "shop", None)]
+
+    play(story)
+
+
 def test_two_versions_side_by_side_keep_each_others_schedules() -> None:
     async def story(town: Town) -> None:
         first, second, new = town.start("a", "b"), town.start("a", "b"), town.start("a", "c")
@@ -230,6 +251,8 @@ def test_a_process_that_was_cut_off_puts_back_what_was_removed_meanwhile() -> No
         declarations._book = book
         await asyncio.sleep(2 * ROUND_S)
         assert await town.names() == ["a", "b"]
+        assert [what for what, _, _ in await town.audit("b")] == ["create", "remove", "create"]
+        assert len({one.schedule_id for one in await town.client.schedule_audit("b")}) == 1, "it goes on"
         for one in (silent, new):
             one.cancel()
 

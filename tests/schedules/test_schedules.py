@@ -15,6 +15,7 @@ from kokugen.errors import NoScheduleError, OptionError, ScheduleConflictError, 
 from kokugen.recurrence.calendar import Named, Weekly
 from kokugen.recurrence.combined import During
 from kokugen.recurrence.cron import Cron
+from kokugen.recurrence.instants import Instants
 from kokugen.recurrence.interval import Every
 from kokugen.schedules.occurrences import Occurrence
 from kokugen.testing import VirtualClock, VirtualScheduler, run_virtual
@@ -216,7 +217,7 @@ def test_a_paused_schedule_rests_and_says_so() -> None:
         await bench.sleep(HOUR)
         assert await bench.outcomes() == [("ran", 1), ("paused", 5), ("ran", 1)]
         audit = await bench.scheduler.schedule_audit("note")
-        assert [(one.what, one.who) for one in audit] == [("resume", "bob"), ("pause", "ann"), ("create", None)]
+        assert [(one.what, one.who) for one in audit] == [("resume", "bob"), ("pause", "ann"), ("create", "code")]
 
     assert play(story).nominals == [START + n * HOUR for n in (1, 7)]
 
@@ -381,6 +382,75 @@ def test_a_removed_schedule_comes_no_more_until_it_is_brought_back() -> None:
     assert play(story).nominals == [START + n * HOUR for n in (1, 4)]
 
 
+def test_what_is_brought_back_goes_on_with_its_ledger() -> None:
+    """Not anew: nothing is caught up with since its start, nor made twice, and the runs count that there were."""
+
+    async def story(bench: Bench) -> None:
+        options: dict[str, Any] = {"start": START - 2 * HOUR, "max_runs": 5, "catchup": "all", "overlap": "allow"}
+        await bench.scheduler.every("0 * * * *", bench.note.options(**options))
+        await bench.sleep(0.5 * HOUR)
+        await bench.scheduler.remove("note")
+        assert await bench.outcomes() == [("ran", 3)]
+        await bench.sleep(2 * HOUR)
+        info = await bench.scheduler.rollback("note")
+        assert (info.runs, info.next_time) == (3, START + 3 * HOUR)
+        assert await bench.scheduler.backfill("note", START - 2 * HOUR, START) == []
+        await bench.sleep(4 * HOUR)
+        assert await bench.outcomes() == [("ran", 5)]
+        assert (await bench.scheduler.schedule_of("note")).over
+
+    assert play(story).nominals == [START + n * HOUR for n in (-2, -1, 0, 3, 4)]
+
+
+@pytest.mark.parametrize(("until", "hours"), [(None, []), (START + 6 * HOUR, [7, 8]), (START + 3 * HOUR, [5, 6, 7, 8])])
+def test_what_was_paused_is_brought_back_paused(until: datetime | None, hours: list[int]) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note)
+        await bench.scheduler.pause("note", until=until, note="holidays", by="ann")
+        await bench.scheduler.remove("note", by="bob")
+        await bench.sleep(4.5 * HOUR)
+        await bench.scheduler.rollback("note", by="bob")
+        info = await bench.scheduler.schedule_of("note")
+        if until is None:
+            assert (info.paused, info.paused_note, info.paused_by) == (True, "holidays", "ann")
+        await bench.sleep(4 * HOUR)
+
+    assert play(story).nominals == [START + hour * HOUR for hour in hours]
+
+
+def test_what_was_about_to_come_when_it_was_removed_comes_once_it_is_brought_back() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(max_runs=1))
+        await bench.sleep(HOUR - timedelta(seconds=2))
+        await bench.scheduler.remove("note")
+        assert (await bench.scheduler.rollback("note")).runs == 1
+        await bench.sleep(2 * HOUR)
+
+    assert play(story).nominals == [START + HOUR]
+
+
+def test_what_cannot_be_undone_or_done_is_refused() -> None:
+    async def story(bench: Bench) -> None:
+        scheduler = bench.scheduler
+        with pytest.raises(NoScheduleError):
+            await scheduler.rollback("note")
+        await scheduler.every("0 * * * *", bench.note)
+        refused = [
+            scheduler.rollback("note"),
+            scheduler.pause("note", until=START),
+            scheduler.backfill("note", START, START - HOUR),
+            scheduler.preview(START, START + HOUR, limit=-1),
+            scheduler.schedule_audit("note", -1),
+        ]
+        for one in refused:
+            with pytest.raises(OptionError):
+                await one
+        info = await scheduler.schedule_of("note")
+        assert (info.edition, info.paused) == (1, False)
+
+    play(story)
+
+
 def test_an_edit_may_be_undone() -> None:
     async def story(bench: Bench) -> None:
         before = await bench.scheduler.every("0 * * * *", bench.note.options(overlap="skip"))
@@ -388,6 +458,62 @@ def test_an_edit_may_be_undone() -> None:
         assert (edited.trigger, edited.policy.catchup, edited.overlap) == (Cron("0 0 * * *"), "all", "allow")
         undone = await bench.scheduler.rollback("note")
         assert (undone.trigger, undone.policy, undone.overlap) == (before.trigger, before.policy, "skip")
+
+    play(story)
+
+
+def test_an_edit_may_take_a_bound_away() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(max_runs=1, end=START + 2 * HOUR))
+        await bench.scheduler.edit("note", max_runs=None)
+        await bench.sleep(4.5 * HOUR)
+        assert (await bench.scheduler.schedule_of("note")).over
+        await bench.scheduler.edit("note", end=None)
+        await bench.sleep(HOUR)
+
+    assert play(story).nominals == [START + n * HOUR for n in (1, 2, 5)]
+
+
+@pytest.mark.parametrize("bound", [{"max_runs": 1}, {"end": START + HOUR}])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_schedule_that_was_over_goes_on_from_now_on(bound: dict[str, Any], paused: bool) -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(catchup="all", overlap="allow", **bound))
+        await bench.sleep(4.5 * HOUR)
+        if paused:
+            await bench.scheduler.pause("note")
+        await bench.scheduler.edit("note", **dict.fromkeys(bound))
+        if paused:
+            await bench.sleep(2 * HOUR)
+            await bench.scheduler.resume("note")
+        await bench.sleep(HOUR)
+        told = [("ran", 1), ("paused", 2), ("ran", 1)] if paused else [("ran", 2)]
+        assert await bench.outcomes() == told
+
+    assert play(story).nominals == [START + HOUR, START + (7 if paused else 5) * HOUR]
+
+
+def test_an_edit_of_one_bound_is_held_against_the_other() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note.options(start=START + 2 * HOUR))
+        with pytest.raises(OptionError, match="is before start="):
+            await bench.scheduler.edit("note", end=START + HOUR)
+        assert (await bench.scheduler.schedule_of("note")).edition == 1
+
+    play(story)
+
+
+def test_the_audit_says_who_put_a_schedule_and_why() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.scheduler.every("0 * * * *", bench.note)
+        await bench.scheduler.every("30 * * * *", bench.note.options(by="ann", why="asked for by sales"))
+        await bench.scheduler.every("30 * * * *", bench.note.options(by="bob", why="the same again"))
+        told = [(one.what, one.who, one.why) for one in await bench.scheduler.schedule_audit("note")]
+        assert told == [("edit", "ann", "asked for by sales"), ("create", "code", None)]
+        with pytest.raises(OptionError, match="by="):
+            bench.note.options(by="")
+        with pytest.raises(OptionError, match="why="):
+            bench.note.options(why="\0")
 
     play(story)
 
@@ -485,6 +611,59 @@ def test_a_failed_occurrence_is_told_as_failed() -> None:
         found = await bench.scheduler.occurrences("note", START, START + 2 * HOUR)
         assert [(one.outcome, one.time, one.late_by) for one in found] == [("failed", START + HOUR, timedelta(0))]
         assert await bench.scheduler.occurrences("note", START + 2 * HOUR) == []
+
+    play(story)
+
+
+def test_the_ledger_has_a_reason_for_each_time() -> None:
+    async def story(bench: Bench) -> None:
+        scheduler, work = bench.scheduler, bench.note.options(overlap="skip")
+        await scheduler.every(HOUR, work)
+        bench.takes = 1.5 * HOUR
+        await bench.sleep(3.5 * HOUR)
+        running = (await scheduler.occurrences("note"))[-1].task_id
+        assert running is not None
+        await scheduler.cancel(running)
+        bench.takes = timedelta(0)
+        await bench.sleep(HOUR)
+        await scheduler.stop()
+        await bench.sleep(3 * HOUR)
+        await scheduler.start()
+        await bench.sleep(MINUTE)
+        await scheduler.edit("note", catchup="skip")
+        await scheduler.stop()
+        await bench.sleep(2 * HOUR)
+        await scheduler.start()
+        await bench.sleep(MINUTE)
+        told = [
+            ((one.time - START) / HOUR, one.outcome, one.count, one.late_by)
+            for one in await scheduler.occurrences("note")
+        ]
+        assert told == [
+            (1, "ran", 1, timedelta(0)),
+            (2, "skipped", 1, None),
+            (3, "cancelled", 1, timedelta(0)),
+            (4, "ran", 1, timedelta(0)),
+            (5, "coalesced", 2, None),
+            (7, "ran", 1, HOUR / 2),
+            (8, "missed", 2, None),
+        ]
+        coalesced = (await scheduler.occurrences("note"))[4]
+        assert (coalesced.into, coalesced.until) == (START + 7 * HOUR, START + 6 * HOUR)
+
+    play(story)
+
+
+def test_why_says_what_ended_a_schedule() -> None:
+    async def story(bench: Bench) -> None:
+        scheduler = bench.scheduler
+        await scheduler.every("0 * * * *", bench.note.options(name="end", end=START + 1.5 * HOUR))
+        await scheduler.every("0 * * * *", bench.note.options(name="runs", max_runs=2))
+        await scheduler.every(Instants((START + HOUR,)), bench.note.options(name="list"))
+        await bench.sleep(3 * HOUR)
+        assert "up to its end, 2026-01-01T01:30:00+00:00." in await scheduler.why("end")
+        assert "'runs' is over: it was to run 2 times, and has." in await scheduler.why("runs")
+        assert "'list' is over: its trigger has no time after" in await scheduler.why("list")
 
     play(story)
 

@@ -12,6 +12,7 @@ from kokugen.cli import completion, console, store, times
 from kokugen.cli.every import by_and_why, say_schedule, view
 from kokugen.clock import from_us
 from kokugen.codec import decode_value, encode_value
+from kokugen.errors import NoScheduleError
 
 if TYPE_CHECKING:
     from kokugen.repository.schedule_rows import AuditRow
@@ -69,6 +70,8 @@ def audit_command(name: str, url: str | None, as_json: bool, limit: int) -> None
     """
     with store.opened(url) as scheduler:
         found = scheduler.schedule_audit(name, limit)
+    if not found:
+        raise NoScheduleError(name)
     if as_json:
         console.say_json_list(map(audit_view, found))
         return
@@ -77,8 +80,6 @@ def audit_command(name: str, url: str | None, as_json: bool, limit: int) -> None
         console.say(f"{times.stamp(from_us(row.at))}  {row.what}{who}" + (f": {row.why}" if row.why else ""))
         for line in differences(row):
             console.say(f"    {line}")
-    if not found:
-        console.say("no change")
 
 
 def audit_view(row: AuditRow) -> dict[str, Any]:

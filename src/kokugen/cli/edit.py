@@ -10,11 +10,12 @@ from kokugen.cli import completion, store
 from kokugen.cli.every import (
     by_and_why,
     change_options,
+    changes_of,
     clock_options,
     clocks_of,
     other_trigger,
     say_schedule,
-    schedule_options,
+    unset_option,
 )
 
 
@@ -23,6 +24,7 @@ from kokugen.cli.every import (
 @click.option("--when", metavar="WHEN", help="Another cron expression, span of time, or trigger as JSON.")
 @clock_options
 @change_options
+@unset_option
 @click.option("--edition", type=int, metavar="N", help="Only if it is at this edition: nobody has changed it since.")
 @by_and_why
 @store.app_option
@@ -39,7 +41,7 @@ def edit_command(
     **given: Any,
 ) -> None:
     """Change the schedule NAME from now on: what is said, and nothing else of it."""
-    changes, clocks = schedule_options(given), clocks_of(given)
+    changes, clocks = changes_of(given), clocks_of(given)
     check_change(when, clocks, changes)
     with store.opened(url) as scheduler:
         trigger = None

@@ -86,6 +86,22 @@ def change_options(command: F) -> F:
     return command
 
 
+def unset_option(command: F) -> F:
+    """Add --unset, for a schedule that is there; `changes_of` reads it."""
+    names = [name.replace("_", "-") for name in SAID]
+    said = "What is to be as by default again, such as end. Repeat it."
+    return click.option("--unset", multiple=True, metavar="OPTION", type=click.Choice(names), help=said)(command)
+
+
+def changes_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Take what is to change of a schedule that is there out of the options. Raises UsageError."""
+    names, changes = [name.replace("-", "_") for name in given.pop("unset")], schedule_options(given)
+    if both := sorted(changes.keys() & names):
+        option = both[0].replace("_", "-")
+        raise click.UsageError(f"--{option} and --unset {option}: say one of them")
+    return changes | {name: getattr(ScheduleOptions(), name) for name in names}
+
+
 def by_option(command: F) -> F:
     """Add --by."""
     return click.option("--by", metavar="NAME", default=OPERATOR, help="Who does it; it stays in the audit.")(command)
@@ -158,7 +174,7 @@ def schedule_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _instant(text: str, option: str) -> datetime:
-    return times.parse_time(text, None, option)
+    return times.parse_instant(text, option)
 
 
 def _span(text: str, option: str) -> timedelta:

@@ -41,8 +41,8 @@ def ledger_command(
         raise click.UsageError("--zone belongs to --draw, and --json does not")
     start = times.earlier(times.parse_span(since, "--since"))
     if from_ is not None:
-        start = times.parse_time(from_, None, "--from")
-    end = None if to is None else times.parse_time(to, None, "--to")
+        start = times.parse_instant(from_, "--from")
+    end = None if to is None else times.parse_instant(to, "--to")
     history = history_of(start, end, zone or "UTC") if draw else None
     with store.opened(url) as scheduler:
         found = scheduler.occurrences(name, start, end)

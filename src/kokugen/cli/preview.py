@@ -11,7 +11,7 @@ import click
 from msgspec import Struct
 
 from kokugen.cli import console, store, times
-from kokugen.cli.every import change_options, clock_options, clocks_of, other_trigger, schedule_options
+from kokugen.cli.every import change_options, changes_of, clock_options, clocks_of, other_trigger, unset_option
 
 if TYPE_CHECKING:
     from kokugen.schedules.preview import Upcoming
@@ -39,6 +39,7 @@ class Shown(Struct, frozen=True):
 @click.option("--when", metavar="WHEN", help="The change: another cron expression, or span of time.")
 @clock_options
 @change_options
+@unset_option
 @store.app_option
 @store.json_option
 @store.url_option
@@ -55,16 +56,16 @@ def preview_command(
 ) -> None:
     """Say what all schedules will run, as things are. Days on which clocks change are marked.
 
-    With --diff and the options of a change (those of `kokugen every`) it says what an edit now would add (+) and remove
+    With --diff and the options of a change (those of `kokugen edit`) it says what an edit now would add (+) and remove
     (-). Nothing is changed: it takes the decisions that a scheduler will take, and throws them away.
     """
     now = times.now()
     shown = Shown(as_json, None if zone is None else times.parse_zone(zone), now)
-    start = now if from_ is None else times.parse_time(from_, None, "--from")
-    end = start + DAY if to is None else times.parse_time(to, None, "--to")
+    start = now if from_ is None else times.parse_instant(from_, "--from")
+    end = start + DAY if to is None else times.parse_instant(to, "--to")
     if end <= start:
         raise click.UsageError(f"--to must be later than {times.stamp(start)}, where the preview begins")
-    changes, clocks = schedule_options(given), clocks_of(given)
+    changes, clocks = changes_of(given), clocks_of(given)
     check_change(name, when, clocks, changes)
     with store.opened(url) as scheduler:
         if name is None:

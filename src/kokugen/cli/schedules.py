@@ -71,7 +71,7 @@ def pause_command(
     """Pause the schedule NAME: make no task of it until it is resumed."""
     if until is not None and for_ is not None:
         raise click.UsageError("--until and --for exclude each other: give one of them")
-    end = None if until is None else times.parse_time(until, None, "--until")
+    end = None if until is None else times.parse_instant(until, "--until")
     if for_ is not None:
         end = times.later(times.parse_span(for_, "--for"))
     with store.opened(url) as scheduler:
@@ -118,7 +118,7 @@ def trigger_command(name: str, url: str | None, as_json: bool, by: str, why: str
 @store.url_option
 def backfill_command(name: str, url: str | None, as_json: bool, from_: str, to: str, by: str, why: str | None) -> None:
     """Run those times of the schedule NAME that did not run, one after the other."""
-    start, end = times.parse_time(from_, None, "--from"), times.parse_time(to, None, "--to")
+    start, end = times.parse_instant(from_, "--from"), times.parse_instant(to, "--to")
     with store.opened(url) as scheduler:
         ids = scheduler.backfill(name, start, end, by=by, why=why)
     if as_json:

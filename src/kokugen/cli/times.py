@@ -69,6 +69,13 @@ def parse_time(text: str, tz: str | None, option: str = "--at") -> datetime:
     return when if tz is None else when.replace(tzinfo=parse_zone(tz))
 
 
+def parse_instant(text: str, option: str) -> datetime:
+    """Return an aware time from ISO 8601 text that says its offset. Raises ScheduledTimeError."""
+    if lacks_zone(text):
+        raise ScheduledTimeError(f"{option} {text!r} could be anywhere: add an offset such as +01:00, or Z for UTC")
+    return parse_time(text, None, option)
+
+
 def lacks_zone(text: str) -> bool:
     """Return whether the text is a time that has no offset of its own."""
     try:

@@ -19,7 +19,7 @@ from kokugen.engine.engine import Engine
 from kokugen.engine.service import Service
 from kokugen.errors import KokugenError, NoScheduleError, OptionError
 from kokugen.offers import Offers, offers_of
-from kokugen.options import check_text
+from kokugen.options import check_limit, check_text
 from kokugen.parts import Parts
 from kokugen.recurrence.calendar import Calendar
 from kokugen.reply import Reply
@@ -119,13 +119,20 @@ class Agenda:
         return info_of(row, self._definitions.of(row))
 
     def occurrences(self, name: str, first: int, last: int) -> Reply[list[Occurrence]]:
-        """Return what became of a schedule's times. Raises NoScheduleError."""
+        """Return what became of a schedule's times; of one that was removed, too. Raises NoScheduleError."""
 
-        def tell(row: ScheduleRow) -> Reply[list[Occurrence]]:
-            trigger = self._definitions.of(row).trigger
+        def tell(rows: list[ScheduleRow]) -> Reply[list[Occurrence]]:
+            if not rows:
+                return self.book.removed(name).and_then(tell_removed)
+            row, trigger = rows[0], self._definitions.of(rows[0]).trigger
             return self.book.ledger(row.id, first, last).then(lambda found: occurrences_of(row, trigger, found))
 
-        return self.book.get(name).and_then(tell)
+        def tell_removed(schedule_id: str | None) -> Reply[list[Occurrence]]:
+            if schedule_id is None:
+                raise NoScheduleError(name)
+            return self.book.ledger(schedule_id, first, last).then(lambda found: occurrences_of(None, None, found))
+
+        return self.book.rows(ScheduleQuery(names=(check_text("schedule", name),))).and_then(tell)
 
     # -- What is to come
 
@@ -150,7 +157,7 @@ class Agenda:
         return tally(list(self._known(rows)), edges, self._parts.clock.wall_us())
 
     def _window(self, start: datetime, end: datetime, limit: int) -> Window:
-        return Window(self._parts.clock.wall_us(), check_time(start)[0], check_time(end)[0], limit)
+        return Window(self._parts.clock.wall_us(), check_time(start)[0], check_time(end)[0], check_limit(limit))
 
     def why(self, name: str) -> Reply[str]:
         """Say in words why a schedule, or the task of this id, runs now or does not. Raises NoScheduleError."""

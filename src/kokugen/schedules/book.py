@@ -6,13 +6,14 @@ Each change is read, decided and swapped; where someone else was first it is dec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from kokugen.clock import SECOND_US, Clock
-from kokugen.errors import NoScheduleError, ScheduleConflictError
+from kokugen.errors import NoScheduleError, OptionError, ScheduleConflictError
 from kokugen.ids import IdSource
-from kokugen.options import check_text
+from kokugen.options import check_limit, check_text
 from kokugen.reply import Reply, gather
 from kokugen.repository.protocol import ScheduleRepository
 from kokugen.repository.schedule_rows import (
@@ -32,6 +33,8 @@ from kokugen.schedules.edits import Act, Draft, Unsettled
 from kokugen.schedules.materialiser import AHEAD_S
 from kokugen.task import replace
 
+SPAN_US = 2**53
+"""All times are between this before the epoch, and after it."""
 TRIES_MAX = 50
 """How often a change is decided anew before it is given up."""
 NAMES_MAX = 500
@@ -93,7 +96,7 @@ class Book:
 
     def audit(self, name: str, limit: int = 100) -> Reply[list[AuditRow]]:
         """Return the changes of a schedule by someone, newest first."""
-        return self._repository.schedule_audit(check_text("schedule", name), limit)
+        return self._repository.schedule_audit(check_text("schedule", name), check_limit(limit))
 
     # -- Changing
 
@@ -244,16 +247,54 @@ class Book:
         return self._change(seen.name, change, seen.owner, why)
 
     def rollback(self, name: str, *, by: str | None = None, why: str | None = None) -> Reply[ScheduleRow]:
-        """Undo the last edit, or the removal, of a schedule. Raises NoScheduleError where there is none to undo."""
+        """Undo the last edit, or the removal, of a schedule. Raises NoScheduleError, OptionError: there is neither."""
+        why = why or "rollback"
 
         def undo(rows: list[AuditRow]) -> Reply[ScheduleRow]:
-            for row in rows:
+            if not rows:
+                raise NoScheduleError(name)
+            for place, row in enumerate(rows):
                 if row.what in {"edit", "remove"} and row.before is not None:
-                    draft = edits.draft_of(row.before)
-                    return self.put(draft, by=by, why=why or "rollback").then(lambda put: put.row)
-            raise NoScheduleError(name)
+                    pause = edits.pause_in(row.schedule_id, rows[place:])
+                    return self._undo(row.schedule_id, edits.draft_of(row.before), pause, by, why)
+            raise OptionError(f"schedule {name!r} was neither edited nor removed: there is nothing to undo")
 
         return self.audit(name, 1000).and_then(undo)
+
+    def _undo(
+        self, schedule_id: str, draft: Draft, pause: dict[str, Any], by: str | None, why: str
+    ) -> Reply[ScheduleRow]:
+        def undo(there: ScheduleRow | None) -> Reply[ScheduleRow]:
+            if there is None:
+                return self._bring_back(schedule_id, draft, pause, by, why)
+            return self.put(draft, by=by, why=why).then(lambda put: put.row)
+
+        return self._find(draft.name).and_then(undo)
+
+    def _bring_back(
+        self, schedule_id: str, draft: Draft, pause: dict[str, Any], by: str | None, why: str
+    ) -> Reply[ScheduleRow]:
+        """Make a schedule that was removed anew; where someone else was first, that one is edited."""
+        definition = self.definition_of(draft)
+
+        def create(past: Ledger) -> Reply[ScheduleRow]:
+            act = replace(self._act(by, why), since=edits.settled_until(past))
+            change = edits.bring_back(schedule_id, draft, definition, act, past, pause)
+            return self._swap(change).and_then(
+                lambda answer: (
+                    Reply.of(change.row) if answer.applied else self._undo(schedule_id, draft, pause, by, why)
+                )
+            )
+
+        return self.ledger(schedule_id, -SPAN_US, SPAN_US).and_then(create)
+
+    def removed(self, name: str) -> Reply[str | None]:
+        """Return the id of the schedule that had this name until it was removed; None: there was none."""
+
+        def newest(rows: list[AuditRow]) -> str | None:
+            return rows[0].schedule_id if rows and rows[0].what == "remove" else None
+
+        return self.audit(name, 1).then(newest)
 
     # -- Swapping
 

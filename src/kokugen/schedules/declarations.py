@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from kokugen.errors import KokugenError, NoScheduleError, OptionError, RepositoryError
 from kokugen.options import Options, check_name
 from kokugen.registry.protocol import Work
@@ -38,7 +40,16 @@ PAGE = 1000
 class PutDraft(Protocol):
     """Puts a draft into the store; see `Agenda.put`."""
 
-    def __call__(self, draft: Draft, *, counts_on: bool, by: str | None) -> Reply[Put]: ...
+    def __call__(self, draft: Draft, *, counts_on: bool, by: str | None, why: str | None) -> Reply[Put]: ...
+
+
+class Declared(Struct, frozen=True):
+    """A schedule that is part of the code, and what the audit is told when it is put into the store."""
+
+    draft: Draft
+    counts_on: bool
+    by: str | None
+    why: str | None
 
 
 class Declarations:
@@ -48,8 +59,8 @@ class Declarations:
         self._drafts = drafts
         self._put = put
         self._book = book
-        self._owner = CODE if owner is None else check_name("owner", owner)
-        self._declared: dict[str, tuple[Draft, bool]] = {}
+        self.owner = CODE if owner is None else check_name("owner", owner)
+        self._declared: dict[str, Declared] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         """Of each schedule of our owners how often it was declared, and for how many rounds it has been just that."""
 
@@ -58,22 +69,23 @@ class Declarations:
 
         Raises OptionError where one of this name is declared already.
         """
-        draft = self._drafts.of_work(when, work, options, tuple(args), kwargs, owner=self._owner)
+        draft = self._drafts.of_work(when, work, options, tuple(args), kwargs, owner=self.owner)
         if draft.name in self._declared:
             raise OptionError(f"a schedule {draft.name!r} is declared already: give one of them another name")
-        self._declared[draft.name] = (draft, isinstance(when, timedelta))
+        by = options.by or draft.owner
+        self._declared[draft.name] = Declared(draft, isinstance(when, timedelta), by, options.why)
 
     async def prepare(self) -> None:
         """Do nothing: claims need not wait for it."""
 
     async def run(self) -> None:
         """Put what the code declares into the store, and look after it until it is cancelled."""
-        for draft, counts_on in list(self._declared.values()):
+        for one in list(self._declared.values()):
             pause_s = RETRY_S
-            while not await self._try_to_put(draft, counts_on=counts_on):
+            while not await self._try_to_put(one):
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_MAX_S, 2 * pause_s)
-        owners = {self._owner, *(draft.owner for draft, _ in self._declared.values())} - {CODE}
+        owners = {self.owner, *(one.draft.owner for one in self._declared.values())} - {CODE}
         while True:
             for owner in sorted(one for one in owners if one is not None):
                 await self._try_to_look_after(owner)
@@ -84,10 +96,11 @@ class Declarations:
 
     # -- Putting
 
-    async def _try_to_put(self, draft: Draft, *, counts_on: bool) -> bool:
+    async def _try_to_put(self, one: Declared) -> bool:
+        draft = one.draft
         try:
             if not await self._is_taken(draft):
-                await self._put(draft, counts_on=counts_on, by=draft.owner)
+                await self._put(draft, counts_on=one.counts_on, by=one.by, why=one.why)
         except RepositoryError as error:
             logger.warning("cannot declare the schedule %r yet: %s", draft.name, error)
             return False
@@ -122,7 +135,7 @@ class Declarations:
 
     async def _look_after(self, owner: str, rows: list[ScheduleRow]) -> None:
         """Say what is declared here where nobody else has since the last round, and remove what nobody declares."""
-        ours = {name for name, (draft, _) in self._declared.items() if draft.owner == owner}
+        ours = {name for name, one in self._declared.items() if one.draft.owner == owner}
         silent = {row.name: self._rounds_of_silence(row) for row in rows}
         unsaid = [row for row in rows if row.name in ours and silent[row.name] > 0]
         if unsaid:
@@ -131,6 +144,14 @@ class Declarations:
             if row.name not in ours and silent[row.name] >= SILENT_MAX:
                 await self._withdraw(row)
         await self._put_back(ours - {row.name for row in rows})
+
+    async def _try_to_bring_back(self, one: Declared) -> None:
+        try:
+            await self._book().rollback(one.draft.name, by=one.by, why=one.why)
+        except KokugenError as error:
+            logger.warning("cannot bring the schedule %r back: %s", one.draft.name, error)
+            return
+        await self._try_to_put(one)
 
     def _rounds_of_silence(self, row: ScheduleRow) -> int:
         """Return for how many rounds, this one included, nobody has declared a schedule; at first sight 1."""
@@ -153,5 +174,4 @@ class Declarations:
         for name in sorted(missing):
             newest = await self._book().audit(name, 1)
             if newest and (newest[0].what, newest[0].why) == ("remove", WITHDRAWN):
-                draft, counts_on = self._declared[name]
-                await self._try_to_put(draft, counts_on=counts_on)
+                await self._try_to_bring_back(self._declared[name])

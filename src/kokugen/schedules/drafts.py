@@ -91,7 +91,7 @@ class Drafts:
             work_id=work.id,
             params=Params(args, kwargs),
             scheduled_time_us=0,
-            options=replace(options, schedule=None),
+            options=replace(options, schedule=None, by=None, why=None),
             template=True,
         )
         request = self._through_middleware(request)
@@ -154,6 +154,7 @@ class Drafts:
         stored = msgspec.json.decode(draft.policy, type=Policy)
         given = {_POLICY_OF[name] for name in changes if name in _POLICY_OF}
         policy = replace(stored, **{name: getattr(asked, name) for name in given})
+        check_bounds(policy)
         return replace(
             draft,
             policy=_json(policy),
@@ -214,6 +215,13 @@ def policy_of(said: ScheduleOptions) -> Policy:
         max_runs=said.max_runs,
         failures_max=said.failures_max,
     )
+
+
+def check_bounds(policy: Policy) -> None:
+    """Refuse an end before the start, where an edit changes one of them alone. Raises OptionError."""
+    if policy.start_us is not None and policy.end_us is not None and policy.end_us < policy.start_us:
+        end, start = from_us(policy.end_us).isoformat(), from_us(policy.start_us).isoformat()
+        raise OptionError(f"end={end} is before start={start}: change both, or take one away")
 
 
 def _json(value: object) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kokugen.errors import LimitExceededError
+from kokugen.clock import from_us
+from kokugen.errors import LimitExceededError, OptionError
 from kokugen.ids import occurrence_id
 from kokugen.options import check_by, check_words
 from kokugen.repository.schedule_rows import (
@@ -103,9 +104,36 @@ def create(
     """Make a schedule, paused where there is a note why. Its times count from its start, else from now on."""
     start = definition.policy.start_us
     row = replace(row_of(schedule_id, draft, act.now), decided=act.now if start is None else start - 1)
-    row = replace(row, **_of_ends(definition, act, None))
     if paused is not None:
         row = replace(row, paused_at=act.now, paused_note=paused, paused_by=act.by)
+    return _creation(row, draft, definition, act)
+
+
+def bring_back(
+    schedule_id: str, draft: Draft, definition: Definition, act: Act, past: Ledger, pause: dict[str, Any]
+) -> ScheduleChange:
+    """Make a schedule that was removed, from now on: with its ledger, its runs, and its pause unless that has ended."""
+    row = row_of(schedule_id, draft, act.now)
+    taken_back = sum(1 for end in past.ends if end.state is TaskState.INITIALIZED)
+    made = sum(entry.count or 0 for entry in past.rows if entry.reason == Reason.MADE)
+    gen = 1 + max((entry.gen for entry in past.rows), default=0)
+    row = replace(row, gen=gen, runs=max(0, made - taken_back), decided=act.cut)
+    if pause.get("paused_at") is not None:
+        row = replace(row, **pause | {"paused_at": act.now})
+    return _creation(replace(row, decided=_reopened(row, definition, act)), draft, definition, act)
+
+
+def pause_in(schedule_id: str, rows: Sequence[AuditRow]) -> dict[str, Any]:
+    """Return the fields of the pause that a schedule was in, by its changes, newest first; empty: none is known."""
+    for row in rows:
+        if row.schedule_id == schedule_id and row.what in {"pause", "resume"} and row.after is not None:
+            found: dict[str, Any] = msgspec.json.decode(row.after)
+            return found
+    return {}
+
+
+def _creation(row: ScheduleRow, draft: Draft, definition: Definition, act: Act) -> ScheduleChange:
+    row = replace(row, **_of_ends(definition, act, None))
     decision = Decision(row, definition.trigger, definition.policy, now=act.now, until=act.until)
     return ScheduleChange(
         row=replace(decision.row, rev=1),
@@ -128,7 +156,8 @@ def differs(row: ScheduleRow, draft: Draft) -> bool:
 def edit(row: ScheduleRow, before: Definition, draft: Draft, after: Definition, act: Act) -> ScheduleChange:
     """Give a schedule another definition, from now on. It stays paused if it is. Raises Unsettled."""
     settled = _settled(row, before, act)
-    changed = _next_edition(settled.row, act, decided=_reopened(settled.row, after, act), spaced=None)
+    begun = _after_its_end(settled.row, before, act)
+    changed = _next_edition(settled.row, act, decided=_reopened(begun, after, act), spaced=None)
     changed = replace(changed, gen=row.gen + 1, failures=0, **_fields(draft))
     awaited = _next_of(row, settled, before, changed.decided)
     ended = None if awaited is None or before.delay_us is None else awaited - before.delay_us
@@ -161,8 +190,10 @@ def remove(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleChange
 def pause(row: ScheduleRow, definition: Definition, act: Act, until: int | None) -> ScheduleChange:
     """Make nothing more, until then or until it is resumed; what is due already still runs. Raises Unsettled.
 
-    A schedule that is paused already gets the new end, note and name.
+    A schedule that is paused already gets the new end, note and name. Raises OptionError for an end that has passed.
     """
+    if until is not None and until <= act.now:
+        raise OptionError(f"until={from_us(until).isoformat()} has passed: use a later time, or None")
     about = {"paused_until": until, "paused_note": act.why, "paused_by": act.by, "wake_at": until}
     if row.paused_at is not None:
         again = replace(_next_edition(row, act), **about)
@@ -279,6 +310,15 @@ def _reopened(row: ScheduleRow, definition: Definition, act: Act) -> int:
     start = definition.policy.start_us
     decided = min(row.decided, act.cut)
     return decided if start is None or definition.delay_us is not None else max(decided, start - 1)
+
+
+def _after_its_end(row: ScheduleRow, definition: Definition, act: Act) -> ScheduleRow:
+    """Return a schedule that is over as one that is decided up to now: what passed since was none of its times."""
+    if row.next_at is not None or definition.delay_us is not None:
+        return row
+    now = act.cut if row.paused_at is None else min(act.cut, row.paused_at)
+    after: ScheduleRow = replace(row, decided=max(row.decided, now))
+    return after
 
 
 def _next_edition(row: ScheduleRow, act: Act, **changes: object) -> ScheduleRow:

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 from kokugen.acceptance import check_time, check_work
 from kokugen.errors import OptionError
 from kokugen.front import Front
-from kokugen.options import OptionChanges, check_name, shortened
+from kokugen.options import OptionChanges, Options, check_name, shortened
 from kokugen.recurrence.calendar import Calendar
 from kokugen.registry.functions import FunctionRegistry
 from kokugen.registry.work import Work
@@ -21,7 +21,7 @@ from kokugen.reply import Reply
 from kokugen.repository.schedule_rows import AuditRow, ScheduleQuery, ScheduleRow
 from kokugen.schedule_options import ScheduleOptions
 from kokugen.schedules.agenda import Agenda
-from kokugen.schedules.book import Put
+from kokugen.schedules.book import SPAN_US, Put
 from kokugen.schedules.drafts import NewSchedule, When
 from kokugen.schedules.edits import Draft
 from kokugen.schedules.info import PutSchedule, ScheduleInfo
@@ -33,7 +33,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-SPAN_US = 2**53
 PAGE = 1000
 
 
@@ -82,10 +81,11 @@ class Asking:
 
     def _every(self, when: When, work: Any, args: Any, kwargs: Any) -> Reply[ScheduleInfo]:
         known: Any = check_work(work)
-        draft = self._agenda.drafts.of_work(when, known, known.declared, args, kwargs)
-        return self._agenda.put(draft, counts_on=isinstance(when, timedelta)).then(
-            lambda put: self._agenda.info(put.row)
-        )
+        said: Options = known.declared
+        draft = self._agenda.drafts.of_work(when, known, said, args, kwargs)
+        by = said.by or self._agenda.declarations.owner
+        put = self._agenda.put(draft, counts_on=isinstance(when, timedelta), by=by, why=said.why)
+        return put.then(lambda done: self._agenda.info(done.row))
 
     def _put(
         self, when: When, param: TaskParam, options: ScheduleOptions, by: str | None, why: str | None
@@ -129,7 +129,10 @@ class Asking:
         return self._agenda.occurrences(name, first, last)
 
     def _backfill(self, name: str, start: datetime, end: datetime, by: str | None, why: str | None) -> Reply[list[str]]:
-        return self._agenda.book.backfill(name, check_time(start)[0], check_time(end)[0], by=by, why=why)
+        first, last = check_time(start)[0], check_time(end)[0]
+        if last < first:
+            raise OptionError(f"end={end.isoformat()} is before start={start.isoformat()}")
+        return self._agenda.book.backfill(name, first, last, by=by, why=why)
 
     def _pause(self, name: str, until: datetime | None, note: str | None, by: str | None) -> Reply[ScheduleInfo]:
         until_us = None if until is None else check_time(until)[0]
@@ -151,8 +154,8 @@ class Recurring(Asking, ABC):
         """Schedule a call of `work` at every time of a trigger; durable once this returns.
 
         `when` is a trigger, such as `Cron("0 9 * * mon-fri", tz="Asia/Tokyo")`, a timedelta or a cron expression in
-        UTC. The options, a schedule's among them, ride on the work. A schedule of this name is edited where it is
-        another, and left alone where it is the same.
+        UTC. The options, a schedule's among them, ride on the work, and so do `by` and `why`, which stay in the audit.
+        A schedule of this name is edited where it is another, and left alone where it is the same.
 
         Without work it declares: `@scheduler.every(Cron("0 9 * * *"), name="…")` above a function, which is called
         without arguments. The schedule is put into the store when a scheduler of this code starts to run.
@@ -245,11 +248,11 @@ class Recurring(Asking, ABC):
         return self._await(self._told(self._agenda.book.remove(name, by=by, why=why)), "removing")
 
     def rollback(self, name: str, *, by: str | None = None, why: str | None = None) -> ScheduleInfo:
-        """Undo the last edit, or the removal, of a schedule."""
+        """Undo the last edit, or the removal, of a schedule, from now on. Raises OptionError where there is neither."""
         return self._await(self._told(self._agenda.book.rollback(name, by=by, why=why)), "rolling back")
 
     def occurrences(self, name: str, since: datetime | None = None, until: datetime | None = None) -> list[Occurrence]:
-        """Return what became of a schedule's times, in order: the latest thousand."""
+        """Return what became of a schedule's times, in order: the latest thousand. Of a removed one, too."""
         return self._await(self._occurrences(name, since, until), "reading")
 
     def preview(self, start: datetime, end: datetime, *, limit: int = 1000) -> list[Upcoming]:

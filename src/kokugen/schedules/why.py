@@ -51,6 +51,9 @@ def _state(row: ScheduleRow, definition: Definition, now: int) -> str:
         return f"{name} is over: it was to run {most} times, and has."
     if next_at is None and row.delay is not None and not is_over(row, definition):
         return f"{name} comes again {timedelta(microseconds=row.delay)} after the end of its run."
+    end = definition.policy.end_us
+    if next_at is None and end is not None and definition.trigger.next_us(row.decided) is not None:
+        return f"{name} is over: it has no time after {_at(row.decided)} up to its end, {_at(end)}."
     if next_at is None:
         return f"{name} is over: its trigger has no time after {_at(row.decided)}."
     if next_at < now - LATE_US:

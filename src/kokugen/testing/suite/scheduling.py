@@ -335,6 +335,16 @@ class SchedulingCases:
         assert [one.what for one in ask(plans.repo.schedule_audit("daily"))] == ["edit"]
         assert plans.change(plans.row("daily", id="new")).applied
 
+    def test_a_removed_schedule_is_brought_back_under_its_id(self, plans: ScheduleLab) -> None:
+        row = plans.create("daily", 0, 5)
+        row = plans.advance(row, ledger=[plans.entry(0, 5)])
+        assert plans.change(row, expected=row.rev, remove=True, drop_from=plans.at(1)).applied
+        again = plans.row("daily", id=row.id, gen=row.gen + 1)
+        tasks = [plans.task(second, again) for second in (0, 5, 6)]
+        assert plans.change(again, tasks=tasks).applied
+        assert [task.nominal for task in plans.ledger().tasks] == [plans.at(0), plans.at(5), plans.at(6)]
+        assert plans.ledger().rows == [plans.entry(0, 5)]
+
     def test_new_occurrences_are_hinted_at(self, plans: ScheduleLab) -> None:
         heard: list[int] = []
         plans.lab.repo.listen(heard.append)
