@@ -397,6 +397,17 @@ def test_a_scheduler_refuses_what_it_could_not_use_when_it_is_made(keyword: str,
         Scheduler(**{keyword: value})
 
 
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, 10_000], ids=str)
+def test_workers_are_added_and_removed_by_whole_numbers_up_to_what_there_may_be(count: Any) -> None:
+    scheduler = Scheduler("memory://", workers=3)
+    with pytest.raises(OptionError, match="use 1 to 10,000"):
+        scheduler.add_workers(count)
+    if count != 10_000:
+        with pytest.raises(OptionError, match="use 1 to 10,000"):
+            scheduler.remove_workers(count)
+    assert scheduler.add_workers(1) == 4
+
+
 @pytest.mark.parametrize("param", [None, "remind", {"work_id": "remind"}], ids=str)
 def test_what_is_no_param_is_refused(param: Any) -> None:
     scheduler = Scheduler("memory://")

@@ -225,10 +225,17 @@ class Runner:
             return Reply.of(0)
         return self._parts.repository.beat(self._left, ttl_s=PARTING_S).then(len)
 
-    def resize(self, change: int) -> int:
-        """Add workers for sync work, or remove them while running; return how many there are."""
+    def add_workers(self, count: int) -> int:
+        """Add workers for sync work while running; return how many there are. Raises OptionError."""
+        return self._resize(check_workers("workers", self._workers + check_workers("count", count)))
+
+    def remove_workers(self, count: int) -> int:
+        """Remove workers for sync work while running, all but one at most; return how many there are."""
+        return self._resize(max(1, self._workers - check_workers("count", count)))
+
+    def _resize(self, workers: int) -> int:
         self.leave_parent()
-        self._workers = max(1, self._workers + change)
+        self._workers = workers
         for dispatcher in self._dispatchers:
             if dispatcher.name == ThreadDispatcher.name:
                 dispatcher.resize(self._workers)

@@ -369,11 +369,11 @@ class Scheduler(Recurring):
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""
-        return self._front.runner.resize(count)
+        return self._front.runner.add_workers(count)
 
     def remove_workers(self, count: int = 1) -> int:
         """Remove workers as they come free, at most all but one; return how many there are."""
-        return self._front.runner.resize(-count)
+        return self._front.runner.remove_workers(count)
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
