@@ -70,7 +70,7 @@ class RepositorySuite(
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 
     keeps: ClassVar[bool] = True
-    """Whether a second instance on the same folder has the same tasks, in other processes too; False skips such cases."""
+    """Whether a second instance on the same folder has the same tasks, in any process; False skips cases of that."""
 
     def repository(self, clock: Clock, folder: Path, namespace: str) -> DurableRepository:
         """Return a new repository, not yet open, on the store in `folder`: the same store for the same folder.
