@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event, Thread
+from typing import Any
 
 from kokugen.acceptance import check_label, check_places, check_queues, check_workers
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
@@ -31,6 +33,22 @@ from kokugen.task_storage.leasing import LeasedTasks
 VERSION = "0.1.0"
 PARTING_S = 2.0
 """For how long watchers wait for what would not stop, once its process has said that it ends."""
+
+
+def heed_signals(handler: Callable[..., None]) -> dict[signal.Signals, Any]:
+    """Have SIGTERM and SIGINT call `handler`; return what they did. Raises SchedulerStateError off the main thread."""
+    try:
+        return {one: signal.signal(one, handler) for one in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError as error:
+        raise SchedulerStateError(
+            "run() waits for signals, which Python hears of on the main thread alone: use start(), and stop()"
+        ) from error
+
+
+def unheed_signals(previous: dict[signal.Signals, Any]) -> None:
+    """Have the signals do again what they did."""
+    for one, handler in previous.items():
+        signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python
 
 
 class Runner:
