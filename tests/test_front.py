@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kokugen import Middleware, Retry, Scheduler, TaskParam, TaskState, current_run
+from kokugen import AsyncScheduler, Middleware, Retry, Scheduler, TaskParam, TaskState, current_run
 from kokugen import scheduler as face
 from kokugen.acceptance import QUEUES_MAX
 from kokugen.clock import Clock, SystemClock
@@ -26,6 +28,7 @@ from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.rows import Added, CancelAnswer, CancelRequest, ClaimAnswer, ClaimRequest, NewTask
 from kokugen.settings import Settings
 from kokugen.testing import Fault, FaultyRepository
+from tests.task_storage.seed_repository import SeedRepository
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 WITHIN = timedelta(seconds=20)
@@ -146,8 +149,20 @@ def test_the_reason_of_a_cancellation_is_text_that_every_store_keeps(url: str, t
     scheduler.close()
 
 
+def run_sync(scheduler: Any) -> None:
+    scheduler.run()
+
+
+def run_async(scheduler: Any) -> None:
+    asyncio.run(scheduler.run())
+
+
+FACES = pytest.mark.parametrize(("kind", "run"), [(Scheduler, run_sync), (AsyncScheduler, run_async)])
+
+
+@FACES
 def test_run_closes_the_store_though_a_signal_handler_was_set_by_no_python_code(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: Any, run: Callable[[Any], None]
 ) -> None:
     handlers: dict[Any, Any] = {}
 
@@ -159,14 +174,24 @@ def test_run_closes_the_store_though_a_signal_handler_was_set_by_no_python_code(
     monkeypatch.setattr(signal, "signal", set_handler)
     store = MemoryRepository()
     monkeypatch.setattr(store, "close", lambda: handlers.update(closed=True))
-    scheduler = Scheduler(repository=store)
-    thread = threading.Thread(target=scheduler.run)
+    scheduler = kind(repository=store)
+    thread = threading.Thread(target=run, args=(scheduler,))
     thread.start()
     while not scheduler.running:
         threading.Event().wait(0.001)
     handlers[signal.SIGTERM]()
     thread.join(WITHIN.total_seconds())
     assert handlers == {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL, "closed": True}
+
+
+@FACES
+def test_run_off_the_main_thread_is_refused_and_whoever_else_runs_the_scheduler_goes_on(
+    kind: Any, run: Callable[[Any], None]
+) -> None:
+    scheduler = kind("memory://")
+    with ThreadPoolExecutor(1) as beside, pytest.raises(SchedulerStateError, match="main thread"):
+        beside.submit(run, scheduler).result(WITHIN.total_seconds())
+    assert not scheduler.running
 
 
 class OneClaim(MemoryRepository):
@@ -381,6 +406,8 @@ def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object
         ("url", 5),
         ("settings", {"ttl_s": 30}),
         ("works", 5),
+        ("repository", 5),
+        ("repository", SeedRepository()),
         ("label", 5),
         ("label", ""),
         ("label", "two\nlines"),
@@ -395,6 +422,17 @@ def test_a_filter_that_there_is_not_is_refused_by_name(ask: Callable[..., object
 def test_a_scheduler_refuses_what_it_could_not_use_when_it_is_made(keyword: str, value: Any) -> None:
     with pytest.raises(OptionError, match=f"{keyword}="):
         Scheduler(**{keyword: value})
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, 10_000], ids=str)
+def test_workers_are_added_and_removed_by_whole_numbers_up_to_what_there_may_be(count: Any) -> None:
+    scheduler = Scheduler("memory://", workers=3)
+    with pytest.raises(OptionError, match="use 1 to 10,000"):
+        scheduler.add_workers(count)
+    if count != 10_000:
+        with pytest.raises(OptionError, match="use 1 to 10,000"):
+            scheduler.remove_workers(count)
+    assert scheduler.add_workers(1) == 4
 
 
 @pytest.mark.parametrize("param", [None, "remind", {"work_id": "remind"}], ids=str)

@@ -20,6 +20,7 @@ from kokugen import (
     TaskState,
     current_run,
 )
+from kokugen.engine.hooks import RunEvent
 from kokugen.errors import (
     DuplicateTaskError,
     NoEntryError,
@@ -449,6 +450,53 @@ def test_workers_are_added_and_removed_while_running(scheduler: Scheduler) -> No
     assert scheduler.add_workers(2) == 6
     assert all(task.wait(WITHIN).state is TaskState.DONE for task in tasks)
     assert scheduler.remove_workers(5) == 1
+
+
+def test_active_says_how_many_runs_are_under_way(scheduler: Scheduler) -> None:
+    meeting, gate = threading.Barrier(4, timeout=20), threading.Event()
+
+    @scheduler.work
+    def meet() -> None:
+        meeting.wait()
+        assert gate.wait(20)
+
+    assert scheduler.active == 0
+    scheduler.start()
+    tasks = [scheduler.after(SOON, meet) for _ in range(3)]
+    meeting.wait()
+
+    assert scheduler.active == 3
+    gate.set()
+    assert all(task.wait(WITHIN).state is TaskState.DONE for task in tasks)
+
+
+def test_no_code_of_the_users_runs_on_the_engines_thread(scheduler: Scheduler) -> None:
+    places = dict[str, str]()
+
+    def note(code: str) -> None:
+        places[code] = threading.current_thread().name
+
+    heard = threading.Event()
+    scheduler.work(id="sync")(lambda: note("sync work"))
+
+    @scheduler.work
+    async def fail() -> None:
+        note("async work")
+        raise RuntimeError("for the hook")
+
+    @scheduler.on_failed
+    def hear(_: RunEvent) -> None:
+        note("a hook")
+        heard.set()
+
+    scheduler.start()
+    sync = scheduler.schedule(TaskParam(work_id="sync", scheduled_time=datetime.now(UTC)))
+    assert sync.wait(WITHIN).state is TaskState.DONE
+    assert scheduler.after(SOON, fail).wait(WITHIN).state is TaskState.FAILED
+    assert heard.wait(20)
+    assert "kokugen-engine" in {thread.name for thread in threading.enumerate()}
+    assert places.keys() == {"sync work", "async work", "a hook"}
+    assert "kokugen-engine" not in places.values()
 
 
 def test_misuse_says_what_to_do(scheduler: Scheduler) -> None:

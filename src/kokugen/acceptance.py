@@ -297,7 +297,7 @@ def check_places(places: Sequence[Place]) -> tuple[Place, ...]:
 
 
 def check_workers(name: str, value: int) -> int:
-    """Return a number of workers to start with. Raises OptionError."""
+    """Return a number of workers to have, or to add or remove. Raises OptionError."""
     if not isinstance(value, int) or not 1 <= value <= 10_000:
         raise OptionError(f"{name}={value!r}: use 1 to 10,000")
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,6 +27,7 @@ from kokugen.reply import Reply
 from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, StoreHealth
+from kokugen.runner import heed_signals, unheed_signals
 from kokugen.scheduler import ANSWER_S
 from kokugen.schedules.async_recurring import AsyncRecurring
 from kokugen.settings import Settings
@@ -348,11 +348,11 @@ class AsyncScheduler(AsyncRecurring):
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""
-        return self._front.runner.resize(count)
+        return self._front.runner.add_workers(count)
 
     def remove_workers(self, count: int = 1) -> int:
         """Remove workers as they come free, at most all but one; return how many there are."""
-        return self._front.runner.resize(-count)
+        return self._front.runner.remove_workers(count)
 
     async def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
@@ -368,7 +368,7 @@ class AsyncScheduler(AsyncRecurring):
         def ask(*_: object) -> None:
             loop.call_soon_threadsafe(asked.set)
 
-        previous = {one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT)}
+        previous = heed_signals(ask)
         try:
             if not self.running:
                 await self.start()
@@ -377,8 +377,7 @@ class AsyncScheduler(AsyncRecurring):
                     self._front.runner.check_alive()
                     return
         finally:
-            for one, handler in previous.items():
-                signal.signal(one, handler)
+            unheed_signals(previous)
             await self.close()
 
     async def _ask(self, ask: Callable[[], Reply[T]]) -> T:

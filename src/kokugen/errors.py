@@ -216,6 +216,10 @@ class LeaseLostError(KokugenError, RuntimeError):
     """This node may no longer trust its claim on the run: another node may have taken it over."""
 
 
+class NoRunError(KokugenError, LookupError):
+    """The code is part of no run: kokugen did not call it, or it is on a thread of its own."""
+
+
 class SupersededError(KokugenError, RuntimeError):
     """This attempt does not hold its task any more, so it cannot complete it: nothing was written, roll back."""
 

@@ -26,6 +26,7 @@ KINDS: dict[type, str] = {
     str: "a URL such as 'sqlite:///tasks.db'",
     Settings: "Settings(…)",
     WorkRegistry: "a registry of work, such as FunctionRegistry()",
+    DurableRepository: "a DurableRepository; one with the seed's methods alone goes by a task storage, task_storage=…",
 }
 
 
@@ -51,7 +52,7 @@ class Parts:
         self.hooks = Hooks()
         self.middleware = _checked_middleware(middleware)
         self.payloads = payloads_of(self.middleware, lambda: self.repository.namespace)
-        self._repository = repository
+        self._repository = None if repository is None else _checked("repository", repository, DurableRepository)
         self._url = None if url is None else _checked("url", url, str)
         self.namespace = check_name("namespace", namespace)
 

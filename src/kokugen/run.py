@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from kokugen.clock import Clock, from_us
-from kokugen.errors import KokugenError, OptionError, TransactionError
+from kokugen.errors import KokugenError, NoRunError, OptionError, TransactionError
 from kokugen.options import Options, stored_options
 
 DELAY_MAX = timedelta(days=3650)
@@ -384,11 +384,11 @@ _current: ContextVar[Run] = ContextVar("kokugen_current_run")
 
 
 def current_run() -> Run:
-    """Return the run that this code is part of. Raises LookupError outside of one."""
+    """Return the run that this code is part of. Raises NoRunError outside of one."""
     try:
         return _current.get()
     except LookupError:
-        raise LookupError("no run is under way here: current_run() is for code that kokugen called") from None
+        raise NoRunError("no run is under way here: current_run() is for code that kokugen called") from None
 
 
 bind_run = _current.set

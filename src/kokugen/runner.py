@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event, Thread
+from typing import Any
 
 from kokugen.acceptance import check_label, check_places, check_queues, check_workers
 from kokugen.dispatcher.asyncio_loop import LoopDispatcher
@@ -31,6 +33,22 @@ from kokugen.task_storage.leasing import LeasedTasks
 VERSION = "0.1.0"
 PARTING_S = 2.0
 """For how long watchers wait for what would not stop, once its process has said that it ends."""
+
+
+def heed_signals(handler: Callable[..., None]) -> dict[signal.Signals, Any]:
+    """Have SIGTERM and SIGINT call `handler`; return what they did. Raises SchedulerStateError off the main thread."""
+    try:
+        return {one: signal.signal(one, handler) for one in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError as error:
+        raise SchedulerStateError(
+            "run() waits for signals, which Python hears of on the main thread alone: use start(), and stop()"
+        ) from error
+
+
+def unheed_signals(previous: dict[signal.Signals, Any]) -> None:
+    """Have the signals do again what they did."""
+    for one, handler in previous.items():
+        signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python
 
 
 class Runner:
@@ -225,10 +243,17 @@ class Runner:
             return Reply.of(0)
         return self._parts.repository.beat(self._left, ttl_s=PARTING_S).then(len)
 
-    def resize(self, change: int) -> int:
-        """Add workers for sync work, or remove them while running; return how many there are."""
+    def add_workers(self, count: int) -> int:
+        """Add workers for sync work while running; return how many there are. Raises OptionError."""
+        return self._resize(check_workers("workers", self._workers + check_workers("count", count)))
+
+    def remove_workers(self, count: int) -> int:
+        """Remove workers for sync work while running, all but one at most; return how many there are."""
+        return self._resize(max(1, self._workers - check_workers("count", count)))
+
+    def _resize(self, workers: int) -> int:
         self.leave_parent()
-        self._workers = max(1, self._workers + change)
+        self._workers = workers
         for dispatcher in self._dispatchers:
             if dispatcher.name == ThreadDispatcher.name:
                 dispatcher.resize(self._workers)

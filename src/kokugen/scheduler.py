@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from kokugen.reply import Reply
 from kokugen.repository.limit_rows import GateStatus
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import CancelAnswer, Retention, StoreHealth
+from kokugen.runner import heed_signals, unheed_signals
 from kokugen.schedules.recurring import Recurring
 from kokugen.settings import Settings
 from kokugen.task import QUEUE_DEFAULT, Attempt, NodeInfo, Params, TaskInfo, TaskParam, replace
@@ -369,11 +369,11 @@ class Scheduler(Recurring):
 
     def add_workers(self, count: int = 1) -> int:
         """Add workers for sync work while running; return how many there are."""
-        return self._front.runner.resize(count)
+        return self._front.runner.add_workers(count)
 
     def remove_workers(self, count: int = 1) -> int:
         """Remove workers as they come free, at most all but one; return how many there are."""
-        return self._front.runner.resize(-count)
+        return self._front.runner.remove_workers(count)
 
     def retry_marking(self) -> bool:
         """Try to write the outcomes that could not be written; return whether all are (the seed's RetryMarking)."""
@@ -385,7 +385,7 @@ class Scheduler(Recurring):
         Returns early where another thread stops it, and raises SchedulerStateError where it stopped by an error.
         """
         asked = threading.Event()
-        previous = {one: signal.signal(one, lambda *_: asked.set()) for one in (signal.SIGTERM, signal.SIGINT)}
+        previous = heed_signals(lambda *_: asked.set())
         try:
             if not self.running:
                 self.start()
@@ -394,8 +394,7 @@ class Scheduler(Recurring):
                     self._front.runner.check_alive()
                     return
         finally:
-            for one, handler in previous.items():
-                signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python
+            unheed_signals(previous)
             self.close()
 
     def __enter__(self) -> Self:

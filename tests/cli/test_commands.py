@@ -29,6 +29,18 @@ def test_every_command_explains_itself_in_the_words_of_the_list(kokugen: Command
     assert f"Usage: kokugen {name} " in kokugen.done(name, "--help")
 
 
+def test_every_command_that_tells_something_can_tell_it_as_json() -> None:
+    def plain(command: click.Command | None) -> list[str]:
+        """The commands within this one, or itself, that know no --json."""
+        assert command is not None
+        if isinstance(command, click.Group):
+            within = click.Context(command)
+            return [name for one in command.list_commands(within) for name in plain(command.get_command(within, one))]
+        return [] if any("--json" in one.opts for one in command.params) else [command.name or ""]
+
+    assert plain(main) == ["worker", "completion"]
+
+
 def test_the_version_is_the_installed_one(kokugen: CommandLine) -> None:
     assert kokugen.done("--version") == f"kokugen {version('kokugen')}\n"
 

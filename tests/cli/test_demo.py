@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from kokugen.cli.demo.stage import Stage
 
 from .conftest import CommandLine
 
@@ -33,6 +36,16 @@ def test_the_demo_loses_nothing_and_leaves_the_store_it_was_told_to_keep(tmp_pat
     assert found["workers_killed"] == 2
     kept = CommandLine(f"sqlite:///{tmp_path / 'kept.db'}", tmp_path / "kept.db")
     assert len(kept.json("list", "--limit", "9999", "--state", "Done")) == found["scheduled"]
+
+
+def test_a_demo_that_loses_a_reminder_fails_and_says_so(
+    kokugen: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Stage, "play", lambda _: None)  # no worker ever runs
+    result = kokugen("demo", "--json")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["lost"], found["delivered"]) == (1, found["scheduled"], 0)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -59,7 +59,7 @@ def test_a_crontab_becomes_schedules(kokugen: CommandLine, crontab: Path, schedu
     echo, true = scheduler.schedules()
     assert (echo.policy.catchup, echo.overlap, echo.paused) == ("skip", "allow", False)
     assert [change.who for change in scheduler.schedule_audit(true.name)] == ["ann"]
-    assert kokugen.json("list") == [], "nothing is run by it"
+    assert all(info.attempt == 0 for info in scheduler.tasks()), "nothing is run by it, though a time may be near"
 
 
 def test_the_same_import_again_changes_nothing(kokugen: CommandLine, crontab: Path, scheduler: Scheduler) -> None:

@@ -12,7 +12,7 @@ import pytest
 from kokugen.codec import ERROR_MAX
 from kokugen.dispatcher.call import call_async, call_sync, call_work, cut_off, ended
 from kokugen.dispatcher.protocol import Ending, Outcome
-from kokugen.errors import CodecError, OptionError, UndecodableError
+from kokugen.errors import CodecError, NoRunError, OptionError, UndecodableError
 from kokugen.run import Cancel, Interrupt, RetryAfter, Run, Snooze, current_run
 from kokugen.testing import ManualClock
 from kokugen.testing.dispatching.lab import run_of
@@ -67,7 +67,7 @@ def test_a_run_knows_when_it_started_and_work_can_reach_it() -> None:
 
 def test_after_a_run_there_is_no_current_run() -> None:
     called(run_of(lambda: None))
-    with pytest.raises(LookupError):
+    with pytest.raises(NoRunError):
         current_run()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kokugen.engine.hooks import Hooks, RunEvent
+from kokugen.errors import OptionError
 
 PATIENCE_S = 20
 
@@ -37,6 +38,18 @@ def test_a_hook_that_raises_is_logged_and_hears_of_the_next_event(caplog: pytest
     assert [heard.get(timeout=PATIENCE_S) for _ in range(2)] == ["first", "second"]
     hooks.close()
     assert "a hook raised for task 'a'" in caplog.text
+
+
+async def later(_: RunEvent) -> None:
+    """A hook that a thread without a loop could only begin."""
+
+
+@pytest.mark.parametrize(("hook", "said"), [(later, "is async"), (5, "cannot be called"), (None, "cannot be called")])
+def test_what_the_thread_could_not_call_is_refused_when_it_is_given(hook: Any, said: str) -> None:
+    hooks = Hooks()
+    with pytest.raises(OptionError, match=said):
+        hooks.add("failed", hook)
+    assert not hooks.wants("failed")
 
 
 def test_closed_hooks_tell_what_they_were_handed_and_leave_no_thread() -> None:

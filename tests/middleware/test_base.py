@@ -9,7 +9,7 @@ import pytest
 
 from kokugen.dispatcher.call import call_async, call_sync, call_work
 from kokugen.dispatcher.protocol import Ending
-from kokugen.errors import MiddlewareOrderError
+from kokugen.errors import MiddlewareOrderError, OptionError
 from kokugen.middleware.base import (
     Middleware,
     ScheduleNext,
@@ -93,6 +93,23 @@ def test_the_first_middleware_is_the_outermost_around_scheduling() -> None:
     chain = schedule_chain([Named("a", steps), Named("b", steps)], last)
     assert chain(REQUEST).result() == "work"
     assert steps == ONION
+
+
+class Forgetful(Middleware):
+    def schedule(self, request: ScheduleRequest, call_next: ScheduleNext) -> Any:
+        call_next(request)
+
+
+class Eager(Middleware):
+    def schedule(self, request: ScheduleRequest, call_next: ScheduleNext) -> Any:
+        return call_next(request).result()
+
+
+@pytest.mark.parametrize("one", [Forgetful(), Eager()])
+def test_a_schedule_hook_that_returns_something_else_is_told_so_by_name(one: Middleware) -> None:
+    chain = schedule_chain([Named("a", []), one], lambda request: Reply.of(request.work_id))
+    with pytest.raises(OptionError, match=f"{type(one).__name__}.schedule returned .* returns what call_next"):
+        chain(REQUEST)
 
 
 def test_an_async_hook_on_sync_work_is_refused_by_name() -> None:

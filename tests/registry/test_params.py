@@ -11,7 +11,7 @@ import pytest
 
 from kokugen.clock import to_us
 from kokugen.codec import encode_params
-from kokugen.errors import CodecError, OptionError, WorkArgumentsError
+from kokugen.errors import CodecError, NoRunError, OptionError, WorkArgumentsError
 from kokugen.options import Options
 from kokugen.registry import protocol
 from kokugen.registry.functions import FunctionRegistry
@@ -139,7 +139,7 @@ def test_it_is_work_like_any_other_in_a_registry() -> None:
 
 
 def test_outside_of_a_run_there_are_no_signals_to_call_it_with() -> None:
-    with pytest.raises(LookupError, match="no run"):
+    with pytest.raises(NoRunError, match="no run"):
         param_work(send)(Mail("Ann"))
 
 

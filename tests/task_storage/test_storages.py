@@ -239,6 +239,12 @@ def test_inner_middleware_sees_the_callers_context(repository: SeedRepository, n
     assert seen == ["seven"]
 
 
+@pytest.mark.parametrize("kind", [SingleNodeTaskStorage, MultiNodeTaskStorage])
+def test_what_lacks_a_method_of_the_seed_is_refused_and_told_which_there_are(kind: type[SingleNodeTaskStorage]) -> None:
+    with pytest.raises(OptionError, match="object is no repository: it needs insert, get_updated_since"):
+        kind(object(), work_registry=FunctionRegistry())  # type: ignore[arg-type]  # it is to be refused
+
+
 def test_several_nodes_need_compare_and_swap(repository: SeedRepository) -> None:
     with pytest.raises(OptionError, match="update_state"):
         MultiNodeTaskStorage(repository, work_registry=FunctionRegistry())

@@ -70,12 +70,13 @@ class ThreadDispatcher(PacedDispatcher):
             for _ in range(min(more, self._capacity - len(self._crew))):
                 worker = _Worker()
                 name = f"kokugen-worker-{next(self._numbers)}"
+                self._crew.add(worker)  # before its thread takes a run, which counts as active from then on
                 try:
                     Thread(target=self._serve, args=(worker,), name=name, daemon=True).start()
                 except RuntimeError as error:  # the system has no more threads to give
+                    self._crew.discard(worker)
                     logger.warning("%d workers must do instead of %d: %s", len(self._crew), self._capacity, error)
                     return
-                self._crew.add(worker)
 
     def _wake(self, workers: int) -> None:
         """Have idle workers look whether they are still wanted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from queue import SimpleQueue
 from threading import Lock, Thread
 
@@ -11,6 +12,8 @@ from msgspec import Struct
 
 from kokugen.clock import SECOND_US
 from kokugen.dispatcher.protocol import Outcome
+from kokugen.errors import OptionError
+from kokugen.options import shortened
 from kokugen.repository.rows import Lease
 from kokugen.run import Run
 from kokugen.task_storage.settlement import Settlement
@@ -39,7 +42,11 @@ class Hooks:
         self._thread: Thread | None = None
 
     def add(self, name: str, hook: Hook) -> None:
-        """Call `hook` with every event of this name from now on."""
+        """Call `hook` with every event of this name from now on. Raises OptionError if it cannot be called so."""
+        if not callable(hook):
+            raise OptionError(f"the hook {shortened(hook)} cannot be called: give a function that takes the event")
+        if iscoroutinefunction(hook):
+            raise OptionError(f"the hook {shortened(hook)} is async, and a thread of its own calls it: make it `def`")
         self._hooks.setdefault(name, []).append(hook)
 
     def learn(self, other: Hooks) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
-from kokugen.errors import MiddlewareOrderError
-from kokugen.options import Options
+from kokugen.errors import MiddlewareOrderError, OptionError
+from kokugen.options import Options, shortened
 from kokugen.reply import Reply
 from kokugen.run import Run
 from kokugen.task import Params
@@ -119,7 +119,16 @@ def work_chain(middleware: Sequence[Middleware], last: WorkNext, *, is_async: bo
 
 
 def _schedule_step(one: Middleware, call_next: ScheduleNext) -> ScheduleNext:
-    return lambda request: one.schedule(request, call_next)
+    def step(request: ScheduleRequest) -> Reply[Any]:
+        reply: object = one.schedule(request, call_next)
+        if not isinstance(reply, Reply):
+            raise OptionError(
+                f"{type(one).__name__}.schedule returned {shortened(reply)}, and the task may be stored or not: "
+                "make it a plain function that returns what call_next(request) returns"
+            )
+        return reply
+
+    return step
 
 
 def _work_step(one: Middleware, call_next: WorkNext) -> WorkNext:

@@ -63,7 +63,7 @@ class ParamWork(Work[P, R]):
         super().__init__(work_id, fn, declared, look=ParamSignature)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Call the function as part of the run that is under way here. Raises LookupError outside of one."""
+        """Call the function as part of the run that is under way here. Raises NoRunError outside of one."""
         return self.call(args, kwargs)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

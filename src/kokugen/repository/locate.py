@@ -117,7 +117,7 @@ def back_up(url: str, target: Path) -> int:
 
 def names_file(scheme: str, rest: str) -> bool:
     """Return whether a URL names a file for SQLite, and not what SQLite itself would keep in memory."""
-    return scheme in SQLITE and rest.startswith("/") and rest[1:] not in ("", ":memory:")
+    return scheme in SQLITE and rest.startswith("/") and rest.strip("/") != "" and rest[1:] != ":memory:"
 
 
 def sqlite_library(scheme: str) -> Library:

@@ -352,6 +352,7 @@ class TimedRepository(Protocol):
         ...
 
 
+@runtime_checkable
 class DurableRepository(
     ClaimRepository,
     QueryRepository,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from kokugen.errors import SchedulerStateError
+from kokugen.errors import OptionError, SchedulerStateError
 from kokugen.middleware.base import Middleware, ScheduleRequest
 from kokugen.registry.protocol import WorkRegistry
 from kokugen.reply import Reply
@@ -58,6 +58,11 @@ class SingleNodeTaskStorage:
         should_restore: Callable[[TaskInfo], bool] | None = None,
         sync_context_wrapper: Callable[[ScheduleRequest], ScheduleRequest] | None = None,
     ) -> None:
+        if not isinstance(repository, Repository):
+            raise OptionError(
+                f"{type(repository).__name__} is no repository: it needs insert, get_updated_since, get_by_id, "
+                "mark_as_done, mark_as_cancelled and mark_as_failed (see kokugen.repository.protocol.Repository)"
+            )
         self.repository = repository
         self.work_registry = work_registry
         self.should_restore = should_restore

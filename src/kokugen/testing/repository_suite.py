@@ -21,6 +21,7 @@ from kokugen.repository.protocol import DurableRepository, LimitRepository, Sche
 from kokugen.testing.clock import ManualClock
 from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
+from kokugen.testing.suite.apart import ApartCases, OtherProcess, root_of
 from kokugen.testing.suite.cancelling import CancellingCases
 from kokugen.testing.suite.chaining import ChainingCases
 from kokugen.testing.suite.choosing import ChoosingCases
@@ -56,6 +57,7 @@ class RepositorySuite(
     SeedingCases,
     MarkingCases,
     SharingCases,
+    ApartCases,
     ChainingCases,
     SchedulingCases,
     AccountingCases,
@@ -68,10 +70,13 @@ class RepositorySuite(
     """What every `DurableRepository` promises. A subclass whose name begins with `Test` runs it."""
 
     keeps: ClassVar[bool] = True
-    """Whether a second instance on the same folder has the same tasks; False skips the cases about that."""
+    """Whether a second instance on the same folder has the same tasks, in any process; False skips cases of that."""
 
     def repository(self, clock: Clock, folder: Path, namespace: str) -> DurableRepository:
-        """Return a new repository, not yet open, on the store in `folder`: the same store for the same folder."""
+        """Return a new repository, not yet open, on the store in `folder`: the same store for the same folder.
+
+        Cases of two processes call it in the other one too, on a copy of this object.
+        """
         raise NotImplementedError("say how to make your repository: def repository(self, clock, folder, namespace)")
 
     @pytest.fixture
@@ -116,6 +121,14 @@ class RepositorySuite(
         if not self.keeps:
             pytest.skip("keeps = False: nothing outlives an instance of this repository")
         return lab
+
+    @pytest.fixture
+    def other(self, kept: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OtherProcess]:
+        """Yield a bench in another process, on the same store."""
+        monkeypatch.syspath_prepend(root_of(self))
+        process = OtherProcess(self, kept.clock, tmp_path)
+        yield process
+        process.close()
 
     @pytest.fixture
     def gated_kept(self, gated: LimitLab, kept: Lab) -> LimitLab:

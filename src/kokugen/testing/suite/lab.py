@@ -70,11 +70,11 @@ def ask(reply: Awaitable[T]) -> T:
 class Lab:
     """A repository, its clock, and the steps of the cases."""
 
-    def __init__(self, clock: ManualClock, open_store: Callable[[str], DurableRepository]) -> None:
+    def __init__(self, clock: ManualClock, open_store: Callable[[str], DurableRepository], first: int = 1) -> None:
         self.clock = clock
         self.open_store = open_store
         self.repo = open_store("default")
-        self._numbers = count(1)
+        self._numbers = count(first)
 
     @property
     def now(self) -> int:
@@ -137,6 +137,13 @@ class Lab:
     def claimed(self, slots: int = 1000, **asked: Any) -> list[str]:
         """Claim what is due and return the ids, in order."""
         return [task.id for task in self.claim(slots, **asked).tasks]
+
+    def drained(self, slots: int, **asked: Any) -> list[str]:
+        """Claim so many at a time until nothing is due, and return the ids, in order."""
+        ids: list[str] = []
+        while won := self.claimed(slots, **asked):
+            ids += won
+        return ids
 
     def start(self, task_id: str, **asked: Any) -> str:
         """Claim this task, whose work no other waiting task has, and return the claim."""
