@@ -344,6 +344,21 @@ def test_schedule_many_schedules_all_or_checks_all_first(scheduler: Scheduler) -
     assert scheduler.count() == 2500
 
 
+@pytest.mark.parametrize("many", [5, None, [5], TaskParam(work_id="remind", scheduled_time=datetime.now(UTC))])
+def test_schedule_many_refuses_what_is_no_list_of_params(scheduler: Scheduler, many: object) -> None:
+    with pytest.raises(OptionError, match="TaskParam"):
+        scheduler.schedule_many(many)  # type: ignore[arg-type]
+    assert scheduler.count() == 0
+
+
+@pytest.mark.parametrize(
+    "given", [{"clock": 5}, {"works": 5}, {"settings": 5}, {"repository": 5}, {"middleware": 5}, {"url": 5}]
+)
+def test_a_scheduler_refuses_parts_that_are_none(given: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(given))}=5: use "):
+        Scheduler(**given)  # type: ignore[arg-type]
+
+
 def test_middleware_wraps_acceptance_and_work_outermost_first(tmp_path: Path) -> None:
     log: list[str] = []
 

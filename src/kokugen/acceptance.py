@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -280,6 +280,13 @@ def check_param(param: TaskParam) -> TaskParam:
     if not isinstance(param, TaskParam):
         raise OptionError(f"{param!r} is no TaskParam: use TaskParam(work_id=…, scheduled_time=…, param=…)")
     return param
+
+
+def check_params(params: Iterable[TaskParam]) -> Iterable[TaskParam]:
+    """Return what is to be scheduled together. Raises OptionError unless it can be gone through, as a list can."""
+    if not isinstance(params, Iterable):
+        raise OptionError(f"{params!r} is no list of TaskParam: use [TaskParam(work_id=…, scheduled_time=…), …]")
+    return params
 
 
 def check_places(places: Sequence[Place]) -> tuple[Place, ...]:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -21,6 +21,7 @@ YEARS = range(1970, 9000)
 """The years of all times that are kept."""
 
 
+@runtime_checkable
 class Clock(Protocol):
     """What the core knows of time."""
 

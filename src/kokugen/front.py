@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from kokugen.acceptance import Intake, check_param, check_queue_limits, check_time, request_of, row_of
+from kokugen.acceptance import (
+    Intake,
+    check_param,
+    check_params,
+    check_queue_limits,
+    check_time,
+    request_of,
+    row_of,
+)
 from kokugen.chaining import Chain, batched, firsts
 from kokugen.clock import Clock, to_us
 from kokugen.codec import cut_error, decode_value
@@ -166,6 +174,7 @@ class Front(Generic[H]):
         other calls, claims among them, need not wait for the last. Middleware sees tasks one by one; one that it
         refuses keeps back no other.
         """
+        params = check_params(params)
         if self._chain is not None:
             return _ahead(map(self._in_turn, [self.request(param) for param in params]), BATCH)
         parts = self.parts

@@ -25,6 +25,7 @@ T = TypeVar("T")
 KINDS: dict[type, str] = {
     str: "a URL such as 'sqlite:///tasks.db'",
     Settings: "Settings(…)",
+    Clock: "a clock with wall_us() and boot_s(), as kokugen.testing.VirtualClock",
     WorkRegistry: "a registry of work, such as FunctionRegistry()",
     DurableRepository: "a DurableRepository; one with the seed's methods alone goes by a task storage, task_storage=…",
 }
@@ -46,7 +47,8 @@ class Parts:
     ) -> None:
         self.works: WorkRegistry = FunctionRegistry() if works is None else _checked("works", works, WorkRegistry)
         self.settings = Settings() if settings is None else _checked("settings", settings, Settings)
-        self.clock = clock_of(repository, clock or SystemClock())
+        clock = SystemClock() if clock is None else _checked("clock", clock, Clock)
+        self.clock = clock_of(repository, clock)
         self.random = system_random()
         self.ids = IdSource(self.clock, system_random())
         self.hooks = Hooks()
