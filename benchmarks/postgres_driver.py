@@ -114,7 +114,7 @@ def bind_columns(tasks: Sequence[NewTask]) -> Mapping[str, Any]:
 
 
 def bind_claim(nonce: str) -> Mapping[str, Any]:
-    counts = {"slots": 10, "buffer": BATCH - 10, "lost_max": 1, "ahead": 20_000, "ttl": 30.0}
+    counts = {"slots": 10, "buffer": BATCH - 10, "lost_max": 1, "ahead": 20_000, "ageing": 600_000_000, "ttl": 30.0}
     names = {"ns": "default", "now": None, "queues": ["default"], "only": ["remind"], "skip": [], "strict": []}
     return {**counts, **names, "node": "n" * 36, "nonce": nonce}
 

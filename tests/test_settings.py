@@ -21,10 +21,19 @@ def test_every_setting_is_of_one_of_three_kinds() -> None:
 
 
 @pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize("value", [-1, inf, nan, "5", None, True, timedelta(seconds=5)], ids=str)
+@pytest.mark.parametrize("value", [-1, -inf, nan, "5", None, True, timedelta(seconds=5)], ids=str)
 def test_a_duration_is_a_number_of_seconds(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=f"{name}="):
         Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+def test_of_all_durations_only_the_ageing_may_never_end(name: str) -> None:
+    if name == "ageing_s":
+        assert Settings(ageing_s=inf).ageing_s == inf
+        return
+    with pytest.raises(OptionError, match=f"{name}=inf"):
+        Settings(**{name: inf})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", DURATIONS)

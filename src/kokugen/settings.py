@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from math import inf, ulp
+from sys import float_info
 
 from msgspec import Struct
 
@@ -12,6 +13,8 @@ from kokugen.errors import OptionError
 DAY = timedelta(days=1)
 FROM_ZERO = frozenset({"ahead_s", "grace_s", "late_s"})
 """The durations that may be nothing at all; every other one is above that."""
+ENDLESS = frozenset({"ageing_s"})
+"""The durations that may never end."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -28,6 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     rpc_s: float = 4.0
     poll_s: float = 1.0
     ahead_s: float = 0.02
+    ageing_s: float = 600.0
     buffer_s: float = 0.05
     buffer_max: int = 4096
     surplus_s: float = 0.25
@@ -59,11 +63,15 @@ def _check(name: str, value: object) -> None:
     elif name.endswith("_max"):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise OptionError(f"{name}={value!r}: use a whole number of at least 1")
-    elif not isinstance(value, int | float) or isinstance(value, bool) or not _least(name) <= value < inf:
-        raise OptionError(
-            f"{name}={value!r}: use a number of seconds {'of at least' if name in FROM_ZERO else 'above'} 0"
-        )
+    elif not isinstance(value, int | float) or isinstance(value, bool) or not _least(name) <= value <= _most(name):
+        least = "of at least" if name in FROM_ZERO else "above"
+        endless = ", or math.inf" if name in ENDLESS else ""
+        raise OptionError(f"{name}={value!r}: use a number of seconds {least} 0{endless}")
 
 
 def _least(name: str) -> float:
     return 0.0 if name in FROM_ZERO else ulp(0.0)
+
+
+def _most(name: str) -> float:
+    return inf if name in ENDLESS else float_info.max

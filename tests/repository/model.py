@@ -86,7 +86,7 @@ class Model:
             if self._may_wait(entry) and self._too_late(entry, now):
                 self.end(entry, CANCELLED, now, reason="expired")
         waiting = [e for e in self.entries.values() if self._may_wait(e) and self._wanted(e, request)]
-        waiting.sort(key=lambda e: (-e.info.priority, e.due_us, e.info.id))
+        waiting.sort(key=lambda e: (e.due_us - e.info.priority * request.ageing_us, -e.info.priority, e.info.id))
         due = [e for e in waiting if e.due_us <= now + request.ahead_us]
         taken = self._choose(due, request)
         for entry in taken:

@@ -140,5 +140,6 @@ def test_beside_a_hundred_thousand_tasks_at_a_gate_few_pages_are_touched(
 
 def test_a_claim_knows_nothing_of_limits() -> None:
     """Its statements name no column of theirs, so that its plans cannot depend on them."""
-    for text in (source("claim"), tasks.pick_sql(ClaimRequest(node_id="n", nonce="c", slots=1)), tasks.next_due_sql(1)):
+    pick = tasks.pick_sql(ClaimRequest(node_id="n", nonce="c", slots=1), [(0, level) for level in tasks.LEVELS])
+    for text in (source("claim"), tasks.look_sql(1), pick):
         assert not re.search("gate|limit_", text)

@@ -12,6 +12,7 @@ from kokugen.ids import IdSource
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.memory.heap import DEAD_MIN, LazyHeap, WaitingTasks
 from kokugen.repository.protocol import DurableRepository
+from kokugen.repository.rows import NO_AGEING_US
 from kokugen.task import TaskInfo
 from kokugen.testing import ManualClock, RepositorySuite
 
@@ -81,7 +82,7 @@ def test_a_lane_that_has_no_tasks_any_more_is_given_up() -> None:
         waiting.put(("q", f"work-{number}"), 0, 5, str(number), now=0)
         waiting.drop(("q", f"work-{number}"), str(number))
     waiting.put(("q", "left"), 0, 5, "a", now=0)
-    assert list(waiting.take(waiting.lanes(("q",), None, frozenset(), 9))) == ["a"]
+    assert list(waiting.take(waiting.lanes(("q",), None, frozenset(), 9), NO_AGEING_US)) == ["a"]
     assert waiting.lanes(("q",), None, frozenset(), 9) == []
 
 

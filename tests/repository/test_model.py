@@ -22,6 +22,7 @@ from kokugen.errors import NoEntryError
 from kokugen.repository.memory import MemoryRepository
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
+    NO_AGEING_US,
     CancelRequest,
     ClaimRequest,
     Finish,
@@ -118,6 +119,7 @@ class Comparison(RuleBasedStateMachine):
         skip=st.frozensets(WORKS, max_size=1),
         strict=st.frozensets(WORKS, max_size=1),
         ahead_us=st.sampled_from([0, SECOND_US]),
+        ageing_us=st.sampled_from([0, SECOND_US, 2 * SECOND_US, NO_AGEING_US]),
     )
     def claim(self, slots: int, buffer: int, only: frozenset[str] | None, skip: frozenset[str], **asked: Any) -> None:
         self.nonces += 1

@@ -60,6 +60,7 @@ CLAIMING = {
     "lost_max": 1,
     "strict": [],
     "ahead": 20_000,
+    "ageing": 600_000_000,
     "only": ["work"],
     "skip": [],
     "node": NODE,

@@ -17,6 +17,7 @@ from kokugen.task import TaskQuery, TaskState
 
 QUEUES = ("default", "mail")
 ASKED = ClaimRequest(node_id="n", nonce="c", slots=10, queues=QUEUES, only=frozenset({"a"}), skip=frozenset({"b"}))
+RANGE = "INDEX task_waiting (namespace=? AND queue=? AND rank=? AND due_at<?)"
 BY_KEY = {
     "take": tasks._TAKE,
     "end": runs._END,
@@ -56,19 +57,30 @@ def test_each_row_of_a_batch_is_looked_up_by_its_key(db: Connection, sql: str) -
 
 
 def test_a_claim_reads_one_range_a_level_and_queue_in_its_order(db: Connection) -> None:
-    steps = plan(db, tasks.pick_sql(ASKED))
+    ranges = [(queue, level) for queue in range(len(QUEUES)) for level in tasks.LEVELS]
+    steps = plan(db, tasks.pick_sql(ASKED, ranges))
     reads = [step for step in steps if re.search(r"\b(SEARCH|SCAN) task\b", step)]
-    assert len(reads) == len(QUEUES) * len(tasks.LEVELS)
-    range_of = "INDEX task_waiting (namespace=? AND queue=? AND rank=? AND due_at<?)"
-    assert all(range_of in step for step in reads), reads
-    assert "USE TEMP B-TREE FOR ORDER BY" not in plan(db, tasks.pick_sql(ClaimRequest(node_id="n", nonce="c", slots=1)))
+    *firsts, whole = reads
+    assert len(firsts) == len(ranges)
+    assert all(RANGE in step for step in firsts), firsts
+    assert "INTEGER PRIMARY KEY (rowid=?)" in whole
+    assert steps.count("USE TEMP B-TREE FOR ORDER BY") == 1, "the first ones of all ranges are sorted, and nothing else"
 
 
-def test_the_next_due_time_is_one_probe_a_level_and_queue(db: Connection) -> None:
-    steps = plan(db, tasks.next_due_sql(len(QUEUES)))
+def test_a_claim_where_only_tasks_of_one_level_are_due_reads_one_range_and_sorts_nothing(db: Connection) -> None:
+    steps = plan(db, tasks.pick_sql(ASKED, [(0, -1)]))
+    reads = [step for step in steps if re.search(r"\b(SEARCH|SCAN) task\b", step)]
+    assert len(reads) == 1
+    assert RANGE in reads[0]
+    assert "USE TEMP B-TREE FOR ORDER BY" not in steps
+
+
+def test_what_is_due_and_when_the_next_is_are_two_probes_a_level_and_queue(db: Connection) -> None:
+    steps = plan(db, tasks.look_sql(len(QUEUES)))
     reads = [step for step in steps if " task " in step]
-    assert len(reads) == len(QUEUES) * len(tasks.LEVELS)
-    assert all("task_waiting (namespace=? AND queue=? AND rank=? AND due_at>?)" in step for step in reads), reads
+    assert len(reads) == 2 * len(QUEUES) * len(tasks.LEVELS)
+    probe = "INDEX task_waiting (namespace=? AND queue=? AND rank=? AND due_at"
+    assert all(f"{probe}{than}?)" in step for step, than in zip(reads, "<>" * len(reads), strict=False)), reads
 
 
 def test_the_runs_of_others_are_read_from_the_index_of_working_tasks(db: Connection) -> None:

@@ -37,6 +37,7 @@ SETTINGS = Settings(
     margin_s=1.0,
     rpc_s=1.0,
     poll_s=0.5,
+    ageing_s=1.0,
     surplus_s=1.0,
     grace_s=2.0,
     prune_s=4.0,

@@ -41,7 +41,7 @@ PROMISES = {
     "I11": "of every schedule each time that has passed was made into a task, or left out with a reason, once",
     "I12": "of a schedule whose runs may not overlap one at most is Working",
     "I13": "after cancelled no run starts; after requested no new attempt starts, and the task ends",
-    "I14": "what is due, not held and known to a live process is claimed within the poll, though no hint comes",
+    "I14": "what is due, not held and known to a live process is claimed within the poll and in its turn, hint or not",
     "I15": "running ≤ slots, claimed ≤ slots + buffer, nothing claimed while the outbox is full",
     "I16": "of the others, only those about due times go by a wall clock",
     "I17": "a dead process's task can be claimed within ttl + 2 · watch, and a second",
@@ -272,6 +272,9 @@ class Judge:
         self.hold("I15", len(picky) <= request.slots, request.node_id, "got", len(picky), "that need a slot at once")
         lost = sum(task.lost > 0 for task in tasks)
         self.hold("I21", lost <= request.lost_max, request.node_id, "got", lost, "that were lost before")
+        ranks = [self.rows[task.id].rank for task in tasks]
+        turns = [(t.due_at + rank * request.ageing_us, rank, t.id) for t, rank in zip(tasks, ranks, strict=True)]
+        self.hold("I14", turns == sorted(turns), request.node_id, "got what is not first beforehand")
         for task in tasks:
             early_us = task.due_at - answer.now
             self.hold("I9", early_us <= request.ahead_us, task.id, "was handed out", early_us, "µs early")

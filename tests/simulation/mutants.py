@@ -25,12 +25,14 @@ from kokugen.errors import RepositoryError
 from kokugen.ids import IdSource
 from kokugen.reply import Reply
 from kokugen.repository.memory import claims as memory_claims
+from kokugen.repository.memory import heap
 from kokugen.repository.memory.claims import MemoryClaims
 from kokugen.repository.memory.operations import MemoryOperations
 from kokugen.repository.memory.record import Record
 from kokugen.repository.memory.schedules import MemorySchedules
 from kokugen.repository.memory.table import TaskTable
 from kokugen.repository.rows import (
+    NO_AGEING_US,
     Added,
     AddResult,
     ClaimAnswer,
@@ -184,6 +186,12 @@ def _claim_what_changed(self: MemoryClaims, request: ClaimRequest) -> Reply[Clai
     with patch.object(memory_claims, "_choose", choose):
         return _CLAIM(self, request)
 
+
+def _head_of_strict_priorities(entry: heap.Entry, _ageing_us: int, waiting: heap.LazyHeap) -> Any:
+    return _HEAD(entry, NO_AGEING_US, waiting)
+
+
+_HEAD = heap._head
 
 _START = TaskTable.start
 
@@ -378,6 +386,9 @@ MUTANTS: dict[str, Mutant] = {
         (MemoryClaims, "claim", _claim_what_changed),
     ),
     "hints alone": _mutant("nobody polls", "I14 I6 I19 I18", (Timer, "asked", _no_poll)),
+    "no ageing": _mutant(
+        "a low priority waits behind all higher ones", "I14", (heap, "_head", _head_of_strict_priorities)
+    ),
     "starts early": _mutant("a run starts as soon as it is claimed", "I9", (Run, "__init__", _run_at_once)),
     "not fenced": _mutant(
         "a completion counts whosever the task is", "I4 I20", (MemoryClaims, "_finish", _finish_unfenced)

@@ -36,6 +36,7 @@ class Row(Struct, frozen=True, gc=False):
     max_attempts: int
     lost: int
     max_lost: int
+    rank: int
     mode: int
     cancel_requested: bool
     due_at: int
@@ -142,6 +143,7 @@ def row_of(record: Record) -> Row:
         max_attempts=asked.max_attempts,
         lost=record.lost,
         max_lost=asked.max_lost,
+        rank=asked.rank,
         mode=asked.mode,
         cancel_requested=record.cancel_requested,
         due_at=record.due_at,

@@ -122,8 +122,9 @@ class ClaimRepository(Protocol):
         ...
 
     def claim(self, request: ClaimRequest) -> Reply[ClaimAnswer]:
-        """Take due tasks for a node: higher priority first, then earlier due time, then id. They are Working after it.
+        """Take due tasks for a node, those that come first by `due_at + rank * ageing_us`. They are Working after it.
 
+        Of equals the higher priority goes first, then the smaller id.
         Each gets fence+1, attempt+1, beat 0 and the request's nonce as its claim. Tasks on hold, past their start
         deadline or of other queues are not taken; up to 100 past their start deadline become Cancelled (`expired`),
         those on hold once they are released. Of works that are to be strict they run at most once from then on.

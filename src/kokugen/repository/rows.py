@@ -94,6 +94,10 @@ class Added(Struct, frozen=True, array_like=True, gc=False):
     result: AddResult
 
 
+NO_AGEING_US = 10**18
+"""A level of priority is worth more than all times that there are: no lower one ever goes first."""
+
+
 class ClaimRequest(Struct, frozen=True, kw_only=True):
     """Ask for due tasks (T2): up to `slots` of any kind, and up to `buffer` more that may wait for a slot.
 
@@ -114,6 +118,8 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
     strict: frozenset[str] = frozenset()
     """Work ids whose tasks run at most once from this claim on, whatever they were stored as."""
     ahead_us: int = 20_000
+    ageing_us: int = 600_000_000
+    """By how much earlier a task has to be due to go before one of the next higher priority, at most `NO_AGEING_US`."""
     ttl_s: float = 30.0
 
 

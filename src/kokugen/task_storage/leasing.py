@@ -21,6 +21,7 @@ from kokugen.process import is_gone
 from kokugen.reply import Reply
 from kokugen.repository.protocol import DurableRepository
 from kokugen.repository.rows import (
+    NO_AGEING_US,
     Beaten,
     ClaimAnswer,
     ClaimRequest,
@@ -139,6 +140,7 @@ class LeasedTasks:
             skip=skip,
             strict=strict,
             ahead_us=int(self._settings.ahead_s * 1_000_000),
+            ageing_us=int(min(self._settings.ageing_s * 1_000_000, NO_AGEING_US)),
             ttl_s=self._settings.ttl_s,
         )
         sent_s, sent_us = self._clock.boot_s(), self._clock.wall_us()

@@ -64,7 +64,7 @@ class MemoryClaims(MemoryStore):
             self._expire(now)
             waiting = self._table.waiting
             lanes = waiting.lanes(request.queues, request.only, request.skip, now + request.ahead_us)
-            due = waiting.take(lanes)
+            due = waiting.take(lanes, request.ageing_us)
             taken, passed = _choose(request, map(self._table.records.__getitem__, due), now)
             next_due = waiting.next_due(lanes)
             for record in passed:

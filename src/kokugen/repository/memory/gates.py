@@ -25,6 +25,7 @@ from kokugen.repository.limit_rows import (
 )
 from kokugen.repository.memory.heap import Lane, WaitingTasks
 from kokugen.repository.memory.record import Record
+from kokugen.repository.rows import NO_AGEING_US
 from kokugen.task import TaskState
 
 _WAITING = TaskState.INITIALIZED.value
@@ -144,7 +145,7 @@ class Gates:
 
     def _candidates(self, name: str, until: int, looked_at: list[Record]) -> Iterator[Candidate[str]]:
         lanes = self._waiting.lanes((name,), None, frozenset(), until)
-        for task_id in self._waiting.take(lanes):
+        for task_id in self._waiting.take(lanes, NO_AGEING_US):
             record = self._records[task_id]
             looked_at.append(record)
             yield Candidate(record.id, record.asked.work_id, record.gates[1], record.gates[2], record.due_at)
@@ -186,7 +187,7 @@ class Gates:
         """Return the gates that are declared, at which a task waits, or whose slots a task has."""
         waiting = {}
         for (gate, _), lane in self._waiting.named():
-            due = [at for at, _, _ in lane.later.entries()] + [at for _, at, _ in lane.due.entries()]
+            due = [at for at, _, _ in lane.later.entries()] + [at for heap in lane.due for at, _, _ in heap.entries()]
             if due:
                 waiting[gate] = len(due), min(due)
         return statuses(self._rules.values(), waiting, {gate: len(slots) for gate, slots in self._slots.items()})

@@ -76,40 +76,60 @@ class LazyHeap:
 
 
 class Lane:
-    """The waiting tasks of one queue and one work: the later ones by time, the due ones by priority."""
+    """The waiting tasks of one queue and one work by time: the later ones, and of each rank the due ones."""
 
-    __slots__ = ("due", "horizon_us", "later")
+    __slots__ = ("_due", "horizon_us", "later")
 
     def __init__(self) -> None:
         self.later = LazyHeap()
-        self.due = LazyHeap()
+        self._due: dict[int, LazyHeap] = {}
         self.horizon_us = 0
-        """No task in `due` is due after this."""
+        """No task that counts as due is due after this."""
+
+    def __bool__(self) -> bool:
+        """Return whether any task waits."""
+        return bool(self.later) or any(self._due.values())
+
+    @property
+    def due(self) -> Iterable[LazyHeap]:
+        """Return the due tasks, a heap for each rank."""
+        return self._due.values()
 
     def put(self, rank: int, due_at: int, task_id: str, now: int) -> None:
         """Let a task wait."""
         if due_at <= now:
             self.horizon_us = max(self.horizon_us, now)
-            self.due.push(rank, due_at, task_id)
+            self._ripe(rank).push(due_at, rank, task_id)
         else:
             self.later.push(due_at, rank, task_id)
+
+    def drop(self, task_id: str) -> bool:
+        """Let a task wait no longer; return whether it did."""
+        return self.later.drop(task_id) or any(heap.drop(task_id) for heap in self.due)
+
+    def _ripe(self, rank: int) -> LazyHeap:
+        found = self._due.get(rank)
+        if found is None:
+            found = self._due[rank] = LazyHeap()
+        return found
 
     def ripen(self, horizon_us: int) -> None:
         """Have in `due` what is due by then, and nothing else."""
         if horizon_us < self.horizon_us:
             self._defer(horizon_us)
         self.horizon_us = horizon_us
-        later, due = self.later, self.due
+        later = self.later
         while (entry := later.top()) is not None and entry[0] <= horizon_us:
             later.pop()
-            due.push(entry[1], entry[0], entry[2])
+            self._ripe(entry[1]).push(*entry)
 
     def _defer(self, horizon_us: int) -> None:
         """Put back what looked due before the wall clock was set back."""
-        for rank, due_at, task_id in self.due.entries():
-            if due_at > horizon_us:
-                self.due.drop(task_id)
-                self.later.push(due_at, rank, task_id)
+        for heap in self.due:
+            for due_at, rank, task_id in heap.entries():
+                if due_at > horizon_us:
+                    heap.drop(task_id)
+                    self.later.push(due_at, rank, task_id)
 
 
 class WaitingTasks:
@@ -130,9 +150,7 @@ class WaitingTasks:
     def drop(self, lane: tuple[str, str], task_id: str) -> None:
         """Let a task wait no longer. Not there is fine: a held task is in no lane."""
         found = self._lanes.get(lane)
-        if found is None or not (found.due.drop(task_id) or found.later.drop(task_id)):
-            return
-        if not found.due and not found.later:
+        if found is not None and found.drop(task_id) and not found:
             del self._lanes[lane]
 
     def lanes(
@@ -141,7 +159,7 @@ class WaitingTasks:
         """Return the lanes of these queues and works that have tasks, ripened; empty ones go."""
         found = []
         for (queue, work_id), lane in list(self._lanes.items()):
-            if not lane.due and not lane.later:
+            if not lane:
                 del self._lanes[queue, work_id]
             elif queue in queues and work_id not in skip and (only is None or work_id in only):
                 lane.ripen(horizon_us)
@@ -152,18 +170,15 @@ class WaitingTasks:
         """Return all lanes with their names."""
         return list(self._lanes.items())
 
-    def take(self, lanes: Iterable[Lane]) -> Iterator[str]:
-        """Take out the due tasks of lanes that were ripened: higher priority, then earlier due time, then id."""
-        heads: list[tuple[Entry, int, Lane]] = []
-        for number, lane in enumerate(lanes):
-            if (entry := lane.due.top()) is not None:
-                heads.append((entry, number, lane))
+    def take(self, lanes: Iterable[Lane], ageing_us: int) -> Iterator[str]:
+        """Take out the due tasks of lanes that were ripened, in the order in which claims take them."""
+        heads = [_head(entry, ageing_us, heap) for lane in lanes for heap in lane.due if (entry := heap.top())]
         heapify(heads)
         while heads:
-            _, number, lane = heads[0]
-            entry = lane.due.pop()
-            if (following := lane.due.top()) is not None:
-                heapreplace(heads, (following, number, lane))
+            heap = heads[0][3]
+            entry = heap.pop()
+            if (following := heap.top()) is not None:
+                heapreplace(heads, _head(following, ageing_us, heap))
             else:
                 heappop(heads)
             yield entry[2]
@@ -172,3 +187,8 @@ class WaitingTasks:
         """Return when the first of the later tasks of ripened lanes is due; None where there are none."""
         tops = [entry[0] for lane in lanes if (entry := lane.later.top()) is not None]
         return min(tops, default=None)
+
+
+def _head(entry: Entry, ageing_us: int, heap: LazyHeap) -> tuple[int, int, str, LazyHeap]:
+    due_at, rank, task_id = entry
+    return due_at + rank * ageing_us, rank, task_id, heap

@@ -46,6 +46,7 @@ async def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
     """Expire, look, take: one statement."""
     asked = {
         "ahead": request.ahead_us,
+        "ageing": request.ageing_us,
         "queues": list(request.queues),
         "slots": request.slots,
         "buffer": request.buffer,

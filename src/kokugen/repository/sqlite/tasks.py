@@ -29,6 +29,8 @@ from kokugen.task import Mode, OnDuplicate, Priority, TaskState
 BODY_MAX = 1024
 EXPIRED_MAX = 100
 LEVELS = tuple(sorted(-level for level in Priority))
+Range = tuple[int, int]
+"""The tasks of one queue, by its number in the request, and one level."""
 
 
 class Scope(Struct, frozen=True):
@@ -171,11 +173,12 @@ _HELD_ROW = f"json_array({', '.join(_HELD.get(name, name) for name in Claimed.__
 
 
 def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
-    """Expire, look, take: three statements, each one step."""
+    """Expire, look, pick, take: four statements, each one step."""
     names: dict[str, Any] = {
         "ns": scope.namespace,
         "now": scope.now,
         "until": scope.now + request.ahead_us,
+        "ageing": request.ageing_us,
         "n": request.slots + request.buffer,
         "max": EXPIRED_MAX,
     }
@@ -185,12 +188,14 @@ def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
         names["only"] = encode(sorted(request.only))
     if request.skip:
         names["skip"] = encode(sorted(request.skip))
-    found = _pick(scope, pick_sql(request), names)
+    looked = one(scope.db, look_sql(len(request.queues)), names)
+    ranges, next_due = msgspec.json.decode(looked, type=tuple[list[Range], int | None])
+    found = _pick(scope, pick_sql(request, ranges), names) if ranges else []
     taken = _trim(found, request)
     if len(taken) < len(found):  # those passed over do not hide the ones behind them
         plain = " AND lost = 0" + (" AND mode = 0" if len(taken) >= request.slots else "")
         first = {task.id for task in found}
-        behind = [task for task in _pick(scope, pick_sql(request, plain), names) if task.id not in first]
+        behind = [task for task in _pick(scope, pick_sql(request, ranges, plain), names) if task.id not in first]
         taken = _trim([*taken, *behind], request)[: names["n"]]
     if taken:
         names |= {"node": request.node_id, "claim": request.nonce, "ttl": request.ttl_s}
@@ -198,7 +203,6 @@ def claim(scope: Scope, request: ClaimRequest) -> ClaimAnswer:
         assert scope.db.changes() == len(taken), "what was picked in this transaction is taken"
         if request.strict:
             taken = _made_strict(scope, taken, request.strict)
-    next_due = one(scope.db, next_due_sql(len(request.queues)), names)
     more = len(found) >= names["n"]
     return ClaimAnswer(claim=request.nonce, tasks=taken, next_due=next_due, more=more, now=scope.now)
 
@@ -216,36 +220,44 @@ def _pick(scope: Scope, sql: str, names: dict[str, Any]) -> list[Claimed]:
     return linked(msgspec.json.decode(one(scope.db, sql, names), type=list[Claimed]))
 
 
-def pick_sql(request: ClaimRequest, plain: str = "") -> str:
-    """Return the query for due tasks: one index range a level and queue, higher levels first."""
+def look_sql(queues: int) -> str:
+    """Return the query for the ranges that have due tasks, and when the next task is due: two probes a range."""
+    waiting = "FROM task WHERE namespace = :ns AND queue = :q{n} AND rank = {level} AND state = 0 AND hold IS NULL"
+    probes = [
+        f"SELECT {n} AS n, {level} AS level, EXISTS (SELECT 1 {range_of} AND due_at <= :until) AS due,"
+        f" (SELECT min(due_at) {range_of} AND due_at > :until) AS later"
+        for n in range(queues)
+        for level in LEVELS
+        for range_of in (waiting.format(n=n, level=level),)
+    ]
+    found = "json_group_array(json_array(n, level)) FILTER (WHERE due)"
+    return f"SELECT json_array({found}, min(later)) FROM ({' UNION ALL '.join(probes)})"
+
+
+def pick_sql(request: ClaimRequest, ranges: Sequence[Range], plain: str = "") -> str:
+    """Return the query for the first due tasks of these ranges, each of which is read in its own order."""
     only = " AND work_id IN (SELECT value FROM json_each(:only))" if request.only is not None else ""
     skip = " AND work_id NOT IN (SELECT value FROM json_each(:skip))" if request.skip else ""
     fresh = " AND lost = 0" if request.lost_max == 0 else ""
-    levels = []
-    for level in LEVELS:
-        ranges = [
-            f"SELECT * FROM (SELECT * FROM task WHERE namespace = :ns AND queue = :q{n} AND rank = {level}"
-            f" AND state = 0 AND hold IS NULL AND due_at <= :until"
-            f" AND (start_deadline IS NULL OR start_deadline > :now){only}{skip}{fresh}{plain}"
-            " ORDER BY due_at, id LIMIT :n)"
-            for n in range(len(request.queues))
-        ]
-        merged = " UNION ALL ".join(ranges)
-        order = " ORDER BY due_at, id LIMIT :n" if len(ranges) > 1 else ""
-        levels.append(f"SELECT * FROM ({merged}{order})")
-    picked = f"SELECT * FROM ({' UNION ALL '.join(levels)}) LIMIT :n"
+    what = "*" if len(ranges) == 1 else "rowid AS place, due_at + rank * :ageing AS turn, rank, id"
+    firsts = [
+        f"SELECT {what} FROM task WHERE namespace = :ns AND queue = :q{n} AND rank = {level}"
+        f" AND state = 0 AND hold IS NULL AND due_at <= :until"
+        f" AND (start_deadline IS NULL OR start_deadline > :now){only}{skip}{fresh}{plain}"
+        " ORDER BY due_at, id LIMIT :n"
+        for n, level in ranges
+    ]
+    picked = firsts[0] if len(ranges) == 1 else _merged(firsts)
     return f"SELECT json_group_array({_CLAIMED_ROW}) FROM (SELECT t.*, {_PARAM} AS p FROM ({picked}) t)"
 
 
-def next_due_sql(queues: int) -> str:
-    """Return the query for the earliest task that is not due yet: one index probe a level and queue."""
-    probes = [
-        f"SELECT (SELECT min(due_at) FROM task WHERE namespace = :ns AND queue = :q{n} AND rank = {level}"
-        " AND state = 0 AND hold IS NULL AND due_at > :until) AS due"
-        for n in range(queues)
-        for level in LEVELS
-    ]
-    return f"SELECT min(due) FROM ({' UNION ALL '.join(probes)})"
+def _merged(firsts: Sequence[str]) -> str:
+    """Return the query for the first of all: their keys are sorted, and only those that are picked read whole."""
+    keys = " UNION ALL ".join(f"SELECT * FROM ({first})" for first in firsts)
+    return (
+        f"SELECT task.* FROM (SELECT place FROM ({keys}) ORDER BY turn, rank, id LIMIT :n)"
+        " CROSS JOIN task ON task.rowid = place"
+    )
 
 
 def _trim(found: list[Claimed], request: ClaimRequest) -> list[Claimed]:

@@ -1,5 +1,6 @@
 -- T2, and T8 for what it is too late to start. Every step is an index range of its own: what is not due, or not
--- served, is never read. A place is one queue, care and level; `head` is the first task that waits there.
+-- served, is never read. A place is one queue, care and level; `head` is the first task that waits there. The first
+-- ones of all places are merged by their turn: when they are due, and by so much earlier the higher their level is.
 --
 -- A row that changed under this statement's snapshot is locked in its new version, which `ctid` cannot reach: it is
 -- left for the next claim. Of a place, as many rows as could be taken at most are locked; those that are not taken
@@ -40,7 +41,7 @@ WITH clock AS MATERIALIZED (
         AND (t.start_deadline IS NULL OR t.start_deadline > (SELECT now FROM clock))
       ORDER BY t.due_at, t.id LIMIT 1) AS f
 ), found AS MATERIALIZED (
-  SELECT f.ctid, f.care, f.rank, f.due_at, f.id
+  SELECT f.ctid, f.care, f.due_at + f.rank * :ageing::bigint AS turn, f.rank, f.id
     FROM head h
    CROSS JOIN LATERAL (
      SELECT t.ctid, t.care, t.rank, t.due_at, t.id FROM kokugen.task t
@@ -51,8 +52,8 @@ WITH clock AS MATERIALIZED (
       ORDER BY t.due_at, t.id LIMIT h.most FOR UPDATE SKIP LOCKED) AS f
    WHERE h.due_at <= (SELECT until FROM clock)
 ), ranked AS (
-  SELECT ctid, care, row_number() OVER (ORDER BY rank, due_at, id) AS nr
-    FROM (SELECT *, row_number() OVER (PARTITION BY care ORDER BY rank, due_at, id) AS nth FROM found) AS f
+  SELECT ctid, care, row_number() OVER (ORDER BY turn, rank, id) AS nr
+    FROM (SELECT *, row_number() OVER (PARTITION BY care ORDER BY turn, rank, id) AS nth FROM found) AS f
    WHERE care < 2 OR nth <= :lost_max
 ), taken AS (
   UPDATE kokugen.task
@@ -81,5 +82,6 @@ SELECT (SELECT now FROM clock) AS now,
                HAVING count(*) >= CASE f.care WHEN 0 THEN :slots + :buffer WHEN 1 THEN :slots ELSE :lost_max END) AS more,
        (SELECT json_agg(json_build_array(id, work_id, param, queue, mode, scheduled_time, due_at, attempt,
                  max_attempts, lost, max_lost, fence, tags, options, start_deadline, CASE WHEN chain IS NOT NULL
-                 THEN json_build_array(chain, follows, follows_arg, given) END) ORDER BY rank, due_at, id)::text
+                 THEN json_build_array(chain, follows, follows_arg, given) END)
+                 ORDER BY due_at + rank * :ageing::bigint, rank, id)::text
           FROM taken) AS tasks
