@@ -109,6 +109,14 @@ class ClaimingCases:
         assert lab.claimed(1, buffer=9, ageing_us=AGEING_US) == [young[2], last]
         assert lab.claimed(1, ageing_us=AGEING_US) == [once]
 
+    def test_of_the_tasks_that_were_lost_those_go_whose_turn_it_is(self, lab: Lab) -> None:
+        old = [lab.add(rank=-Priority.LOW, due_at=lab.now - 2 * AGEING_US) for _ in range(2)]
+        young = [lab.add(rank=-Priority.NORMAL, due_at=lab.now) for _ in range(2)]
+        lab.claim()
+        lab.recover(*lab.watch())
+        fresh = lab.add(rank=-Priority.NORMAL, due_at=lab.now)
+        assert lab.claimed(9, lost_max=3, ageing_us=AGEING_US) == [*old, young[0], fresh]
+
     def test_a_clock_that_was_set_back_changes_no_age(self, lab: Lab) -> None:
         low = [lab.add(rank=-Priority.LOW, due_at=lab.now + number) for number in range(2)]
         high = lab.add(due_at=lab.now + AGEING_US + 1)
