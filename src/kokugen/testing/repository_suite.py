@@ -21,6 +21,7 @@ from kokugen.repository.protocol import DurableRepository, LimitRepository, Sche
 from kokugen.testing.clock import ManualClock
 from kokugen.testing.suite.accounting import AccountingCases
 from kokugen.testing.suite.adding import AddingCases
+from kokugen.testing.suite.ageing import AgeingCases
 from kokugen.testing.suite.apart import ApartCases, OtherProcess, root_of
 from kokugen.testing.suite.cancelling import CancellingCases
 from kokugen.testing.suite.chaining import ChainingCases
@@ -47,6 +48,7 @@ from kokugen.testing.suite.sharing import SharingCases
 class RepositorySuite(
     AddingCases,
     ClaimingCases,
+    AgeingCases,
     ChoosingCases,
     FinishingCases,
     KeepingCases,

@@ -12,7 +12,7 @@ from kokugen.errors import NotUpdatableStateError
 from kokugen.repository.limit_rows import Admission, GateStatus, LimitRule
 from kokugen.repository.protocol import LimitRepository
 from kokugen.repository.schedule_rows import Overlap
-from kokugen.task import Priority, TaskState
+from kokugen.task import TaskState
 from kokugen.testing.suite.lab import SECOND_US, Lab, ask
 from kokugen.testing.suite.schedule_lab import ScheduleLab, task_id
 
@@ -212,20 +212,6 @@ class LimitingCases:
         early = gated.add(limit_key="ann", due_at=gated.now - SECOND_US)
         urgent = gated.add(limit_key="ann", rank=-3)
         assert gated.run_all()[1:] == [urgent, early, late]
-
-    def test_no_age_lets_a_task_pass_a_gate_before_a_higher_priority(self, gated: LimitLab) -> None:
-        gated.add(limit_key="ann")
-        old = gated.add(limit_key="ann", rank=-Priority.LOW, due_at=gated.now - 60 * SECOND_US)
-        young = gated.add(limit_key="ann", rank=-Priority.NORMAL, due_at=gated.now)
-        assert gated.run_all(ageing_us=SECOND_US)[1:] == [young, old]
-
-    def test_behind_its_gate_a_task_is_as_old_as_before(self, gated: LimitLab) -> None:
-        first = gated.add(limit_key="ann", due_at=gated.now - 70 * SECOND_US)
-        claim = gated.claim().claim
-        old = gated.add(limit_key="ann", rank=-Priority.LOW, due_at=gated.now - 60 * SECOND_US)
-        young = gated.add(rank=-Priority.NORMAL, due_at=gated.now)
-        gated.finish(first, claim)
-        assert gated.claimed(ageing_us=50 * SECOND_US) == [old, young]
 
     def test_the_rest_of_a_key_is_in_nobodys_way(self, gated: LimitLab) -> None:
         gated.add_all(*(gated.new(limit_key="busy", due_at=gated.now - SECOND_US) for _ in range(300)))
