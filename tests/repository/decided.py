@@ -10,12 +10,15 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from kokugen.recurrence.interval import Every
+from kokugen.repository.limit_rows import LimitRule
 from kokugen.repository.schedule_rows import Changed, Overlap, ScheduleChange, ScheduleRow
 from kokugen.schedules.decision import Decision
 from kokugen.schedules.policy import Catchup, Policy, Template
 
 MINUTE_US = 60_000_000
 TRIGGER = Every(timedelta(minutes=1))
+WIDE = LimitRule(name="work:work", at_once=1000)
+"""Tasks have to pass it, and all of them may."""
 TABLES = ("schedule", "task", "ledger", "schedule_audit")
 LONG = '{"args":["' + "x" * 2000 + '"]}'
 
@@ -31,14 +34,21 @@ class Store(Protocol):
         """Return all rows but for the numbers of a ledger's, which follow the order of the schedules in a batch."""
         ...
 
+    def limit(self, rule: LimitRule) -> None:
+        """Have a limit from now on."""
+        ...
+
     def finish(self, now: int, ended: str) -> None:
         """Let those waiting tasks that may be claimed, and are as the SQL says, end, so that others are released."""
         ...
 
 
 def compare(alone: Store, together: Store, seed: int) -> None:
-    """Have both take the same decisions, among which some that others were quicker than."""
+    """Have both take the same decisions, among which some that others were quicker than; with a limit or without."""
     chance = Random(seed)
+    if chance.randrange(2):
+        for store in (alone, together):
+            store.limit(WIDE)
     rows = [schedule(number, chance) for number in range(12)]
     changes = [ScheduleChange(row=row) for row in rows]
     for now in range(0, 60 * MINUTE_US, 7 * MINUTE_US):

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from kokugen.clock import from_us
+from kokugen.repository.limit_rows import LimitRule
 from kokugen.repository.postgres import PostgresRepository
 from kokugen.repository.postgres.adding import encode
 from kokugen.repository.schedule_rows import Changed, ScheduleChange
@@ -62,6 +63,9 @@ class Database:
     def _rows(self, table: str, without: str) -> list[str]:
         row = f"(to_jsonb(t) - '{without}')::text"
         return list(self.value(f"SELECT array_agg({row} ORDER BY {row}) FROM {self.schema}.{table} t") or ())
+
+    def limit(self, rule: LimitRule) -> None:
+        self._repository.declare_limits([rule.name], [rule]).result()
 
     def rows_read(self) -> int:
         """Return how many rows of tasks and ledgers were read so far, whatever for."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kokugen.repository.limit_rows import LimitRule
 from kokugen.repository.schedule_rows import Changed, ScheduleChange
-from kokugen.repository.sqlite import decisions, schedules
+from kokugen.repository.sqlite import decisions, limits, schedules
 from kokugen.repository.sqlite.connection import connect, migrate
 from kokugen.repository.sqlite.library import Apsw
 from kokugen.repository.sqlite.tasks import Scope
@@ -37,6 +38,9 @@ class File:
             columns = ", ".join(f'"{name}"' for name in names if name != "seq")
             found[table] = [tuple(row) for row in self.db.execute(f"SELECT {columns} FROM {table} ORDER BY {columns}")]
         return found
+
+    def limit(self, rule: LimitRule) -> None:
+        limits.declare(Scope(self.db, "default", 0), [rule.name], [rule])
 
     def finish(self, now: int, ended: str) -> None:
         sql = f"UPDATE task SET state = 2, modified_at = {now} WHERE state = 0 AND hold IS NULL AND {ended}"
