@@ -33,7 +33,7 @@ def test_many_nodes_that_start_together_make_one_store(postgres: str, url: str) 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(PostgresRepository.open, repositories))
     for one in repositories:
-        assert ask(one.health()).schema_version == 8
+        assert ask(one.health()).schema_version == 7
         one.close()
     facts = query(postgres, f"SELECT count(DISTINCT value) FROM {schema_of(url)}.meta WHERE key = 'cluster_id'")
     assert facts[0][0] == 1
@@ -63,7 +63,7 @@ def test_a_store_tells_its_version_and_one_that_is_not_there_is_not_made_by_a_lo
     repository = PostgresRepository(url)
     repository.open()
     repository.close()
-    assert stored_version(url) == 8
+    assert stored_version(url) == 7
 
 
 def test_two_schemas_of_one_database_are_two_stores(postgres: str, tmp_path: Path) -> None:
