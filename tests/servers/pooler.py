@@ -57,12 +57,13 @@ class Pooler:
         self._links.append(writer)
         parameters = b"user\0postgres\0database\0postgres\0client_encoding\0utf8\0\0"
         writer.write(struct.pack("!ii", len(parameters) + 8, 196608) + parameters)
-        self._greeting = b""
+        greeting = b""
         while True:
             kind, message = await _message(reader)
             if kind != b"K":
-                self._greeting += message
+                greeting += message
             if kind == b"Z":
+                self._greeting = greeting
                 return reader, writer
 
     # -- From clients
@@ -97,21 +98,30 @@ class Pooler:
         kind, message = await _message(reader)
         if kind == b"X":
             return False
-        await self._free.acquire()
-        session = self._sessions.popleft()
-        session[1].write(message)
-        asking = asyncio.create_task(self._forward(reader, session[1]))
-        try:
-            while True:
-                kind, message = await _message(session[0])
-                writer.write(message)
-                if kind == b"Z" and message[-1:] == b"I":
-                    return True
-        finally:
+        async with self._free:
+            session = self._sessions.popleft()
+            session[1].write(message)
+            asking = asyncio.create_task(self._forward(reader, session[1]))
+            answering = asyncio.create_task(self._answer(session[0], writer))
+            await asyncio.wait({asking, answering}, return_when=asyncio.FIRST_COMPLETED)
+            is_over = answering.done() and answering.exception() is None
             asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            answering.cancel()
+            await asyncio.gather(asking, answering, return_exceptions=True)
+            if not is_over:  # the client went away amid its transaction, which must end with it
+                session[1].close()
+                session = await self._connect()
             self._sessions.append(session)
-            self._free.release()
+            return is_over
+
+    @staticmethod
+    async def _answer(session: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what the server says until its transaction is over."""
+        kind, message = await _message(session)
+        while not (kind == b"Z" and message[-1:] == b"I"):
+            writer.write(message)
+            kind, message = await _message(session)
+        writer.write(message)
 
     @staticmethod
     async def _forward(reader: asyncio.StreamReader, session: asyncio.StreamWriter) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Event, Lock
@@ -179,7 +178,7 @@ class Occupancy:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._open: Counter[tuple[Path, str]] = Counter()
+        self._open: dict[Path, list[str]] = {}
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
@@ -191,12 +190,15 @@ class Occupancy:
     def enter(self, path: Path, scheme: str) -> None:
         """Take note that a file is opened. Raises OptionError where it is open with the other library."""
         with self._lock:
-            other = next((held for (at, held), n in self._open.items() if at == path and n and held != scheme), None)
-            if other is not None:
-                raise OptionError(f"{path} is open in this process as {other}:///: use one of the two for a file")
-            self._open[path, scheme] += 1
+            held = self._open.get(path, [scheme])
+            if held[0] != scheme:
+                raise OptionError(f"{path} is open in this process as {held[0]}:///: use one of the two for a file")
+            self._open.setdefault(path, []).append(scheme)
 
     def leave(self, path: Path, scheme: str) -> None:
         """Take note that it is closed."""
         with self._lock:
-            self._open[path, scheme] -= 1
+            held = self._open[path]
+            held.remove(scheme)
+            if not held:
+                del self._open[path]
