@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from kokugen import Every, TaskParam
 from kokugen.clock import SECOND_US, from_us
 from kokugen.schedule_options import CatchupName, ScheduleOptions
 from kokugen.schedules.drafts import NewSchedule
+from kokugen.schedules.materialiser import AHEAD_S
 from kokugen.task import replace
 from tests.chaos.processes import STOPPED_FOR_S
 from tests.chaos.stage import TAKEOVER_MAX_S, Findings, Stage, proven, takeovers
@@ -32,6 +34,8 @@ LEAD_S = 3.0
 DEEDS = 4
 """How many faults make up a burst at most; then it is quiet for a while."""
 QUIET_S = 20.0
+OUTAGE_S = AHEAD_S + MISFIRE.total_seconds() + 5.0
+"""So long that the times of its end come to nobody's mind before it is too late for them to simply run."""
 AFTERMATH_S = TAKEOVER_MAX_S + 6.0
 """How long the last fault of a burst may be felt: a takeover, and what a node waits before it asks the store anew."""
 LOOK_S = 0.1
@@ -95,12 +99,14 @@ class Nemesis:
         self._deeds = (self._kill, self._pause, self._disturb, self._crash)
 
     def torment_until(self, until_us: int) -> list[Trouble]:
-        """Do one burst after the other until then, and return when there was trouble."""
+        """Do one burst after the other until then; return when there was trouble. In the first the store is gone."""
+        deeds: list[Callable[[], object]] = [self._black_out]
         while wall_us() < until_us:
             with self._trouble():
-                for deed in self._random.choices(self._deeds, k=self._random.randint(1, DEEDS)):
+                for deed in deeds:
                     deed()
                 self._replace()
+            deeds = self._random.choices(self._deeds, k=self._random.randint(1, DEEDS))
             left_s = max(until_us - wall_us(), 0) / SECOND_US
             self._stage.say(f"{len(self._troubles)} bursts of faults, {left_s:.0f} s to go")
             rest_s = AFTERMATH_S + self._random.random() * QUIET_S
@@ -134,6 +140,11 @@ class Nemesis:
             span_s = self._random.random() * (DELAY_MAX_S if fault is Fault.DELAY else GAP_MAX_S)
             self._network.inflict(fault, span_s, everywhere=self._random.random() < 0.5)
             threading.Event().wait(self._random.random() * GAP_MAX_S)
+
+    def _black_out(self) -> None:
+        self._server.stop(signal.SIGQUIT)
+        threading.Event().wait(OUTAGE_S)
+        self._server.start()
 
     def _crash(self) -> None:
         crash(self._stage, self._server)
