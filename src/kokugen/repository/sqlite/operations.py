@@ -113,7 +113,8 @@ def transition(
 _LET_GO = (
     "UPDATE task SET state = iif(:new = 0 AND cancel_requested, 3, :new), claim = NULL, owner = NULL,"
     " ttl_s = NULL, beat = 0, hold = NULL,"
-    " reason = iif(:new = 0 AND cancel_requested, reason, :reason), attempt = attempt - (:new = 0), rev = rev + 1,"
+    " reason = iif(:new = 0 AND cancel_requested, reason, :reason),"
+    " attempt = attempt - (:new = 0 AND NOT cancel_requested), rev = rev + 1,"
     " modified_at = :now, finished_at = iif(:new >= 2 OR cancel_requested, :now, NULL)"
     " WHERE namespace = :ns AND id = :id"
 )

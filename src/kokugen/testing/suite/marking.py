@@ -150,7 +150,7 @@ class MarkingCases:
         lab.request_cancel(task_id, reason="not needed")
         assert ask(lab.repo.update_state(task_id, TaskState.WORKING, TaskState.INITIALIZED))
         info = lab.info(task_id)
-        assert (info.state, info.reason) == (TaskState.CANCELLED, "not needed")
+        assert (info.state, info.reason, info.attempt) == (TaskState.CANCELLED, "not needed", 1)
 
     def test_of_many_claims_by_id_one_wins(self, lab: Lab) -> None:
         for _ in range(20):

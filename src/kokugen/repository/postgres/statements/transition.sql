@@ -12,7 +12,7 @@ WITH clock AS MATERIALIZED (
          owner = CASE o.after WHEN 1 THEN :by_id::text END, claim = CASE o.after WHEN 1 THEN :nonce::text END,
          ttl_s = NULL, beat = 0, hold = NULL, rev = t.rev + 1, modified_at = (SELECT now FROM clock),
          fence = t.fence + CASE o.after WHEN 1 THEN 1 ELSE 0 END,
-         attempt = t.attempt + CASE :new WHEN 1 THEN 1 WHEN 0 THEN -1 ELSE 0 END,
+         attempt = t.attempt + CASE o.after WHEN 1 THEN 1 WHEN 0 THEN -1 ELSE 0 END,
          claimed_at = CASE o.after WHEN 1 THEN (SELECT now FROM clock) ELSE t.claimed_at END,
          started_at = CASE WHEN o.after <> 1 THEN t.started_at END,
          reason = CASE WHEN o.after = 1 OR :new = 0 AND o.after = 3 THEN t.reason ELSE :reason::text END,
