@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -130,3 +130,14 @@ def test_what_is_left_running_is_cancelled() -> None:
 
     run_virtual(main)
     assert cancelled == [True]
+
+
+@pytest.mark.filterwarnings("error")
+def test_its_end_waits_for_threads_that_work_still() -> None:
+    ended: list[bool] = []
+
+    async def main(clock: VirtualClock) -> None:
+        asyncio.get_running_loop().run_in_executor(None, lambda: ended.append(Event().wait(0.1)))
+
+    run_virtual(main)
+    assert ended == [False]

@@ -42,6 +42,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._selector_of_time.now_s
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002 - it is virtual
+        """Wait for the threads of `asyncio.to_thread`: they take real time, and virtual time would be up at once."""
+        await super().shutdown_default_executor()
+
     def _deadlock(self) -> DeadlockError:
         waiting = sorted(f"{task.get_name()} in {_place(task)}" for task in asyncio.all_tasks(self))
         return DeadlockError(
